@@ -1,0 +1,88 @@
+"""Names: clusters, services, records, hosts and SNIs, with their grammars, spelled in this one place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NewType
+
+ClusterId = NewType("ClusterId", str)
+"""One DNS label of at most 63 characters (KEP-1645 allows a subdomain; CoreDNS and label values do not)."""
+
+RecordKey = NewType("RecordKey", str)
+"""Key of one record of one member: ``gateway``, ``bundle``, ``export/<ns>/<name>`` or ``endpoints/<ns>/<name>``."""
+
+CLUSTERSET_DOMAIN = "clusterset.local"
+
+GATEWAY_KEY = RecordKey("gateway")
+BUNDLE_KEY = RecordKey("bundle")
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# Istio's DNS-SRV spelling of `outbound|PORT|SUBSET|HOST`; the subset is always empty here.
+_SNI = re.compile(
+    r"outbound_\.(?P<port>[0-9]{1,5})_\._\.(?P<name>[^.]+)\.(?P<namespace>[^.]+)\.svc\." + re.escape(CLUSTERSET_DOMAIN)
+)
+
+
+def is_dns_label(text: str) -> bool:
+    """Whether ``text`` is an RFC 1123 label: lower case letters, digits and inner dashes, 1 to 63 characters."""
+    return _DNS_LABEL.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServiceKey:
+    """A service, the same in every cluster of the set (namespace sameness, KEP-1645)."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def host(self) -> str:
+        """The clusterset host name, ``<name>.<namespace>.svc.clusterset.local``."""
+        return f"{self.name}.{self.namespace}.svc.{CLUSTERSET_DOMAIN}"
+
+
+def parse_service_key(text: str) -> ServiceKey:
+    """Read ``namespace/name``; raises ValueError unless both are DNS labels."""
+    namespace, _, name = text.partition("/")
+    if not (is_dns_label(namespace) and is_dns_label(name)):
+        raise ValueError(f"{text!r} is not NAMESPACE/NAME")
+    return ServiceKey(namespace, name)
+
+
+def sni(key: ServiceKey, port: int) -> str:
+    """The SNI, and the Envoy cluster name, of one service port: ``outbound_.8080_._.echo.demo.svc.clusterset.local``."""
+    return f"outbound_.{port}_._.{key.host}"
+
+
+def parse_sni(text: str) -> tuple[ServiceKey, int] | None:
+    """The service port that an SNI names, or None where it is none of ours."""
+    match = _SNI.fullmatch(text)
+    if match is None:
+        return None
+    port = int(match["port"])
+    if not (0 < port < 65536 and is_dns_label(match["name"]) and is_dns_label(match["namespace"])):
+        return None
+    return ServiceKey(match["namespace"], match["name"]), port
+
+
+def export_key(key: ServiceKey) -> RecordKey:
+    return RecordKey(f"export/{key}")
+
+
+def endpoints_key(key: ServiceKey) -> RecordKey:
+    return RecordKey(f"endpoints/{key}")
+
+
+def service_of(record: RecordKey) -> ServiceKey | None:
+    """The service that an ``export/…`` or ``endpoints/…`` key speaks of; None for the other kinds and for bad keys."""
+    kind, _, rest = record.partition("/")
+    if kind not in {"export", "endpoints"}:
+        return None
+    try:
+        return parse_service_key(rest)
+    except ValueError:
+        return None

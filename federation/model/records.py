@@ -1,0 +1,142 @@
+"""Records: the signed statements that travel between members. One member writes them, every other verifies and reads.
+
+Kept apart from ``state`` on purpose: what a cluster has changes with Kubernetes, what travels changes with our wire
+schema, which older and newer members must both read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from federation.model.names import (
+    BUNDLE_KEY,
+    GATEWAY_KEY,
+    ClusterId,
+    RecordKey,
+    ServiceKey,
+    endpoints_key,
+    export_key,
+)
+from federation.model.state import ServicePort
+
+
+class ImportType(StrEnum):
+    """``spec.type`` of a ServiceImport (MCS API)."""
+
+    CLUSTER_SET_IP = "ClusterSetIP"
+    HEADLESS = "Headless"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRecord:
+    """One exported service of one member: everything that merges, nothing that churns with pods."""
+
+    key: ServiceKey
+    created: datetime
+    """Creation time of the ServiceExport, UTC, whole seconds: the age that conflicts are resolved by."""
+    type: ImportType
+    ports: tuple[ServicePort, ...]
+    session_affinity: str = "None"
+    session_affinity_timeout_seconds: int | None = None
+    internal_traffic_policy: str | None = None
+    traffic_distribution: str | None = None
+    ip_families: tuple[str, ...] = ("IPv4",)
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    identities: tuple[str, ...] = ()
+    """SPIFFE IDs that the service's workloads may present, sorted; all in the member's own trust domain."""
+
+    @property
+    def record_key(self) -> RecordKey:
+        return export_key(self.key)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ZoneCount:
+    """Ready endpoints of a service in one zone (``""`` where zones are unknown)."""
+
+    zone: str
+    ready: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EndpointAddress:
+    """One ready endpoint by address: travels for headless services only."""
+
+    addresses: tuple[str, ...]
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointsRecord:
+    """Where a service is ready: counts per zone, so that pod churn with equal counts sends nothing."""
+
+    key: ServiceKey
+    zones: tuple[ZoneCount, ...] = ()
+    addresses: tuple[EndpointAddress, ...] = ()
+
+    @property
+    def record_key(self) -> RecordKey:
+        return endpoints_key(self.key)
+
+    @property
+    def ready(self) -> int:
+        return sum(zone.ready for zone in self.zones)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GatewayAddress:
+    host: str
+    """IP address; host names come with the gateway issue."""
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRecord:
+    """How the other members reach this one."""
+
+    addresses: tuple[GatewayAddress, ...]
+    region: str
+    network: str
+
+    @property
+    def record_key(self) -> RecordKey:
+        return GATEWAY_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRecord:
+    """The CA certificates of the member's own trust domain (SPIFFE bundle, x509 authorities only)."""
+
+    trust_domain: str
+    sequence: int
+    """Grows with every change; a smaller one than was already accepted is refused."""
+    authorities: tuple[bytes, ...]
+    """DER certificates."""
+
+    @property
+    def record_key(self) -> RecordKey:
+        return BUNDLE_KEY
+
+
+Record = ExportRecord | EndpointsRecord | GatewayRecord | BundleRecord
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """Position in one member's log: epoch (start of that publication, Unix ms), then the sequence number of the batch."""
+
+    epoch: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An admitted member as membership states it: the binding that every record of it is verified against."""
+
+    cluster: ClusterId
+    trust_domain: str
+    public_key: bytes
+    """Ed25519, 32 raw bytes."""

@@ -1,0 +1,99 @@
+"""Locality: which clusters serve a port for this one, in which order, and how much each counts.
+
+Reads the merged service and where the members are; what it returns becomes Envoy's priorities and weights.
+It knows neither Envoy's messages nor whether a gateway answers: Envoy decides that at request time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from federation.model.names import ClusterId
+from federation.model.view import MergedPort, MergedService
+
+MAX_READY = 150_000
+"""More ready endpoints than this count as this many: the number of pods Kubernetes supports in one cluster.
+It keeps what a peer claims inside Envoy's limit, under which the weights of one locality add up to at most
+4,294,967,295."""
+
+WEIGHT_PER_ENDPOINT = 120
+"""Weight that one ready endpoint adds. 120 splits evenly over 1 to 6 and 8 gateway addresses, and 150,000
+endpoints at 120 each leave room for 238 clusters in one locality."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a cluster is, from its gateway record (our own: from the settings)."""
+
+    cluster: ClusterId
+    region: str
+    """Empty where unknown; an unknown region is near to nobody."""
+    network: str
+    """Members that share a network name reach each other's endpoints without a gateway."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LocalityGroup:
+    """One cluster among those that serve a port."""
+
+    priority: int
+    """0 is tried first; the priorities of one plan have no gaps, which Envoy demands."""
+    cluster: ClusterId
+    region: str
+    weight: int
+    """Ready endpoints behind the port, 1 to MAX_READY."""
+
+
+def plan_localities(
+    port: MergedPort,
+    service: MergedService,
+    *,
+    own: Site,
+    sites: Mapping[ClusterId, Site],
+    local_ready: int,
+) -> tuple[LocalityGroup, ...]:
+    """Order the clusters that back ``port``: our own, those of our region, the others; ties by cluster id.
+
+    Left out are clusters without a ready endpoint and clusters whose site is unknown (no gateway record, so
+    no way to them). Our own counts ``local_ready``, which is newer than what we published; it takes part
+    only where it exports the port, since an unexported local service is not part of the clusterset
+    (KEP-1645).
+    """
+    ready = {backend.cluster: backend.ready for backend in service.backends}
+    ready[own.cluster] = local_ready
+    known = {**sites, own.cluster: own}
+    serving = [known[cluster] for cluster in port.clusters if cluster in known and ready.get(cluster, 0) > 0]
+    distances = sorted({_distance(own, site) for site in serving})
+    return tuple(
+        sorted(
+            LocalityGroup(
+                priority=distances.index(_distance(own, site)),
+                cluster=site.cluster,
+                region=site.region,
+                weight=min(ready[site.cluster], MAX_READY),
+            )
+            for site in serving
+        )
+    )
+
+
+def spread_weight(ready: int, addresses: int) -> tuple[int, ...]:
+    """Share the weight of one cluster's ``ready`` endpoints among its gateway ``addresses``, one integer
+    each.
+
+    The shares add up to exactly ``WEIGHT_PER_ENDPOINT`` × ``ready``, whatever the number of addresses, so
+    that clusters of one priority are used in proportion to their endpoints. They differ by at most 1, the
+    first addresses getting more. Two bounds bend the sum: ``ready`` counts as 1 to MAX_READY, and no share
+    is below 1, Envoy's minimum.
+    """
+    if addresses < 1:
+        return ()
+    share, rest = divmod(WEIGHT_PER_ENDPOINT * min(max(ready, 1), MAX_READY), addresses)
+    return tuple(max(1, share + (index < rest)) for index in range(addresses))
+
+
+def _distance(own: Site, other: Site) -> int:
+    if other.cluster == own.cluster:
+        return 0
+    return 1 if own.region and other.region == own.region else 2

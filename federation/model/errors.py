@@ -38,7 +38,11 @@ class WireError(FederationError):
 
 
 class TrustError(FederationError):
-    """A key, certificate or bundle is unusable: stop that peer, never weaken."""
+    """A key, certificate or bundle is unusable: stop that peer, never weaken. The reason is a stable CamelCase code."""
+
+    def __init__(self, message: str, *, reason: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class InvariantError(FederationError):

@@ -38,7 +38,7 @@ class WireError(FederationError):
 
 
 class TrustError(FederationError):
-    """A key, certificate or bundle is unusable: stop that peer, never weaken. The reason is a stable CamelCase code."""
+    """A key, certificate or bundle is unusable: stop that peer, never weaken. Its reason is a stable code."""
 
     def __init__(self, message: str, *, reason: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -1,0 +1,1 @@
+"""What Envoy sees of the clusterset: the gateway's intermediate form, its translation, and the xDS server."""

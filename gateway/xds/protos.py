@@ -1,8 +1,8 @@
 """The one importer of Envoy's generated messages, and the type URLs of what travels over xDS.
 
-The `xds-protos` wheel has no type stubs, so every message is `Any` to the type checker. That ends here: the rest
-of the package sees the names of this module, and `Message` where one of them passes through a signature. Nothing but
-names and a few converters belongs here; what a message means is said by `translate` and `references`.
+The `xds-protos` wheel has no type stubs, so every message is `Any` to the type checker. That ends here: the
+rest of the package sees the names of this module, and `Message` where one of them passes through a signature.
+Nothing but names and a few converters belongs here; `translate` and `references` know what a message means.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The intermediate representation: what the proxies of one cluster must do, in values that know no Envoy message."""

@@ -1,0 +1,94 @@
+"""IR values: imported ports (outbound), exported ports (gateway) and inbound ports (one workload).
+
+Sits between the merged view and the translation to Envoy. Everything is per service port, so that one changed service
+is rebuilt and sent alone. Knows no Envoy message and no exchange record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from federation.model.names import ClusterId, ServiceKey, sni
+
+
+class AppProtocol(StrEnum):
+    """What the application speaks on a port; decides what its sidecar may do with the bytes."""
+
+    HTTP = "http"
+    """HTTP/1.1, WebSocket among it."""
+    HTTP2 = "http2"
+    """HTTP/2 with prior knowledge; gRPC."""
+    TCP = "tcp"
+    """Opaque bytes: everything that names no HTTP protocol."""
+
+    @property
+    def is_http(self) -> bool:
+        return self is not AppProtocol.TCP
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Upstream:
+    """One address that a proxy connects to."""
+
+    address: str
+    port: int
+    weight: int = 1
+    """Ready endpoints that stand behind the address, scaled (federation.model.locality.spread_weight)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UpstreamLocality:
+    """Addresses of one cluster at one failover priority (0 is tried first)."""
+
+    priority: int
+    cluster: ClusterId
+    region: str
+    zone: str
+    upstreams: tuple[Upstream, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedPort:
+    """One TCP port of an imported service, as every sidecar of the cluster reaches it."""
+
+    service: ServiceKey
+    port: int
+    protocol: AppProtocol
+    identities: tuple[str, ...]
+    """SPIFFE IDs that the server may present."""
+    localities: tuple[UpstreamLocality, ...]
+    """Sorted; priorities contiguous from 0."""
+
+    @property
+    def name(self) -> str:
+        """SNI, Envoy cluster name and EDS name in one."""
+        return sni(self.service, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPort:
+    """One TCP port of an exported service, as the cluster's own gateway passes it on to the workloads' sidecars."""
+
+    service: ServiceKey
+    port: int
+    upstreams: tuple[Upstream, ...]
+
+    @property
+    def name(self) -> str:
+        return sni(self.service, self.port)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InboundPort:
+    """One exported port of one workload: what its sidecar accepts, and where the application listens."""
+
+    service: ServiceKey
+    port: int
+    protocol: AppProtocol
+    app_address: str
+    app_port: int
+
+    @property
+    def name(self) -> str:
+        return sni(self.service, self.port)

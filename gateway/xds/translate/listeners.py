@@ -1,0 +1,237 @@
+"""Listeners of the gateway (one, constant in size) and of a sidecar (inbound, and the outbound ways in)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from federation.model.names import CLUSTERSET_DOMAIN
+from gateway.ir.model import AppProtocol, ImportedPort, InboundPort
+from gateway.xds import protos as pb
+from gateway.xds.translate.clusters import app_cluster_name, http2_options
+from gateway.xds.translate.messages import milliseconds, socket_address
+from gateway.xds.translate.routes import (
+    CALLER_OVERRIDES,
+    HEADER_MUTATION,
+    OUTBOUND_ROUTES,
+    outbound_routes,
+)
+from gateway.xds.translate.tls import ads, downstream_tls
+
+PASSTHROUGH_CLUSTER = "passthrough"
+
+# A TCP call first tries dead hosts of its own cluster; each refused try ejects one.
+_TCP_CONNECT_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str
+    port: int
+
+
+def gateway_listener(address: Address) -> pb.Message:
+    """SNI passthrough for every exported service: the SNI is the cluster's name, taken on demand.
+
+    Refused without asking the control plane: plaintext, and any SNI outside the clusterset's domain. Never decrypts.
+    """
+    proxy = pb.TcpProxy(
+        stat_prefix="gateway",
+        cluster="unknown-sni",
+        on_demand=pb.TcpProxy.OnDemand(
+            # On the ADS stream, which has no wildcard CDS here: beside one, misses are not delivered (envoy #44765).
+            odcds_config=ads(),
+            timeout=milliseconds(2000),
+        ),
+    )
+    proxy.max_connect_attempts.value = _TCP_CONNECT_ATTEMPTS
+    chain = pb.FilterChain(
+        filter_chain_match=pb.FilterChainMatch(transport_protocol="tls", server_names=[f"*.{CLUSTERSET_DOMAIN}"]),
+        filters=[
+            _filter("envoy.filters.network.sni_cluster", pb.SniCluster()),
+            _filter("envoy.filters.network.tcp_proxy", proxy),
+        ],
+    )
+    return pb.Listener(
+        name="gateway",
+        stat_prefix="gateway",
+        address=socket_address(address.host, address.port),
+        listener_filters=[_tls_inspector()],
+        filter_chains=[chain],
+        traffic_direction=pb.TrafficDirection.INBOUND,
+    )
+
+
+def inbound_listener(address: Address, ports: Sequence[InboundPort]) -> pb.Message:
+    """The mTLS side of one workload: one filter chain per exported port, chosen by SNI; all else is refused."""
+    return pb.Listener(
+        name="inbound",
+        stat_prefix="inbound",
+        address=socket_address(address.host, address.port),
+        listener_filters=[_tls_inspector()],
+        filter_chains=[_inbound_chain(port) for port in sorted(ports)],
+        traffic_direction=pb.TrafficDirection.INBOUND,
+    )
+
+
+def _inbound_chain(port: InboundPort) -> pb.Message:
+    cluster = app_cluster_name(port)
+    if port.protocol.is_http:
+        manager = _http_manager("inbound", server=True)
+        manager.forward_client_cert_details = pb.HttpConnectionManager.SANITIZE_SET
+        manager.set_current_client_cert_details.uri = True
+        manager.route_config.CopyFrom(
+            pb.RouteConfiguration(
+                name="inbound",
+                virtual_hosts=[
+                    pb.VirtualHost(
+                        name="inbound",
+                        domains=["*"],
+                        routes=[
+                            pb.Route(
+                                match=pb.RouteMatch(prefix="/"),
+                                route=pb.RouteAction(cluster=cluster, timeout=milliseconds(0)),
+                            )
+                        ],
+                    )
+                ],
+            )
+        )
+        manager.http_filters.append(_router())
+        filters = [_filter("envoy.filters.network.http_connection_manager", manager)]
+    else:
+        filters = [_filter("envoy.filters.network.tcp_proxy", pb.TcpProxy(stat_prefix="inbound_tcp", cluster=cluster))]
+    return pb.FilterChain(
+        name=port.name,
+        filter_chain_match=pb.FilterChainMatch(transport_protocol="tls", server_names=[port.name]),
+        filters=filters,
+        transport_socket=downstream_tls(http=port.protocol.is_http),
+    )
+
+
+def http_proxy_listener(address: Address) -> pb.Message:
+    """Outbound, explicit: an HTTP proxy port whose requests are routed by host (absolute form or Host header)."""
+    manager = _outbound_manager()
+    manager.rds.route_config_name = OUTBOUND_ROUTES
+    manager.rds.config_source.CopyFrom(ads())
+    return _outbound("http-proxy", address, [_filter("envoy.filters.network.http_connection_manager", manager)])
+
+
+def local_listener(address: Address, port: ImportedPort) -> pb.Message:
+    """Outbound, explicit: one local port for one imported service port, HTTP or TCP."""
+    return _outbound(f"local|{address.host}|{address.port}", address, _outbound_filters(port))
+
+
+def redirect_listener(port: int) -> pb.Message:
+    """Outbound, transparent: takes redirected connections and hands each to the listener of its original destination.
+
+    Destinations that are no clusterset IP pass through untouched.
+    """
+    listener = pb.Listener(
+        name="redirect",
+        stat_prefix="redirect",
+        address=socket_address("0.0.0.0", port),
+        listener_filters=[
+            pb.ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=pb.pack(pb.OriginalDst()))
+        ],
+        filter_chains=[
+            pb.FilterChain(
+                filters=[
+                    _filter(
+                        "envoy.filters.network.tcp_proxy",
+                        pb.TcpProxy(stat_prefix="passthrough", cluster=PASSTHROUGH_CLUSTER),
+                    )
+                ]
+            )
+        ],
+        traffic_direction=pb.TrafficDirection.OUTBOUND,
+    )
+    listener.use_original_dst.value = True
+    return listener
+
+
+def passthrough_cluster() -> pb.Message:
+    """Where redirected connections go whose destination is not ours."""
+    return pb.Cluster(
+        name=PASSTHROUGH_CLUSTER,
+        type=pb.Cluster.ORIGINAL_DST,
+        lb_policy=pb.Cluster.CLUSTER_PROVIDED,
+        connect_timeout=milliseconds(5000),
+    )
+
+
+def vip_listener(vip: str, port: ImportedPort) -> pb.Message:
+    """Outbound, transparent: the listener of one clusterset IP and port. It binds nothing; redirect hands over to it."""
+    listener = _outbound(f"vip|{port.name}", Address(vip, port.port), _outbound_filters(port))
+    listener.bind_to_port.value = False
+    return listener
+
+
+def _outbound_filters(port: ImportedPort) -> list[pb.Message]:
+    if port.protocol is AppProtocol.TCP:
+        proxy = pb.TcpProxy(stat_prefix="outbound_tcp", cluster=port.name)
+        proxy.max_connect_attempts.value = _TCP_CONNECT_ATTEMPTS
+        return [_filter("envoy.filters.network.tcp_proxy", proxy)]
+    manager = _outbound_manager()
+    manager.route_config.CopyFrom(
+        pb.RouteConfiguration(
+            name=port.name,
+            virtual_hosts=[pb.VirtualHost(name=port.name, domains=["*"], routes=outbound_routes(port.name))],
+        )
+    )
+    return [_filter("envoy.filters.network.http_connection_manager", manager)]
+
+
+def _outbound(name: str, address: Address, filters: Sequence[pb.Message]) -> pb.Message:
+    return pb.Listener(
+        name=name,
+        stat_prefix="outbound",
+        address=socket_address(address.host, address.port),
+        filter_chains=[pb.FilterChain(filters=filters)],
+        traffic_direction=pb.TrafficDirection.OUTBOUND,
+    )
+
+
+def _outbound_manager() -> pb.Message:
+    manager = _http_manager("outbound", server=False)
+    manager.http_filters.append(
+        pb.HttpFilter(
+            name=HEADER_MUTATION,
+            typed_config=pb.pack(
+                pb.HeaderMutation(
+                    mutations=pb.Mutations(
+                        request_mutations=[pb.HeaderMutationRule(remove=name) for name in CALLER_OVERRIDES]
+                    )
+                )
+            ),
+        )
+    )
+    manager.http_filters.append(_router())
+    return manager
+
+
+def _http_manager(stat_prefix: str, *, server: bool) -> pb.Message:
+    manager = pb.HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        codec_type=pb.HttpConnectionManager.AUTO,
+        http2_protocol_options=http2_options(keepalive=server),
+        upgrade_configs=[pb.HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
+        stream_idle_timeout=milliseconds(0),
+    )
+    # What a sidecar adds beyond the call itself costs 10 % of it: no request IDs until tracing asks for them.
+    manager.generate_request_id.value = False
+    return manager
+
+
+def _router() -> pb.Message:
+    router = pb.Router(suppress_envoy_headers=True)
+    router.dynamic_stats.value = False
+    return pb.HttpFilter(name="envoy.filters.http.router", typed_config=pb.pack(router))
+
+
+def _tls_inspector() -> pb.Message:
+    return pb.ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=pb.pack(pb.TlsInspector()))
+
+
+def _filter(name: str, config: pb.Message) -> pb.Message:
+    return pb.Filter(name=name, typed_config=pb.pack(config))

@@ -1,0 +1,41 @@
+"""Files that only their owner may read: how this package opens and creates them.
+
+An edge without knowledge of what is inside.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+MAX_BYTES = 64 * 1024
+"""No key or token is larger; a larger file is something else."""
+
+
+class WideModeError(OSError):
+    """A private file that others than its owner can read or write."""
+
+
+def read_private(path: Path) -> bytes:
+    """Content of a private file; raises WideModeError where its mode is wider than 0600, OSError where it
+    can't be read.
+
+    Symbolic links are followed: mounted secrets are made of them. The mode is that of the file which is
+    then read.
+    """
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            raise WideModeError(f"mode is {mode:04o}, it must not be wider than 0600")
+        return file.read(MAX_BYTES)
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Write a new private file, durably; raises FileExistsError where one is there, OSError where it can't
+    be written."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

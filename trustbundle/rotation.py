@@ -1,0 +1,250 @@
+"""Rotation of a cluster's CA: which slots there are, and what is due at a given time.
+
+Pure: ``decide`` says what to do, the small functions below it say what the state is once it is done; keys
+and certificates are made in ``authority``. The order that no handshake may ever see broken: the next CA is
+published, and has been for ``propagation``, before it signs; an old CA stays published until nothing that
+it signed can be valid.
+
+One exception: with no living CA at all (the very first start, or a controller that was down until its CA
+expired) the next one signs at once. There is nothing left to break, and the cluster's own workloads should
+not wait for peers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+CLOCK_SKEW = timedelta(seconds=10)
+"""An old CA stays published this much longer than its last leaf, for verifiers whose clocks are late."""
+
+_PREPARE_CAP = timedelta(days=30)
+_ACTIVATE_CAP = timedelta(days=7)
+# A certificate is valid up to and including its last second (RFC 5280 §4.1.2.5): it is expired from the
+# next instant on.
+_INSTANT = timedelta.resolution
+
+
+@dataclass(frozen=True, slots=True)
+class RotationPolicy:
+    """How long things live. Raises ValueError where the parts don't fit together."""
+
+    leaf_ttl: timedelta = timedelta(hours=1)
+    ca_ttl: timedelta = timedelta(days=30)
+    propagation: timedelta = timedelta(minutes=10)
+    """How long a published bundle may take to reach every verifier; SPIFFE asks for 3 to 5 refresh hints."""
+
+    def __post_init__(self) -> None:
+        if self.leaf_ttl <= timedelta(0) or self.propagation < timedelta(0):
+            raise ValueError("leaf ttl must be positive and propagation not negative")
+        # A CA retires this long before it expires, so every leaf of a CA in service gets its full lifetime.
+        if self.leaf_ttl > activation_lead(self.ca_ttl):
+            raise ValueError(
+                f"leaf ttl {self.leaf_ttl} is longer than {activation_lead(self.ca_ttl)}, a sixth of the CA's"
+            )
+        slack = preparation_lead(self.ca_ttl) - activation_lead(self.ca_ttl)
+        if self.propagation > slack:
+            raise ValueError(f"propagation {self.propagation} is longer than {slack}, what the CA's ttl leaves for it")
+
+
+def preparation_lead(lifetime: timedelta) -> timedelta:
+    """How long before a CA of this lifetime expires the next one is prepared and published (SPIRE's rule)."""
+    return min(lifetime / 2, _PREPARE_CAP)
+
+
+def activation_lead(lifetime: timedelta) -> timedelta:
+    """How long before a CA of this lifetime expires the next one starts to sign (SPIRE's rule)."""
+    return min(lifetime / 6, _ACTIVATE_CAP)
+
+
+@dataclass(frozen=True, slots=True)
+class CaSlot:
+    """One CA certificate of this cluster and what has happened to it."""
+
+    id: str
+    certificate: bytes
+    """DER."""
+    not_before: datetime
+    not_after: datetime
+    sequence: int
+    """Of the first bundle that holds this certificate."""
+    published_at: datetime | None = None
+    """When that bundle was first handed to the exchange successfully."""
+    retired_at: datetime | None = None
+    """When it stopped signing."""
+    longest_leaf: timedelta = timedelta(0)
+    """No leaf of it lives longer than this from its issue."""
+    tainted: bool = False
+    """Whether a forced rotation replaced it: its leaves are to be replaced at once, not at half life."""
+
+    def expired(self, now: datetime) -> bool:
+        return now > self.not_after
+
+    @property
+    def prepare_next_at(self) -> datetime:
+        return self.not_after - preparation_lead(self.not_after - self.not_before)
+
+    @property
+    def activate_next_at(self) -> datetime:
+        return self.not_after - activation_lead(self.not_after - self.not_before)
+
+    @property
+    def needed_until(self) -> datetime:
+        """Last instant at which this CA must be in the bundle."""
+        if self.retired_at is None:
+            return self.not_after
+        return min(self.not_after, self.retired_at + self.longest_leaf + CLOCK_SKEW)
+
+
+@dataclass(frozen=True, slots=True)
+class CaState:
+    """The CA slots of a cluster: at most one that signs, at most one that will, and those kept to verify."""
+
+    sequence: int
+    """Of the bundle; grows with every change of what it holds."""
+    current: CaSlot | None = None
+    next: CaSlot | None = None
+    old: tuple[CaSlot, ...] = ()
+    rotation_requested_at: datetime | None = None
+
+    @property
+    def slots(self) -> tuple[CaSlot, ...]:
+        """All slots, the order of the bundle."""
+        return tuple(slot for slot in (self.current, self.next, *self.old) if slot is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class RotationPlan:
+    """What is due, to be done in this order, after which ``decide`` is asked again; false when nothing is."""
+
+    drop: tuple[str, ...] = ()
+    """Ids of slots to take out of the bundle."""
+    activate: bool = False
+    """The next CA starts to sign."""
+    prepare: bool = False
+    """A next CA is made and published."""
+
+    def __bool__(self) -> bool:
+        return bool(self.drop) or self.activate or self.prepare
+
+
+def initial_state(now: datetime) -> CaState:
+    """No slot yet. The sequence starts at the Unix time, so that a CA made anew (its files lost) continues
+    to grow for the peers, who refuse sequences smaller than what they have seen."""
+    return CaState(sequence=int(now.timestamp()))
+
+
+def decide(state: CaState, now: datetime, policy: RotationPolicy) -> RotationPlan:
+    """What is due at ``now``: one kind of step at a time, because each one changes what the next is decided
+    upon."""
+    drop = tuple(slot.id for slot in state.slots if now > slot.needed_until)
+    if drop:
+        return RotationPlan(drop=drop)
+    if state.next is not None:
+        activation = _activation(state, policy)
+        return RotationPlan(activate=state.current is None or (activation is not None and now >= activation))
+    return RotationPlan(
+        prepare=state.current is None or state.rotation_requested_at is not None or now >= state.current.prepare_next_at
+    )
+
+
+def _activation(state: CaState, policy: RotationPolicy) -> datetime | None:
+    """When the next CA takes over from a living one; None while it is not published, however late that is:
+    a CA that peers have not heard of is no better than one that is about to expire."""
+    if state.current is None or state.next is None or state.next.published_at is None:
+        return None
+    known_to_all = state.next.published_at + policy.propagation
+    return (
+        known_to_all if state.rotation_requested_at is not None else max(known_to_all, state.current.activate_next_at)
+    )
+
+
+def next_wakeup(state: CaState, now: datetime, policy: RotationPolicy) -> datetime:
+    """The earliest time at which something is due, as far as only time decides it; ``now`` if something is
+    due already.
+
+    A publication that is confirmed or a rotation that is requested changes the answer.
+    """
+    if decide(state, now, policy) or state.current is None:
+        return now
+    instants = [slot.not_after + _INSTANT for slot in (state.current, state.next) if slot is not None]
+    instants += [slot.needed_until + _INSTANT for slot in state.old]
+    if state.next is None:
+        instants.append(state.current.prepare_next_at)
+    activation = _activation(state, policy)
+    if activation is not None:
+        instants.append(activation)
+    return min(instants)
+
+
+def request_rotation(state: CaState, now: datetime) -> CaState:
+    """The state in which a rotation is forced: a next CA is prepared now, or the prepared one taken, and
+    signs as soon as it has been published for ``propagation``. Asking again while one is under way changes
+    nothing."""
+    if state.current is None or state.rotation_requested_at is not None:
+        return state
+    return replace(state, rotation_requested_at=now)
+
+
+def with_next(state: CaState, slot_id: str, certificate: bytes, not_before: datetime, not_after: datetime) -> CaState:
+    """The state once a next CA is made; it appears in the bundle under a new sequence."""
+    sequence = state.sequence + 1
+    return replace(state, sequence=sequence, next=CaSlot(slot_id, certificate, not_before, not_after, sequence))
+
+
+def with_published(state: CaState, sequence: int, now: datetime) -> CaState:
+    """The state once the bundle of this sequence has reached the exchange."""
+
+    def confirmed(slot: CaSlot) -> CaSlot:
+        known = slot.published_at is None and slot.sequence <= sequence
+        return replace(slot, published_at=now) if known else slot
+
+    return replace(
+        state,
+        current=None if state.current is None else confirmed(state.current),
+        next=None if state.next is None else confirmed(state.next),
+        old=tuple(map(confirmed, state.old)),
+    )
+
+
+def with_activated(state: CaState, now: datetime, policy: RotationPolicy) -> CaState:
+    """The state once the next CA signs and the one before it only verifies. The bundle stays the same."""
+    if state.next is None:
+        return state
+    retired: tuple[CaSlot, ...] = ()
+    if state.current is not None:
+        forced = state.rotation_requested_at is not None
+        retired = (replace(state.current, retired_at=now, tainted=forced),)
+    return replace(
+        state,
+        current=replace(state.next, longest_leaf=policy.leaf_ttl),
+        next=None,
+        old=retired + state.old,
+        rotation_requested_at=None,
+    )
+
+
+def with_leaf_ttl(state: CaState, leaf_ttl: timedelta) -> CaState:
+    """The state once leaves of this lifetime are issued: the policy may have changed since the CA was
+    activated."""
+    if state.current is None or leaf_ttl <= state.current.longest_leaf:
+        return state
+    return replace(state, current=replace(state.current, longest_leaf=leaf_ttl))
+
+
+def without(state: CaState, slot_ids: tuple[str, ...]) -> CaState:
+    """The state once slots are out of the bundle, under a new sequence. Where the CA that signs is among
+    them, a rotation that was requested has nothing left to replace."""
+
+    def kept(slot: CaSlot | None) -> CaSlot | None:
+        return None if slot is None or slot.id in slot_ids else slot
+
+    current = kept(state.current)
+    return replace(
+        state,
+        sequence=state.sequence + 1,
+        current=current,
+        next=kept(state.next),
+        old=tuple(slot for slot in state.old if slot.id not in slot_ids),
+        rotation_requested_at=None if current is None else state.rotation_requested_at,
+    )

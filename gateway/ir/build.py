@@ -47,9 +47,10 @@ def build_imports(
     """The outbound side of one service: own pods by address, every other cluster by its gateways.
 
     ``sites`` and ``gateways`` hold the clusters whose gateway record and bundle are accepted: a cluster that is missing
-    there gets no traffic (trust precedes traffic). Ports that are not TCP are left out: Envoy sidecars carry none.
+    there gets no traffic (trust precedes traffic). Left out are ports that are not TCP, since Envoy sidecars carry no
+    other, and ports that no trusted cluster backs: without an identity to expect, nothing would be verified.
     """
-    return tuple(
+    ports = (
         ImportedPort(
             service=service.key,
             port=port.port,
@@ -60,6 +61,7 @@ def build_imports(
         for port in service.ports
         if port.protocol is Protocol.TCP
     )
+    return tuple(port for port in ports if port.identities)
 
 
 def _identities(service: MergedService, port: MergedPort, known: set[ClusterId]) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ black-holed under load (docs/decisions/003). Envoy's own defaults lost two third
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gateway.ir.model import AppProtocol, ExportedPort, ImportedPort, InboundPort, Upstream, UpstreamLocality
+from gateway.nodes import ProbeSpec
 from gateway.xds import protos as pb
 from gateway.xds.translate.messages import milliseconds, socket_address
 from gateway.xds.translate.tls import ads, upstream_tls
@@ -27,15 +27,6 @@ _PING_TIMEOUT_MS = 1000
 
 _STREAM_WINDOW = 1 << 20
 _CONNECTION_WINDOW = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """A sidecar's own check of its application: any answer below 500 is good."""
-
-    path: str
-    interval_ms: int
-    timeout_ms: int
 
 
 def import_cluster(port: ImportedPort) -> pb.Message:
@@ -93,7 +84,7 @@ def app_cluster_name(port: InboundPort) -> str:
     return f"app|{port.app_address}|{port.app_port}|{port.protocol}"
 
 
-def app_cluster(port: InboundPort, probe: Probe | None) -> pb.Message:
+def app_cluster(port: InboundPort, probe: ProbeSpec | None) -> pb.Message:
     """The sidecar's cluster for its own application, in the clear on the workload's own address."""
     name = app_cluster_name(port)
     cluster = pb.Cluster(
@@ -182,7 +173,7 @@ def _outlier_detection(consecutive: int) -> pb.Message:
     return detection
 
 
-def _health_check(probe: Probe, port: InboundPort) -> pb.Message:
+def _health_check(probe: ProbeSpec, port: InboundPort) -> pb.Message:
     check = pb.HealthCheck(
         timeout=milliseconds(probe.timeout_ms),
         interval=milliseconds(probe.interval_ms),

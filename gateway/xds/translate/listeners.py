@@ -161,7 +161,7 @@ def passthrough_cluster() -> pb.Message:
 
 
 def vip_listener(vip: str, port: ImportedPort) -> pb.Message:
-    """Outbound, transparent: the listener of one clusterset IP and port. It binds nothing; redirect hands over to it."""
+    """Outbound, transparent: the listener of one clusterset IP and port. It binds nothing; redirect hands over."""
     listener = _outbound(f"vip|{port.name}", Address(vip, port.port), _outbound_filters(port))
     listener.bind_to_port.value = False
     return listener

@@ -1,0 +1,89 @@
+"""The resources of one service port, of the route table and of one node: what the cache is told about each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from federation.model.names import ServiceKey
+from gateway.ir.model import ExportedPort, ImportedPort, InboundPort
+from gateway.nodes import GatewayNode, Listen, SidecarNode
+from gateway.xds import protos as pb
+from gateway.xds.resources import Resource, make_resource
+from gateway.xds.translate import clusters, listeners, routes, secrets
+
+
+def import_resources(port: ImportedPort) -> tuple[Resource, Resource]:
+    """Cluster and endpoints of one imported port, the same for every sidecar of the cluster."""
+    return (
+        make_resource(pb.CLUSTER, port.name, clusters.import_cluster(port)),
+        make_resource(pb.ENDPOINT, port.name, clusters.import_assignment(port)),
+    )
+
+
+def export_resources(port: ExportedPort) -> tuple[Resource, Resource]:
+    """Cluster and endpoints of one exported port, for the cluster's own gateways."""
+    return (
+        make_resource(pb.CLUSTER, port.name, clusters.export_cluster(port.name)),
+        make_resource(pb.ENDPOINT, port.name, clusters.export_assignment(port)),
+    )
+
+
+def vip_resource(vip: str, port: ImportedPort) -> Resource:
+    """The transparent listener of one imported port on its clusterset IP."""
+    listener = listeners.vip_listener(vip, port)
+    return make_resource(pb.LISTENER, listener.name, listener)
+
+
+def route_table(ports: Iterable[ImportedPort]) -> Resource:
+    """The routes of the HTTP proxy port: one virtual host per imported HTTP port."""
+    table = pb.RouteConfiguration(
+        name=routes.OUTBOUND_ROUTES,
+        virtual_hosts=[routes.virtual_host(port) for port in ports if port.protocol.is_http],
+    )
+    return make_resource(pb.ROUTE, routes.OUTBOUND_ROUTES, table)
+
+
+def gateway_node_resources(node: GatewayNode) -> tuple[Resource, ...]:
+    """A gateway's one listener. It grows with nothing, and needs no key: nothing is decrypted."""
+    return (make_resource(pb.LISTENER, "gateway", listeners.gateway_listener(_address(node.listen))),)
+
+
+def sidecar_node_resources(
+    node: SidecarNode, inbound: Sequence[InboundPort], imports: Mapping[tuple[ServiceKey, int], ImportedPort]
+) -> tuple[Resource, ...]:
+    """Listeners of one sidecar and the clusters of its application.
+
+    A configured local port whose service is not imported (yet) has no listener: its protocol is unknown, and a refused
+    connection says more than an accepted one that leads nowhere.
+    """
+    found: list[Resource] = []
+    for cluster in {
+        clusters.app_cluster_name(port): clusters.app_cluster(port, node.probe) for port in inbound
+    }.values():
+        found.append(make_resource(pb.CLUSTER, cluster.name, cluster))
+    made = []
+    if inbound:
+        made.append(listeners.inbound_listener(listeners.Address(node.address, node.inbound_port), inbound))
+    if node.http_proxy is not None:
+        made.append(listeners.http_proxy_listener(_address(node.http_proxy)))
+    if node.redirect_port is not None:
+        made.append(listeners.redirect_listener(node.redirect_port))
+        passthrough = listeners.passthrough_cluster()
+        found.append(make_resource(pb.CLUSTER, passthrough.name, passthrough))
+    for local in node.outbound:
+        port = imports.get((ServiceKey(local.namespace, local.name), local.port))
+        if port is not None:
+            made.append(listeners.local_listener(_address(local.listen), port))
+    found += [make_resource(pb.LISTENER, listener.name, listener) for listener in made]
+    return tuple(found)
+
+
+def secret_resources(chain_pem: bytes, key_pem: bytes, domains: Sequence[tuple[str, str]]) -> tuple[Resource, Resource]:
+    """A node's own SVID and the bundles that it verifies peers against."""
+    own = secrets.svid_secret(chain_pem, key_pem)
+    bundles = secrets.bundles_secret(domains)
+    return make_resource(pb.SECRET, own.name, own), make_resource(pb.SECRET, bundles.name, bundles)
+
+
+def _address(listen: Listen) -> listeners.Address:
+    return listeners.Address(listen.host, listen.port)

@@ -35,9 +35,7 @@ class Exported:
     problems: tuple[Problem, ...] = ()
 
 
-def export_service(
-    key: ServiceKey, state: ServiceState, *, trust_domain: str, first_seen: datetime
-) -> Exported:
+def export_service(key: ServiceKey, state: ServiceState, *, trust_domain: str, first_seen: datetime) -> Exported:
     """Apply the MCS API's export rules to one service.
 
     ``first_seen`` (aware) stands in for the creation time where the source has none. NodePort and

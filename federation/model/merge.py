@@ -80,9 +80,7 @@ def merge_service(
         labels=labels,
         annotations=annotations,
         backends=tuple(_backend(claim) for claim in claims),
-        conflicts=tuple(
-            sorted((conflict for conflict in found if conflict), key=lambda conflict: conflict.reason)
-        ),
+        conflicts=tuple(sorted((conflict for conflict in found if conflict), key=lambda conflict: conflict.reason)),
     )
 
 
@@ -145,18 +143,14 @@ def _merge_ports(claims: Sequence[_Claim]) -> tuple[tuple[MergedPort, ...], Conf
 
 
 def _declares(export: ExportRecord, port: ServicePort) -> bool:
-    return any(
-        (own.name, own.protocol, own.port) == (port.name, port.protocol, port.port) for own in export.ports
-    )
+    return any((own.name, own.protocol, own.port) == (port.name, port.protocol, port.port) for own in export.ports)
 
 
 def _merge_session_affinity(claims: Sequence[_Claim]) -> tuple[str, Conflict | None]:
     """Ignored for a headless service, which has no load balancing to stick to (MCS API)."""
     if claims[0].export.type is ImportType.HEADLESS:
         return "None", None
-    return _oldest_wins(
-        claims, "SessionAffinityConflict", "sessionAffinity", lambda export: export.session_affinity
-    )
+    return _oldest_wins(claims, "SessionAffinityConflict", "sessionAffinity", lambda export: export.session_affinity)
 
 
 def _merge_session_affinity_timeout(claims: Sequence[_Claim]) -> tuple[int | None, Conflict | None]:
@@ -207,7 +201,13 @@ def _merge_ip_families(claims: Sequence[_Claim]) -> tuple[tuple[str, ...], Confl
             families = common
         else:
             passed_over.append(claim)
-    return families, _conflict("IPFamilyConflict", "ipFamilies", claims, passed_over)
+    if not passed_over:
+        return families, None
+    return families, Conflict(
+        "IPFamilyConflict",
+        f"ipFamilies: no family in common for {len(passed_over)} of {len(claims)} clusters; the oldest export,"
+        f" of cluster {claims[0].cluster}, takes precedence",
+    )
 
 
 def _merge_labels(claims: Sequence[_Claim]) -> tuple[tuple[tuple[str, str], ...], Conflict | None]:
@@ -215,9 +215,7 @@ def _merge_labels(claims: Sequence[_Claim]) -> tuple[tuple[tuple[str, str], ...]
 
 
 def _merge_annotations(claims: Sequence[_Claim]) -> tuple[tuple[tuple[str, str], ...], Conflict | None]:
-    return _oldest_wins(
-        claims, "AnnotationsConflict", "exportedAnnotations", lambda export: _pairs(export.annotations)
-    )
+    return _oldest_wins(claims, "AnnotationsConflict", "exportedAnnotations", lambda export: _pairs(export.annotations))
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
@@ -229,14 +227,10 @@ def _oldest_wins(
     claims: Sequence[_Claim], reason: str, field: str, value: Callable[[ExportRecord], T]
 ) -> tuple[T, Conflict | None]:
     winner = value(claims[0].export)
-    return winner, _conflict(
-        reason, field, claims, [claim for claim in claims if value(claim.export) != winner]
-    )
+    return winner, _conflict(reason, field, claims, [claim for claim in claims if value(claim.export) != winner])
 
 
-def _conflict(
-    reason: str, field: str, claims: Sequence[_Claim], differing: Sequence[_Claim]
-) -> Conflict | None:
+def _conflict(reason: str, field: str, claims: Sequence[_Claim], differing: Sequence[_Claim]) -> Conflict | None:
     if not differing:
         return None
     verb = "disagrees" if len(differing) == 1 else "disagree"

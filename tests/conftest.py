@@ -1,0 +1,24 @@
+"""Options and fixtures that every suite has."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+# A busy machine is slow, not wrong: examples have no deadline of their own, the test's timeout is enough.
+settings.register_profile("house", deadline=None, print_blob=True)
+settings.load_profile("house")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="rewrite the expected files of golden cases and delete those that no test reads",
+    )
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be rewritten instead of compared."""
+    return bool(request.config.getoption("--update-golden"))

@@ -1,0 +1,53 @@
+"""Export rules that compare two exports; single ones are golden cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+
+from support.builders import CREATED, ECHO, endpoint, endpoint_slice, exported_state, service
+
+from federation.model.export import Exported, export_service
+from federation.model.state import ServiceState
+
+
+def export(state: ServiceState) -> Exported:
+    return export_service(ECHO, state, trust_domain="east.test", first_seen=CREATED)
+
+
+def test_pod_churn_with_equal_counts_gives_equal_records() -> None:
+    """Replaced pods, of the same number in the same zones, change nothing that travels."""
+    before = exported_state(endpoint_slice(endpoint("10.0.0.1", zone="a"), endpoint("10.0.0.2", zone="b")))
+    after = exported_state(
+        endpoint_slice(endpoint("10.0.0.9", zone="b"), name="echo-7"),
+        endpoint_slice(endpoint("10.0.0.8", zone="a"), endpoint("10.0.0.7", zone="a", ready=False)),
+    )
+    assert export(before) == export(after)
+
+
+def test_the_order_of_slices_gives_equal_records() -> None:
+    """The order in which a source happens to list slices and endpoints doesn't show."""
+    slices = [
+        endpoint_slice(endpoint("10.0.0.1", zone="a"), endpoint("10.0.0.2", zone="b"), name="s1", service_account="x"),
+        endpoint_slice(endpoint("10.0.0.1", zone="c"), name="s2", service_account="y"),
+        endpoint_slice(endpoint("fd00::1"), name="s3", address_type="IPv6"),
+        endpoint_slice(endpoint("fd00::1"), name="s4", address_type="IPv6", service_account="No"),
+    ]
+    outcomes = {
+        export(replace(exported_state(*order), service=service(headless=headless, ip_families=families)))
+        for headless, families in [(False, ("IPv4",)), (True, ("IPv4", "IPv6"))]
+        for order in permutations(slices)
+    }
+    assert len(outcomes) == 2
+
+
+def test_labels_of_an_export_in_any_order_give_equal_records() -> None:
+    """The order of labels in the manifest doesn't show."""
+    state = exported_state()
+    assert state.export is not None
+    pairs = (("b", "2"), ("a", "1"))
+    one, other = (
+        replace(state, export=replace(state.export, exported_labels=order, exported_annotations=order))
+        for order in (pairs, pairs[::-1])
+    )
+    assert export(one) == export(other)

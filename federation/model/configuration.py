@@ -1,0 +1,164 @@
+"""What a controller and a sidecar are told: the values behind ``cluster.yaml`` and ``sidecar*.yaml``.
+
+Plain values with their defaults, for every module that needs a setting. How the files are read and judged is in
+``settings``, the only module here that knows pydantic. No value is a secret: keys and tokens are named by their files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from federation.model.addresses import HostPort, UnixSocket
+from federation.model.names import ClusterId, ServiceKey
+from federation.model.records import Member
+
+# The ports of Istio's gateways, Envoys and control plane: known to the reader, free where Istio isn't on the host.
+_GATEWAY = HostPort("127.0.0.1", 15443)
+_ENVOY_ADMIN = HostPort("127.0.0.1", 15000)
+_CONTROLLER_HTTP = HostPort("127.0.0.1", 15014)
+_CLUSTERSET_IPS = IPv4Network("240.96.0.0/12")
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSettings:
+    url: str
+    """``redis://``, ``rediss://`` (TLS) or ``unix://``, without a password. Required."""
+    lease_seconds: float = 3.0
+    """Seconds after its last beat that the others take this cluster for silent. Three beats: one lost is no news."""
+    beat_seconds: float = 1.0
+    """Seconds between renewals of the lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    addresses: tuple[HostPort, ...]
+    """Where the other clusters reach the gateway, behind whatever load balancer. Default: ``listen``."""
+    listen: HostPort = _GATEWAY
+    """Where the east-west gateway takes mutual TLS. On loopback until someone decides that it be reachable."""
+    admin: HostPort = _ENVOY_ADMIN
+    """Envoy's admin port; loopback only, because whoever reaches it can stop the gateway and read its certificates."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshSettings:
+    sidecar_port: int = 15006
+    """Port of the workloads' sidecars for mutual TLS, where an EndpointSlice names no other; 15006 as in Istio."""
+
+
+@dataclass(frozen=True, slots=True)
+class XdsSettings:
+    listen: HostPort | UnixSocket
+    """Where Envoys get their configuration, private keys among it: a socket guarded by file permissions, or TLS with
+    the controller's own SVID. Default: ``state/xds.sock`` in the cluster's directory, the safest on one host."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    listen: HostPort = _CONTROLLER_HTTP
+    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are served, read-only."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaSettings:
+    leaf_ttl: timedelta = timedelta(hours=1)
+    """Life of a workload's certificate, renewed at half of it: the longest that a stolen key is of use."""
+    ca_ttl: timedelta = timedelta(hours=24)
+    """Life of a CA certificate. The next one is published before this one ends."""
+    propagation: timedelta = timedelta(seconds=10)
+    """Time from publishing a CA certificate until every peer is taken to have it: nothing is signed with it before.
+    Far longer than the exchange needs (milliseconds), so that a peer may miss a few beats."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    clusterset: str
+    """DNS label of the clusterset that signed statements are bound to. Required."""
+    cluster: ClusterId
+    """DNS label of this cluster, unique in the clusterset. Required."""
+    region: str
+    """Where the cluster is, compared for equality only: calls prefer their own region. Required."""
+    trust_domain: str
+    """SPIFFE trust domain of this cluster's own CA, unique in the clusterset. Required."""
+    network: str
+    """Members of one network reach each other's workloads directly. Default: the cluster's id, a network of its own."""
+    member_key_file: Path
+    """Ed25519 private key (PEM) that signs what this cluster publishes. Required."""
+    state_directory: Path
+    """What must survive a restart (CA slots, last good snapshot) and the sockets. Default: ``state``."""
+    tokens_directory: Path
+    """Tokens by which workloads prove who they are. Default: ``tokens``."""
+    exchange: ExchangeSettings
+    gateway: GatewaySettings
+    xds: XdsSettings
+    zone: str = ""
+    """Zone of this cluster's gateway and of endpoints that name none; empty where zones are unknown."""
+    members: tuple[Member, ...] = ()
+    """The other members, sorted by cluster: whose statements are believed, and with which key they are verified."""
+    mesh: MeshSettings = field(default_factory=MeshSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+    vip_range: IPv4Network = _CLUSTERSET_IPS
+    """Range of the clusterset IPs. Class E: no host has such an address, yet Linux routes it, so a clusterset IP hides
+    nothing real. 2^20 addresses, as many as Kubernetes allows a service range; apart from the 240.240.0.0/16 that Istio
+    allocates from."""
+    ca: CaSettings = field(default_factory=CaSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundListener:
+    """A local port of the sidecar that leads to one port of one imported service."""
+
+    service: ServiceKey
+    port: int
+    """The service's port, not the workload's."""
+    listen: HostPort
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """The sidecar's own health check of its application, by HTTP GET on the workload's address."""
+
+    port: int
+    path: str
+    interval: timedelta = timedelta(milliseconds=500)
+    """Time between checks: a frozen application is left within about a second."""
+    timeout: timedelta = timedelta(milliseconds=500)
+    """Time for an answer; the health path must answer well within it, whatever the load."""
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarXdsSettings:
+    address: HostPort | UnixSocket
+    """Where the controller serves xDS."""
+    trust_bundle_file: Path | None = None
+    """CA certificates (PEM) that the controller's certificate is verified against; needed by ``IP:PORT`` only."""
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarSettings:
+    cluster_directory: Path
+    """The cluster's directory: its settings, and the workload's token. Required."""
+    namespace: str
+    """Namespace of the workload. Required."""
+    service_account: str
+    """Service account of the workload, hence its SPIFFE ID. Required."""
+    address: str
+    """IP address of the workload: where the sidecar listens for mutual TLS and reaches its application. Required."""
+    inbound_port: int = 15006
+    """Port for mutual TLS; the EndpointSlice must name it where it isn't the cluster's default."""
+    zone: str = ""
+    """Zone of the workload; empty means the cluster's."""
+    admin: HostPort = _ENVOY_ADMIN
+    """Envoy's admin port; loopback only."""
+    http_proxy: HostPort | None = None
+    """Explicit HTTP proxy port for outbound calls by host name; None: there is none."""
+    redirect_port: int | None = None
+    """Port for outbound traffic redirected with its original destination kept (15001 in Istio); None: there is none."""
+    outbound: tuple[OutboundListener, ...] = ()
+    """Local ports that lead to imported services."""
+    probe: ProbeSettings | None = None
+    """None: the application is not checked."""
+    xds: SidecarXdsSettings | None = None
+    """None: as the settings in the cluster's directory say."""

@@ -1,0 +1,233 @@
+"""The kinds of fields that the settings files are made of, and how a violation of one is worded.
+
+Below ``settings``, which says which fields there are. Each kind turns what YAML gave into the value that the core
+takes, or raises ValueError with the rule that is broken. Never echoes a URL: people put passwords into them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from datetime import timedelta
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic.alias_generators import to_camel
+
+from federation.model.addresses import HostPort, UnixSocket, parse_host_port, parse_listen_address
+from federation.model.durations import parse_duration
+from federation.model.names import ServiceKey, is_dns_label, parse_service_key
+
+T = TypeVar("T")
+
+# Default of every field whose value class has one; never read, see given().
+LEFT_OUT: Any = None
+
+_PLACE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+class Section(BaseModel):
+    """A mapping of the file: camelCase keys, strict types, no other keys."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel, allow_inf_nan=False)
+
+
+def given(section: Section) -> dict[str, Any]:
+    """The fields that the file gave, and those whose default depends on the file's directory."""
+    return {
+        name: getattr(section, name)
+        for name, field in type(section).model_fields.items()
+        if name in section.model_fields_set or field.validate_default
+    }
+
+
+def violations(error: ValidationError) -> list[str]:
+    """Every violation as ``path: what is wrong``, in the order of the fields."""
+    return [
+        f"{_path(item['loc'])}: {_wording(item['type'], item['msg'])}"
+        for item in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".") or "file"
+
+
+def _wording(kind: str, message: str) -> str:
+    fixed = {
+        "missing": "is required",
+        "extra_forbidden": "is no key of this file",
+        "model_type": "must be a mapping",
+        "tuple_type": "must be a list",
+        "string_type": "must be a string",
+        "int_type": "must be an integer",
+        "float_type": "must be a number",
+    }
+    text = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return fixed.get(kind, text)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return value
+
+
+def _label(value: str) -> str:
+    if not is_dns_label(value):
+        raise ValueError("must be a DNS label: lower case letters, digits and inner dashes, at most 63 characters")
+    return value
+
+
+def _subdomain(value: str) -> str:
+    if len(value) > 253 or _SUBDOMAIN.fullmatch(value) is None:
+        raise ValueError("must be a DNS subdomain name: DNS labels joined by dots, at most 253 characters")
+    return value
+
+
+def _place(value: str) -> str:
+    if _PLACE.fullmatch(value) is None:
+        raise ValueError("must be 1 to 63 letters, digits, dashes, dots or underscores, as a Kubernetes label value")
+    return value
+
+
+def _trust_domain(value: str) -> str:
+    if _TRUST_DOMAIN.fullmatch(value) is None:
+        raise ValueError("must be a SPIFFE trust domain: 1 to 255 of a-z, 0-9, dot, dash and underscore")
+    return value
+
+
+def _host_port(value: object) -> HostPort:
+    return parse_host_port(_text(value))
+
+
+def _loopback(value: object) -> HostPort:
+    address = _host_port(value)
+    if not address.is_loopback:
+        raise ValueError(f"{str(address)!r} is not a loopback address; Envoy's admin port obeys whoever reaches it")
+    return address
+
+
+def _reachable(value: object) -> HostPort:
+    address = _host_port(value)
+    if address.is_unspecified:
+        raise ValueError(f"{str(address)!r} is no address that another cluster could reach")
+    return address
+
+
+def _listen_address(value: object, info: ValidationInfo) -> HostPort | UnixSocket:
+    return parse_listen_address(_text(value), directory=_directory(info))
+
+
+def _file_path(value: object, info: ValidationInfo) -> Path:
+    text = _text(value)
+    if not text or "\0" in text:
+        raise ValueError("must be a path")
+    return _directory(info) / text
+
+
+def _directory(info: ValidationInfo) -> Path:
+    """Where the file lies, handed to every validator by the parser of the whole."""
+    context: dict[str, Path] = info.context or {}
+    return context["directory"]
+
+
+def _address(value: object) -> str:
+    text = _text(value)
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address") from None
+    if address.is_unspecified or address.is_multicast or "%" in text:
+        raise ValueError(f"{text!r} is not the address of one workload")
+    return str(address)
+
+
+def _network(value: object) -> IPv4Network:
+    text = _text(value)
+    try:
+        network = IPv4Network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not an IPv4 range such as 240.96.0.0/12: {error}") from None
+    if network.prefixlen > 24:
+        raise ValueError(f"{text!r} is too small, a /24 is the least")
+    return network
+
+
+def _duration(value: object) -> timedelta:
+    duration = parse_duration(_text(value))
+    if not duration:
+        raise ValueError("must be longer than zero")
+    return duration
+
+
+def _public_key(value: object) -> bytes:
+    try:
+        key = base64.b64decode(_text(value), validate=True)
+    except binascii.Error:
+        raise ValueError("must be base64") from None
+    if len(key) != 32:
+        raise ValueError(f"must be base64 of 32 bytes (Ed25519), not of {len(key)}")
+    return key
+
+
+def _service(value: object) -> ServiceKey:
+    return parse_service_key(_text(value))
+
+
+def _exchange_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host, password = parts.hostname, parts.password
+        parts.port  # noqa: B018  reading it judges it
+    except ValueError:
+        raise ValueError("must be a URL") from None
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    if password is not None:
+        raise ValueError("must not contain a password: settings hold no secrets")
+    if not (parts.path if parts.scheme == "unix" else host):
+        raise ValueError(f"lacks the {'path' if parts.scheme == 'unix' else 'host'} after {parts.scheme}://")
+    return value
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Items = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+Label = Annotated[str, AfterValidator(_label)]
+Subdomain = Annotated[str, AfterValidator(_subdomain)]
+Place = Annotated[str, AfterValidator(_place)]
+Zone = Annotated[str, AfterValidator(lambda value: _place(value) if value else value)]
+TrustDomain = Annotated[str, AfterValidator(_trust_domain)]
+ExchangeUrl = Annotated[str, AfterValidator(_exchange_url)]
+PublicKey = Annotated[bytes, PlainValidator(_public_key)]
+Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+HttpPath = Annotated[str, Field(pattern=r"^/[!-~]*$")]
+Listen = Annotated[HostPort, PlainValidator(_host_port)]
+LoopbackListen = Annotated[HostPort, PlainValidator(_loopback)]
+Reachable = Annotated[HostPort, PlainValidator(_reachable)]
+ListenOrSocket = Annotated[HostPort | UnixSocket, PlainValidator(_listen_address)]
+FilePath = Annotated[Path, PlainValidator(_file_path)]
+WorkloadAddress = Annotated[str, PlainValidator(_address)]
+VipRange = Annotated[IPv4Network, PlainValidator(_network)]
+Duration = Annotated[timedelta, PlainValidator(_duration)]
+Service = Annotated[ServiceKey, PlainValidator(_service)]

@@ -1,0 +1,147 @@
+"""ReplicaDisk: the last good word of every peer on disk, so that a restart without the exchange still serves.
+
+One file per peer: the signed snapshot as it was accepted, then the signed batches applied since, appended as
+they come. What is kept is what the member signed, and it is verified again when it is loaded: a changed file
+is refused like a changed message, a torn last entry is left out. The file's time says when it was last known
+to be current. The publisher's last epoch is kept here too. No decisions: replica and publisher take them.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from federation.exchange.base import StoredSnapshot
+from federation.model.names import ClusterId
+from federation.model.records import Version
+
+_MAGIC = b"federation-replica-1\n"
+_LENGTH = struct.Struct(">I")
+_HEAD = struct.Struct(">QQ")
+
+
+@dataclass(frozen=True, slots=True)
+class SavedReplica:
+    """What the disk holds of one peer, unverified."""
+
+    snapshot: StoredSnapshot
+    batches: tuple[bytes, ...]
+    """In the order they were applied."""
+    saved_at: datetime
+    """When this was last known to be current, UTC."""
+
+
+class _Base(msgspec.Struct, array_like=True):
+    manifest: bytes
+    shards: dict[int, bytes]
+
+
+class ReplicaDisk:
+    """The files of one controller in ``directory`` (created; 0700, files 0600). OSError is the caller's."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = directory
+
+    def load(self, cluster: ClusterId) -> SavedReplica | None:
+        """What was saved of ``cluster``; None where there is nothing, or nothing readable."""
+        path = self._path(cluster)
+        try:
+            data = path.read_bytes()
+            saved_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
+        entries, length = _parse(data)
+        try:
+            base = msgspec.msgpack.decode(entries[0][1] if entries else b"", type=_Base)
+        except msgspec.MsgspecError:
+            return None
+        if length < len(data):
+            # What is appended next must not follow a torn entry.
+            os.truncate(path, length)
+            os.utime(path, (saved_at.timestamp(), saved_at.timestamp()))
+        batches = tuple(blob for _, blob in entries[1:])
+        return SavedReplica(StoredSnapshot(base.manifest, base.shards), batches, saved_at)
+
+    def save(self, cluster: ClusterId, version: Version, snapshot: StoredSnapshot) -> None:
+        """Make ``snapshot``, accepted as ``version``, the base; later batches that are already saved stay."""
+        path = self._path(cluster)
+        tail: list[tuple[Version, bytes]] = []
+        if path.exists():
+            entries, _ = _parse(path.read_bytes())
+            tail = [(at, blob) for at, blob in entries[1:] if at.epoch == version.epoch and at > version]
+        base = msgspec.msgpack.encode(_Base(snapshot.manifest, dict(snapshot.shards)))
+        _replace(path, _MAGIC + b"".join(_frame(at, blob) for at, blob in [(version, base), *tail]))
+
+    def append(self, cluster: ClusterId, batches: Mapping[Version, bytes]) -> int:
+        """Add applied batches; returns the size of the file in bytes, 0 where no snapshot was saved yet.
+
+        Not forced to the platter: a loss of power may cost the last seconds, which the exchange still has.
+        """
+        path = self._path(cluster)
+        if not path.exists():
+            return 0
+        with path.open("ab") as file:
+            file.write(b"".join(_frame(at, blob) for at, blob in batches.items()))
+            return file.tell()
+
+    def confirm(self, cluster: ClusterId, now: datetime) -> None:
+        """What is saved of ``cluster`` is what it says ``now``."""
+        path = self._path(cluster)
+        if path.exists():
+            os.utime(path, (now.timestamp(), now.timestamp()))
+
+    def load_epoch(self) -> int:
+        """The last epoch that this member published under; 0 where none is known."""
+        try:
+            return int((self._directory / "epoch").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def save_epoch(self, epoch: int) -> None:
+        """Remember ``epoch``, before anything is published under it."""
+        _replace(self._directory / "epoch", f"{epoch}\n".encode())
+
+    def _path(self, cluster: ClusterId) -> Path:
+        return self._directory / f"{cluster}.replica"
+
+
+def _frame(version: Version, blob: bytes) -> bytes:
+    return _LENGTH.pack(_HEAD.size + len(blob)) + _HEAD.pack(version.epoch, version.seq) + blob
+
+
+def _parse(data: bytes) -> tuple[list[tuple[Version, bytes]], int]:
+    """The whole entries, base first, and where they end."""
+    entries: list[tuple[Version, bytes]] = []
+    if not data.startswith(_MAGIC):
+        return entries, len(data)
+    end = len(_MAGIC)
+    while end + _LENGTH.size <= len(data):
+        (length,) = _LENGTH.unpack_from(data, end)
+        start = end + _LENGTH.size
+        if length < _HEAD.size or start + length > len(data):
+            break
+        end = start + length
+        entries.append((Version(*_HEAD.unpack_from(data, start)), data[start + _HEAD.size : end]))
+    return entries, end
+
+
+def _replace(path: Path, data: bytes) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,247 @@
+"""The edge of one replica: brings it the channel's messages, meets its needs, and keeps its last good on
+disk.
+
+One task per peer handles one event at a time; messages that come meanwhile wait in a queue, which is the
+order that the replica asks for. Decides nothing about what is accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from federation.exchange.base import Exchange, MemberSnapshot, Rejected, StoredSnapshot
+from federation.exchange.disk import ReplicaDisk
+from federation.exchange.replica import LoadLog, LoadSnapshot, Replica, Step
+from federation.exchange.timing import Backoff, Timing
+from federation.model.errors import ExchangeUnavailableError, WireError
+from federation.model.names import RecordKey
+from federation.model.records import Member, Version
+
+_log = structlog.get_logger()
+
+_QUEUE_MESSAGES = 4096
+_REBASE_BYTES = 1024 * 1024
+
+
+class Follower:
+    """Follows one peer. ``on_step`` hears of changed keys (also of none: freshness) and of what was
+    rejected."""
+
+    def __init__(
+        self,
+        member: Member,
+        clusterset: str,
+        exchange: Exchange,
+        disk: ReplicaDisk | None,
+        *,
+        timing: Timing,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        rng: random.Random,
+        on_step: Callable[[Follower, frozenset[RecordKey], tuple[Rejected, ...]], None],
+    ) -> None:
+        self.member = member
+        self._clusterset = clusterset
+        self._exchange = exchange
+        self._disk = disk
+        self._timing = timing
+        self._clock = clock
+        self._monotonic = monotonic
+        self._backoff = Backoff(timing, rng)
+        self._on_step = on_step
+        self._replica = self._new_replica()
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_QUEUE_MESSAGES)
+        self._catch_up_due = False
+        self._saved_at: datetime | None = None
+        self._confirmed_at = monotonic()
+        self._rebase_at = 0
+        self._shown = (False, False)
+
+    @property
+    def synced(self) -> bool:
+        return self._replica.synced
+
+    def snapshot(self) -> MemberSnapshot:
+        """What is known of the peer now."""
+        replica = self._replica
+        return MemberSnapshot(
+            cluster=self.member.cluster,
+            version=replica.version,
+            records=replica.records,
+            synced=replica.synced,
+            fresh=replica.fresh(self._monotonic()),
+            saved_at=self._saved_at,
+        )
+
+    def restore(self) -> None:
+        """Start from the last good on disk, if its signatures still hold."""
+        if self._disk is None:
+            return
+        try:
+            saved = self._disk.load(self.member.cluster)
+        except OSError as error:
+            _log.warning("replica is unreadable", peer=self.member.cluster, error=str(error))
+            return
+        if saved is None:
+            return
+        base = self._replica.on_snapshot(saved.snapshot)
+        if self._replica.version is None:
+            self._replica = self._new_replica()
+            self._on_step(self, frozenset(), _from_disk(base.rejected))
+            return
+        tail = self._replica.on_log(saved.batches)
+        self._saved_at = saved.saved_at
+        self._rebase_at = _size(saved.snapshot) * 2 + _REBASE_BYTES
+        self._on_step(self, base.changed | tail.changed, _from_disk(base.rejected + tail.rejected))
+
+    def deliver(self, blob: bytes) -> None:
+        """A message of the peer's channel. Where too many wait it is dropped: the log has it."""
+        if not self._queue.full():
+            self._queue.put_nowait(blob)
+
+    def connected(self) -> None:
+        """The channel stands: messages from now on arrive, what came before has to be read."""
+        self._catch_up_due = True
+        if not self._queue.full():
+            self._queue.put_nowait(None)
+
+    def disconnected(self) -> None:
+        """The exchange is out of reach."""
+        self._replica.on_disconnected(self._monotonic())
+
+    async def run(self) -> None:
+        """Follow until cancelled; what can't be read is tried again."""
+        while True:
+            try:
+                if self._catch_up_due:
+                    lease = await self._exchange.read_lease(self.member.cluster)
+                    self._catch_up_due = False
+                    await self._take(self._replica.on_connected(lease, self._monotonic()))
+                    self._backoff.reset()
+                blob = await self._next()
+                if blob is not None:
+                    await self._message(blob)
+                self._take_note()
+            except ExchangeUnavailableError:
+                self._catch_up_due = True
+                await asyncio.sleep(self._backoff.next())
+
+    async def _next(self) -> bytes | None:
+        """The next message; None where there is none to handle but the time, or the connection, has
+        changed."""
+        until = self._replica.stale_at() if self._shown[1] else None
+        seconds = None if until is None else max(0.0, until - self._monotonic()) + 0.001
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._queue.get()
+        except TimeoutError:
+            return None
+
+    async def _message(self, blob: bytes) -> None:
+        before = self._replica.version
+        step = self._replica.on_message(blob, self._monotonic())
+        if self._replica.version != before:
+            await self._keep_batches((blob,), before)
+        await self._take(step)
+
+    async def _take(self, step: Step) -> None:
+        """Report a step and meet its needs."""
+        cluster = self.member.cluster
+        self._report(step)
+        while step.need is not None:
+            before = self._replica.version
+            match step.need:
+                case LoadLog(after):
+                    batches = await self._exchange.read_log(cluster, after)
+                    step = self._replica.on_log(batches)
+                    if self._replica.version != before:
+                        await self._keep_batches(batches, before)
+                case LoadSnapshot():
+                    stored = await self._exchange.read_snapshot(cluster)
+                    step = self._replica.on_absent() if stored is None else self._replica.on_snapshot(stored)
+                    if stored is not None and self._replica.version != before:
+                        await self._keep_snapshot(stored, self._replica.version)
+            self._report(step)
+        self._take_note()
+
+    def _report(self, step: Step) -> None:
+        if step.changed or step.rejected:
+            self._on_step(self, step.changed, step.rejected)
+
+    def _take_note(self) -> None:
+        """Tell of a change of freshness or knowledge, and of what the disk may count as current."""
+        now = self._monotonic()
+        shown = (self._replica.synced, self._replica.fresh(now))
+        if shown != self._shown:
+            self._shown = shown
+            self._on_step(self, frozenset(), ())
+        if not (shown[1] and self._replica.current):
+            return
+        self._saved_at = None
+        if self._disk is not None and now >= self._confirmed_at + self._timing.confirm:
+            self._confirmed_at = now
+            self._try(lambda disk: disk.confirm(self.member.cluster, self._clock()))
+
+    async def _keep_snapshot(self, stored: StoredSnapshot, version: Version | None) -> None:
+        if self._disk is None or version is None:
+            return
+        cluster = self.member.cluster
+        await asyncio.to_thread(self._try, lambda disk: disk.save(cluster, version, stored))
+        self._saved_at = None
+        self._rebase_at = _size(stored) * 2 + _REBASE_BYTES
+
+    async def _keep_batches(self, batches: tuple[bytes, ...], before: Version | None) -> None:
+        version = self._replica.version
+        if self._disk is None or version is None or before is None:
+            return
+        # The applied ones are the first of those read: a replica takes them in order, one version each.
+        numbered = {Version(version.epoch, before.seq + 1 + i): blob for i, blob in enumerate(batches)}
+        applied = {at: blob for at, blob in numbered.items() if at <= version}
+        size = 0
+
+        def append(disk: ReplicaDisk) -> None:
+            nonlocal size
+            size = disk.append(self.member.cluster, applied)
+
+        self._try(append)
+        if size > self._rebase_at:
+            self._rebase_at = size * 2
+            await self._rebase()
+
+    async def _rebase(self) -> None:
+        """Put a newer snapshot under the saved batches, so that the file does not grow without end."""
+        stored = await self._exchange.read_snapshot(self.member.cluster)
+        if stored is None:
+            return
+        try:
+            version = self._replica.verify(stored)
+        except WireError as error:
+            self._on_step(self, frozenset(), (Rejected(self.member.cluster, error.reason, str(error)),))
+            return
+        current = self._replica.version
+        if current is not None and version.epoch == current.epoch and version <= current:
+            await self._keep_snapshot(stored, version)
+
+    def _try(self, write: Callable[[ReplicaDisk], None]) -> None:
+        if self._disk is None:
+            return
+        try:
+            write(self._disk)
+        except OSError as error:
+            _log.warning("replica is not saved", peer=self.member.cluster, error=str(error))
+
+    def _new_replica(self) -> Replica:
+        return Replica(self.member, self._clusterset, lease_seconds=self._timing.lease)
+
+
+def _size(snapshot: StoredSnapshot) -> int:
+    return len(snapshot.manifest) + sum(map(len, snapshot.shards.values()))
+
+
+def _from_disk(rejected: tuple[Rejected, ...]) -> tuple[Rejected, ...]:
+    return tuple(Rejected(at.cluster, at.reason, f"saved on disk: {at.message}", at.record_key) for at in rejected)

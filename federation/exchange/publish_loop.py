@@ -1,0 +1,183 @@
+"""The edge of the publisher: carries its blobs to the exchange, in order, and tells it what became of them.
+
+One task does one write at a time, so that the channel shows batches and beats in the order of their versions.
+Decides nothing but when: first change at once, then a hold-off; a beat each second; a compaction while there
+are changes; everything again when the exchange turns out not to hold what was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import structlog
+
+from federation.exchange.base import Exchange, Rejected
+from federation.exchange.disk import ReplicaDisk
+from federation.exchange.publisher import Publisher
+from federation.exchange.signing import BlobKind
+from federation.exchange.timing import Backoff, Timing
+from federation.model.errors import ExchangeUnavailableError
+from federation.model.names import RecordKey
+from federation.model.records import Record, Version
+
+_log = structlog.get_logger()
+
+
+class PublishLoop:
+    """Publishes the desired records of one member as long as it runs."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        exchange: Exchange,
+        disk: ReplicaDisk | None,
+        *,
+        timing: Timing,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        rng: random.Random,
+        on_rejected: Callable[[tuple[Rejected, ...]], None],
+    ) -> None:
+        self._publisher = publisher
+        self._exchange = exchange
+        self._disk = disk
+        self._timing = timing
+        self._clock = clock
+        self._monotonic = monotonic
+        self._backoff = Backoff(timing, rng)
+        self._on_rejected = on_rejected
+        self._desired: Mapping[RecordKey, Record] | None = None
+        self._wake = asyncio.Event()
+        self._epoch = 0
+        self._replace_at = self._beat_at = self._compact_at = monotonic()
+        self.publications = 0
+        """How often everything was published: 1 after the start, one more after each loss of data."""
+
+    @property
+    def published(self) -> Version | None:
+        """What the exchange is known to hold of us."""
+        written = self._publisher.written
+        return None if written is None else written.head
+
+    def desire(self, records: Mapping[RecordKey, Record]) -> None:
+        """Publish ``records``, and withdraw what else was published. The last call counts."""
+        self._desired = records
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """The exchange may have come back: look now what it still holds."""
+        self._beat_at = self._monotonic()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled; an exchange that can't be reached is tried again and again."""
+        while True:
+            self._wake.clear()
+            try:
+                spoke = await self._pass()
+            except ExchangeUnavailableError:
+                await asyncio.sleep(self._backoff.next())
+                self._beat_at = self._monotonic()
+                continue
+            self._backoff.reset()
+            if spoke:
+                await asyncio.sleep(self._timing.hold_off)
+            await self._idle()
+
+    async def _idle(self) -> None:
+        publisher = self._publisher
+        if not publisher.ready:
+            await self._wake.wait()
+            return
+        due = self._replace_at if publisher.written is None else self._beat_at
+        try:
+            async with asyncio.timeout(max(0.0, due - self._monotonic())):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _pass(self) -> bool:
+        """Say all that is to be said now; returns whether records were published."""
+        publisher = self._publisher
+        if self._desired is not None:
+            desired, self._desired = self._desired, None
+            self._on_rejected(publisher.desire(desired))
+        if not publisher.ready:
+            return False
+        if publisher.written is None:
+            return await self._replace()
+        if publisher.compacting and not await self._compact():
+            return await self._replace()
+        spoke = False
+        while (batch := publisher.batch()) is not None:
+            written = publisher.written
+            if not await self._exchange.append(publisher.member.cluster, written, batch.version, batch.blob):
+                return await self._replace()
+            publisher.appended()
+            spoke = True
+        now = self._monotonic()
+        if now >= self._compact_at:
+            self._compact_at = now + self._timing.compaction
+            if not await self._compact():
+                return await self._replace()
+        if now >= self._beat_at and not await self._renew():
+            return await self._replace()
+        return spoke
+
+    async def _renew(self) -> bool:
+        publisher = self._publisher
+        lease = publisher.lease(self._wall_ms())
+        if publisher.written is None or lease is None:
+            return False
+        cluster = publisher.member.cluster
+        if not await self._exchange.renew(cluster, publisher.written, lease, self._timing.lease):
+            return False
+        self._beat_at = self._monotonic() + self._timing.beat
+        return True
+
+    async def _compact(self) -> bool:
+        publisher = self._publisher
+        compaction = publisher.compaction()
+        if compaction is None or publisher.written is None:
+            return True
+        cluster = publisher.member.cluster
+        if not await self._exchange.update(cluster, publisher.written, compaction.snapshot, compaction.removed):
+            return False
+        publisher.compacted()
+        return True
+
+    async def _replace(self) -> bool:
+        publisher = self._publisher
+        cluster = publisher.member.cluster
+        if publisher.written is not None:
+            _log.warning("exchange lost our records", cluster=cluster)
+            publisher.lost()
+        now = self._monotonic()
+        if now < self._replace_at:
+            # Whoever keeps overwriting us (a second controller of the same cluster) gets one answer per beat.
+            return False
+        stored = await self._exchange.read_snapshot(cluster)
+        lease = await self._exchange.read_lease(cluster)
+        known = [
+            self._epoch,
+            0 if self._disk is None else self._disk.load_epoch(),
+            publisher.epoch_of(BlobKind.MANIFEST, None if stored is None else stored.manifest),
+            publisher.epoch_of(BlobKind.LEASE, lease),
+        ]
+        self._epoch = publisher.next_epoch(self._wall_ms(), known)
+        if self._disk is not None:
+            await asyncio.to_thread(self._disk.save_epoch, self._epoch)
+        replacement = publisher.replacement(self._epoch, self._wall_ms())
+        await self._exchange.replace(cluster, replacement.snapshot, replacement.lease, self._timing.lease)
+        publisher.replaced(replacement)
+        self.publications += 1
+        self._replace_at = self._beat_at = now + self._timing.beat
+        self._compact_at = now + self._timing.compaction
+        _log.info("published everything", cluster=cluster, epoch=self._epoch)
+        return True
+
+    def _wall_ms(self) -> int:
+        return int(self._clock().timestamp() * 1000)

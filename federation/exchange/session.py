@@ -1,0 +1,227 @@
+"""ExchangeSession: one member's seat at the exchange; what the controller uses of this package.
+
+It publishes the own records and follows the configured peers, and shows what is known of them as one
+ExchangeSnapshot. It only wires: what is published is the publisher's decision, what is accepted the
+replica's. Without the exchange it goes on showing the last good, across restarts from disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+import structlog
+
+from federation.exchange.base import Exchange, ExchangeSnapshot, Rejected
+from federation.exchange.disk import ReplicaDisk
+from federation.exchange.follower import Follower
+from federation.exchange.publish_loop import PublishLoop
+from federation.exchange.publisher import Publisher
+from federation.exchange.signing import MemberKey
+from federation.exchange.timing import Backoff, Timing
+from federation.model.errors import ExchangeUnavailableError
+from federation.model.names import ClusterId, RecordKey
+from federation.model.records import Member, Record, Version
+
+_log = structlog.get_logger()
+
+_RECENT = 100
+
+OnChange = Callable[[ClusterId, frozenset[RecordKey]], None]
+
+
+def _nobody(cluster: ClusterId, keys: frozenset[RecordKey]) -> None:
+    """Hears of changes while the session is being made."""
+
+
+class ExchangeSession:
+    """Publishes as ``member`` and follows ``peers`` (its own entry among them is passed over).
+
+    ``on_change(cluster, keys)`` is called in the event loop after the records ``keys`` of ``cluster``
+    changed, and with no keys when its freshness or knowledge did. The first pictures come from ``disk``,
+    before ``run``.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        clusterset: str,
+        member: Member,
+        key: MemberKey,
+        peers: Iterable[Member],
+        disk: ReplicaDisk | None,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        rng: random.Random,
+        on_change: OnChange,
+        timing: Timing | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._clusterset = clusterset
+        self._member = member
+        self._disk = disk
+        self._clock = clock
+        self._monotonic = monotonic
+        self._rng = rng
+        self._on_change: OnChange = _nobody
+        self._timing = timing or Timing()
+        self._publishing = PublishLoop(
+            Publisher(member, key, clusterset),
+            exchange,
+            disk,
+            timing=self._timing,
+            clock=clock,
+            monotonic=monotonic,
+            rng=rng,
+            on_rejected=self._count,
+        )
+        self._followers: dict[ClusterId, Follower] = {}
+        self._members_changed = asyncio.Event()
+        self._synced = asyncio.Event()
+        self._connected = False
+        self._rejections: Counter[tuple[ClusterId, str]] = Counter()
+        self._recent: deque[Rejected] = deque(maxlen=_RECENT)
+        self.set_members(peers)
+        self._on_change = on_change
+
+    @property
+    def connected(self) -> bool:
+        """Whether the peers' channels are heard at this time."""
+        return self._connected
+
+    @property
+    def synced(self) -> bool:
+        """Whether a whole picture is known of every peer: read, loaded from disk, or known never to have
+        been."""
+        return self._synced.is_set()
+
+    @property
+    def published(self) -> Version | None:
+        """The version of our own records that the exchange is known to hold."""
+        return self._publishing.published
+
+    @property
+    def publications(self) -> int:
+        """How often everything had to be published: one at the start, one more for each loss of data."""
+        return self._publishing.publications
+
+    @property
+    def rejections(self) -> Mapping[tuple[ClusterId, str], int]:
+        """How often something was rejected, by member and reason, since the start."""
+        return dict(self._rejections)
+
+    @property
+    def recent_rejections(self) -> tuple[Rejected, ...]:
+        """The last hundred, oldest first."""
+        return tuple(self._recent)
+
+    async def wait_synced(self) -> None:
+        """Return when ``synced`` holds."""
+        await self._synced.wait()
+
+    def publish(self, desired: Mapping[RecordKey, Record]) -> None:
+        """Publish exactly ``desired``. Nothing is published before the first call: empty is not unknown."""
+        self._publishing.desire(desired)
+
+    def snapshot(self) -> ExchangeSnapshot:
+        """What is known of all peers now."""
+        return ExchangeSnapshot({cluster: at.snapshot() for cluster, at in self._followers.items()})
+
+    def set_members(self, peers: Iterable[Member]) -> None:
+        """Follow exactly ``peers``: known ones go on as they are, one with a new key starts anew."""
+        wanted = {peer.cluster: peer for peer in peers if peer.cluster != self._member.cluster}
+        kept = {c: at for c, at in self._followers.items() if wanted.get(c) == at.member}
+        gone = {c: at for c, at in self._followers.items() if c not in kept}
+        added = {c: self._follower(peer) for c, peer in wanted.items() if c not in kept}
+        self._followers = dict(sorted((kept | added).items()))
+        for cluster, follower in gone.items():
+            self._on_change(cluster, frozenset(follower.snapshot().records))
+        for follower in added.values():
+            follower.restore()
+        self._note_synced()
+        self._members_changed.set()
+
+    async def run(self) -> None:
+        """Publish and follow until cancelled. Owns its tasks; an unreachable exchange never ends it."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._publishing.run())
+            while True:
+                self._members_changed.clear()
+                following = tasks.create_task(self._follow(list(self._followers.values())))
+                await self._members_changed.wait()
+                following.cancel()
+                await asyncio.wait([following])
+
+    async def _follow(self, followers: list[Follower]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for follower in followers:
+                tasks.create_task(follower.run())
+            tasks.create_task(self._watch({at.member.cluster: at for at in followers}))
+
+    async def _watch(self, followers: Mapping[ClusterId, Follower]) -> None:
+        # Our own beats come back on our own channel: a working connection is never silent for long.
+        channels = frozenset({self._member.cluster, *followers})
+        backoff = Backoff(self._timing, self._rng)
+        while True:
+            try:
+                async with self._exchange.watch(channels) as messages:
+                    self._set_connected(followers, connected=True)
+                    backoff.reset()
+                    async for cluster, blob in messages:
+                        if follower := followers.get(cluster):
+                            follower.deliver(blob)
+            except ExchangeUnavailableError as error:
+                self._set_connected(followers, connected=False, cause=str(error))
+                await asyncio.sleep(backoff.next())
+
+    def _set_connected(self, followers: Mapping[ClusterId, Follower], *, connected: bool, cause: str = "") -> None:
+        if connected != self._connected:
+            self._connected = connected
+            if connected:
+                _log.info("exchange connected")
+            else:
+                _log.warning("exchange lost", error=cause)
+        for follower in followers.values():
+            if connected:
+                follower.connected()
+            else:
+                follower.disconnected()
+        if connected:
+            self._publishing.hurry()
+
+    def _follower(self, peer: Member) -> Follower:
+        return Follower(
+            peer,
+            self._clusterset,
+            self._exchange,
+            self._disk,
+            timing=self._timing,
+            clock=self._clock,
+            monotonic=self._monotonic,
+            rng=self._rng,
+            on_step=self._on_step,
+        )
+
+    def _on_step(self, follower: Follower, changed: frozenset[RecordKey], rejected: tuple[Rejected, ...]) -> None:
+        self._count(rejected)
+        self._note_synced()
+        if changed or not rejected:
+            self._on_change(follower.member.cluster, changed)
+
+    def _note_synced(self) -> None:
+        if all(follower.synced for follower in self._followers.values()):
+            self._synced.set()
+        else:
+            self._synced.clear()
+
+    def _count(self, rejected: tuple[Rejected, ...]) -> None:
+        for one in rejected:
+            self._rejections[one.cluster, one.reason] += 1
+            known = {(at.cluster, at.reason, at.record_key) for at in self._recent}
+            if (one.cluster, one.reason, one.record_key) not in known:
+                _log.warning("rejected", peer=one.cluster, reason=one.reason, error=one.message)
+            self._recent.append(one)

@@ -1,0 +1,21 @@
+"""A real Redis server for tests: on a free loopback port, in a directory of its own, ended with the test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from federation.exchange.server import EmbeddedRedis, find_redis_server
+
+
+@contextmanager
+def running_redis(directory: Path) -> Iterator[EmbeddedRedis]:
+    """A running server; the test may kill and start it again, always on the same port."""
+    server = EmbeddedRedis(0, directory=directory, program=find_redis_server(os.environ))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

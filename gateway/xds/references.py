@@ -1,9 +1,10 @@
 """Which other resources a message names, read off the message itself.
 
-The consistency gate refuses a change that leaves a name dangling, and a stream sends a resource after
-what it names. Counted are names that must exist for the resource to work: endpoints of a cluster, clusters of a
-route, the route table of a listener. Not counted are secrets (a shared cluster names the SVID that each node has
-under one name) and the placeholder cluster of a proxy that finds its cluster on demand or by SNI. Pure.
+The consistency gate refuses a change that leaves a name dangling, and a stream sends a resource
+after what it names. Counted are names that must exist for the resource to work: endpoints of a
+cluster, clusters of a route, the route table of a listener. Not counted are secrets (a shared
+cluster names the SVID that each node has under one name) and the placeholder cluster of a proxy
+that finds its cluster on demand or by SNI. Pure.
 """
 
 from __future__ import annotations

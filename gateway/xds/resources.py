@@ -41,9 +41,7 @@ def make_resource(type_url: str, name: str, message: protos.Message) -> Resource
     """The resource of a message."""
     content = message.SerializeToString(deterministic=True)
     version = hashlib.sha256(content).hexdigest()[:_VERSION_CHARS]
-    entry = protos.Resource(
-        name=name, version=version, resource=protos.AnyMessage(type_url=type_url, value=content)
-    )
+    entry = protos.Resource(name=name, version=version, resource=protos.AnyMessage(type_url=type_url, value=content))
     chunk = protos.DeltaDiscoveryResponse(resources=[entry]).SerializeToString()
     return Resource(type_url, name, version, chunk, references_of(type_url, message))
 
@@ -145,9 +143,10 @@ def check_consistency(
 ) -> tuple[Problem, ...]:
     """What is wrong with a change of one layer, judged on what changed only; empty if it may be served.
 
-    ``after`` is the layer with the change, ``below`` the shared layer under a node's own, ``above`` the nodes'
-    layers over a shared one. A resource may refer to its own layer and to the one below. Checked: no name
-    twice in a change or in two layers of one view, references resolve, nothing still referred to is removed.
+    ``after`` is the layer with the change, ``below`` the shared layer under a node's own, ``above``
+    the nodes' layers over a shared one. A resource may refer to its own layer and to the one below.
+    Checked: no name twice in a change or in two layers of one view, every reference resolves, and
+    nothing that is still referred to is removed.
     """
     found = [_duplicate(key, "in one change") for key, times in _counts(upserts).items() if times > 1]
     above = tuple(above)
@@ -155,9 +154,7 @@ def check_consistency(
         if any(resource.key in layer for layer in (*above, below or ())):
             found.append(_duplicate(resource.key, "in a shared and in a node's layer"))
         found += (
-            Problem(
-                _subject(resource.key), "UnresolvedReference", f"refers to {_subject(ref)}, which is absent"
-            )
+            Problem(_subject(resource.key), "UnresolvedReference", f"refers to {_subject(ref)}, which is absent")
             for ref in resource.references
             if ref not in after and (below is None or ref not in below)
         )

@@ -2,7 +2,7 @@
 
 The `xds-protos` wheel has no type stubs, so every message is `Any` to the type checker. That ends here: the
 rest of the package sees the names of this module, and `Message` where one of them passes through a signature.
-Nothing but names and a few converters belongs here; `translate` and `references` know what a message means.
+Nothing but names and two converters belongs here; `translate` and `references` know what a message means.
 """
 
 from __future__ import annotations
@@ -164,18 +164,6 @@ def unpack(packed: Message, message_class: Message) -> Message | None:
     return message if packed.Unpack(message) else None
 
 
-def milliseconds(amount: int) -> Message:
-    """A Duration of that many milliseconds."""
-    duration = Duration()
-    duration.FromMilliseconds(amount)
-    return duration
-
-
-def socket_address(address: str, port: int) -> Message:
-    """An Address of one IP address and TCP port."""
-    return Address(socket_address=SocketAddress(address=address, port_value=port))
-
-
 __all__ = [
     "CLUSTER",
     "ENDPOINT",
@@ -300,8 +288,6 @@ __all__ = [
     "VirtualHost",
     "WeightedCluster",
     "json_format",
-    "milliseconds",
     "pack",
-    "socket_address",
     "unpack",
 ]

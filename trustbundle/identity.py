@@ -17,7 +17,8 @@ TrustDomain = NewType("TrustDomain", str)
 _SCHEME = "spiffe://"
 _MAX_TRUST_DOMAIN = 255
 _MAX_ID = 2048
-_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]+")
+# Both cases here, and folded after the match: Unicode has letters that fold into ASCII.
+_TRUST_DOMAIN = re.compile(r"[a-zA-Z0-9._-]+")
 _SEGMENT = re.compile(r"[a-zA-Z0-9._-]+")
 
 
@@ -35,14 +36,13 @@ class SpiffeId:
 
 def parse_trust_domain(text: str) -> TrustDomain:
     """Read a trust domain name, folding case (SPIFFE-ID §2.1); raises ValueError with what is wrong."""
-    name = text.lower()
-    if not name:
+    if not text:
         raise ValueError("trust domain is empty")
-    if len(name.encode()) > _MAX_TRUST_DOMAIN:
+    if len(text) > _MAX_TRUST_DOMAIN:
         raise ValueError(f"trust domain is longer than {_MAX_TRUST_DOMAIN} bytes")
-    if _TRUST_DOMAIN.fullmatch(name) is None:
+    if _TRUST_DOMAIN.fullmatch(text) is None:
         raise ValueError(f"trust domain {text!r} may hold only letters, digits, dots, dashes and underscores")
-    return TrustDomain(name)
+    return TrustDomain(text.lower())
 
 
 def parse_spiffe_id(text: str) -> SpiffeId:
@@ -50,7 +50,7 @@ def parse_spiffe_id(text: str) -> SpiffeId:
 
     Raises ValueError with one sentence that names the part that breaks the standard.
     """
-    if len(text.encode(errors="replace")) > _MAX_ID:
+    if len(text) > _MAX_ID:
         raise ValueError(f"SPIFFE ID is longer than {_MAX_ID} bytes")
     if text[: len(_SCHEME)].lower() != _SCHEME:
         raise ValueError(f"{text!r} does not start with {_SCHEME}")

@@ -98,12 +98,6 @@ def _check_leaf_time(leaf: x509.Certificate, spiffe_id: SpiffeId, now: datetime)
         raise TrustError(f"certificate of {spiffe_id} has expired", reason="Expired")
 
 
-def _require_ca(policy: Policy, certificate: x509.Certificate, constraints: x509.BasicConstraints) -> None:
-    del policy, certificate
-    if not constraints.ca:
-        raise ValueError("issuer is not a CA")
-
-
 def _require_cert_sign(policy: Policy, certificate: x509.Certificate, usage: x509.KeyUsage) -> None:
     del policy, certificate
     if not usage.key_cert_sign:
@@ -114,7 +108,7 @@ def _require_cert_sign(policy: Policy, certificate: x509.Certificate, usage: x50
 # don't carry.
 _CA_POLICY = (
     ExtensionPolicy.permit_all()
-    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _require_ca)
+    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
     .require_present(x509.KeyUsage, Criticality.AGNOSTIC, _require_cert_sign)
 )
 _LEAF_POLICY = ExtensionPolicy.permit_all()

@@ -152,10 +152,12 @@ def _key_usage(*, digital_signature: bool, signs_certificates: bool) -> x509.Key
 
 
 def parse_certificate(der: bytes) -> x509.Certificate:
-    """Read a DER certificate, extensions included; raises TrustError with reason ``Malformed``."""
+    """Read a DER certificate with its names, times and extensions; raises TrustError (``Malformed``)."""
     try:
         certificate = x509.load_der_x509_certificate(der)
-        _ = certificate.extensions
+        # The library reads these only when asked, and then raises; whoever asks later need not expect that.
+        for part in ("subject", "issuer", "not_valid_before_utc", "not_valid_after_utc", "extensions"):
+            getattr(certificate, part)
     except _UNREADABLE as error:
         raise TrustError(f"certificate can't be read: {error}"[:200], reason="Malformed") from error
     return certificate

@@ -1,0 +1,41 @@
+"""Private files: created for the owner alone, refused when wider."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from federation.membership.private import WideModeError, create_private, read_private
+
+
+def test_created_for_the_owner_alone(tmp_path: Path) -> None:
+    """A new private file has mode 0600 whatever the umask, and reads back."""
+    before = os.umask(0)
+    try:
+        create_private(tmp_path / "key", b"content")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    assert read_private(tmp_path / "key") == b"content"
+
+
+def test_never_overwritten(tmp_path: Path) -> None:
+    """An existing file is left as it is."""
+    create_private(tmp_path / "key", b"first")
+    with pytest.raises(FileExistsError):
+        create_private(tmp_path / "key", b"second")
+    assert read_private(tmp_path / "key") == b"first"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o620, 0o604, 0o602])
+def test_wide_mode(tmp_path: Path, mode: int) -> None:
+    """A file that a group or the world can read or write is refused, also through a link."""
+    create_private(tmp_path / "key", b"content")
+    (tmp_path / "key").chmod(mode)
+    (tmp_path / "link").symlink_to("key")
+    for name in ("key", "link"):
+        with pytest.raises(WideModeError, match="must not be wider than 0600"):
+            read_private(tmp_path / name)

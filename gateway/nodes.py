@@ -38,6 +38,7 @@ class LocalPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ProbeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The sidecar's own check of its application: any answer below 500 is good."""
 
+    port: Port
     path: str
     interval_ms: Annotated[int, msgspec.Meta(ge=10)]
     timeout_ms: Annotated[int, msgspec.Meta(ge=10)]

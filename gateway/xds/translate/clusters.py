@@ -103,6 +103,8 @@ def app_cluster(port: InboundPort, probe: ProbeSpec | None) -> pb.Message:
         _set_http(cluster, http2_options(keepalive=False))
     if probe is not None and port.protocol.is_http:
         cluster.health_checks.append(_health_check(probe, port))
+        host = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint
+        host.health_check_config.port_value = probe.port
     return cluster
 
 

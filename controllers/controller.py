@@ -1,0 +1,210 @@
+"""Controller: one cluster's control loop. Own state and peers' records in; own records, trust and xDS out.
+
+Everything arrives as a mark (``on_…``); everything happens in ``step``, from the newest pictures. Before the own source
+and every peer are known, nothing goes out: empty is not unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from controllers.dataplane import DataPlane
+from controllers.journal import Journal
+from controllers.projection import Changes, Projection, Surroundings, meet, moved
+from controllers.sources.base import SourceUpdate
+from controllers.trust import accept_bundles
+from federation.exchange.base import ExchangeSnapshot
+from federation.model.configuration import ClusterSettings
+from federation.model.locality import Site
+from federation.model.names import ClusterId, RecordKey, ServiceKey, service_of
+from federation.model.problems import Problem
+from federation.model.records import GatewayAddress, GatewayRecord, Record
+from federation.model.state import ClusterState
+from federation.model.vips import assign_vips
+from trustbundle.authority import CertificateAuthority
+from trustbundle.bundle import TrustView, normalised_validator_domains
+
+_log = structlog.get_logger(__name__)
+
+
+class Peers(Protocol):
+    """What the controller needs of its seat at the exchange."""
+
+    @property
+    def synced(self) -> bool: ...
+
+    def snapshot(self) -> ExchangeSnapshot: ...
+
+    def publish(self, desired: Mapping[RecordKey, Record]) -> None: ...
+
+
+@dataclass(slots=True)
+class _Dirty:
+    """What was marked since the last pass."""
+
+    services: set[ServiceKey]
+    own: set[ServiceKey]
+    members: bool = True
+
+    @staticmethod
+    def nothing() -> _Dirty:
+        return _Dirty(set(), set(), members=False)
+
+
+class Controller:
+    """The state of one cluster's control loop; ``step`` is the only place where it moves."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        *,
+        peers: Peers,
+        authority: CertificateAuthority,
+        dataplane: DataPlane,
+        journal: Journal,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._peers = peers
+        self._authority = authority
+        self._dataplane = dataplane
+        self._journal = journal
+        self._clock = clock
+        self._state: ClusterState | None = None
+        self._dirty = _Dirty(set(), set())
+        self._projection = Projection()
+        self._own = Site(settings.cluster, settings.region, settings.network)
+        self._around = Surroundings(self._own, settings.trust_domain, settings.mesh.sidecar_port)
+        self._trust = TrustView()
+        self._records: dict[RecordKey, Record] = {}
+        self._started = False
+        self.trusted: frozenset[ClusterId] = frozenset()
+        self.source_problems: tuple[Problem, ...] = ()
+        self.trust_problems: tuple[Problem, ...] = ()
+        self.refused: tuple[Problem, ...] = ()
+        """Why the data plane refused the last change; empty is good."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first whole pass is done: the own source and every peer are known, nodes are answered."""
+        return self._started
+
+    @property
+    def source_synced(self) -> bool:
+        return self._state is not None
+
+    @property
+    def projection(self) -> Projection:
+        return self._projection
+
+    @property
+    def trust(self) -> TrustView:
+        return self._trust
+
+    @property
+    def state(self) -> ClusterState:
+        return self._state or ClusterState()
+
+    def on_source(self, update: SourceUpdate) -> None:
+        """The own manifests changed."""
+        self._state = update.state
+        self.source_problems = update.problems
+        self._dirty.services |= update.changed
+        self._dirty.own |= update.changed
+
+    def on_peer(self, _cluster: ClusterId, keys: frozenset[RecordKey]) -> None:
+        """Records of a peer changed; no keys: what we know of it did."""
+        for key in keys:
+            service = service_of(key)
+            if service is None:
+                self._dirty.members = True
+            else:
+                self._dirty.services.add(service)
+
+    def on_trust(self) -> None:
+        """The own CA changed, or time may have run out for an authority of a peer."""
+        self._dirty.members = True
+
+    def step(self) -> None:
+        """Bring records, trust and xDS in step with all that was marked."""
+        if self._state is None or not self._peers.synced:
+            return
+        peers = self._peers.snapshot()
+        dirty, self._dirty = self._dirty, _Dirty.nothing()
+        try:
+            self._pass(self._state, peers, dirty)
+        except Exception:
+            # Nothing that was marked may be forgotten: the next pass starts from the same.
+            self._dirty.services |= dirty.services
+            self._dirty.own |= dirty.own
+            self._dirty.members |= dirty.members
+            raise
+
+    def _pass(self, state: ClusterState, peers: ExchangeSnapshot, dirty: _Dirty) -> None:
+        now = self._clock()
+        keys = set(dirty.services)
+        if not self._started:
+            keys |= set(state.services) | _exported_by(peers)
+        if dirty.members or not self._started:
+            keys |= self._meet(peers, now)
+        exported = {key for key in keys if (local := state.services.get(key)) is not None and local.export is not None}
+        self._journal.see(exported, keys - exported, now)
+        changed = self._projection.update(keys, state, peers, self._around, self._journal.first_seen, now)
+        self._assign_vips(changed)
+        self.refused = self._dataplane.update_services(changed, dirty.own, state, self._journal.vips)
+        for problem in self.refused:
+            _log.error("data plane refused a change", problem=str(problem))
+        self._publish(changed, first=not self._started)
+        self._started = True
+
+    def _meet(self, peers: ExchangeSnapshot, now: datetime) -> set[ServiceKey]:
+        """Judge trust anew; returns the services for which a peer came, went or moved."""
+        accepted = accept_bundles(self._authority.bundle(), self._settings.members, peers, self._trust, now)
+        for problem in set(accepted.problems) - set(self.trust_problems):
+            _log.warning("bundle refused", problem=str(problem))
+        self._trust, self.trusted, self.trust_problems = accepted.view, accepted.trusted, accepted.problems
+        # Trust precedes traffic: nodes can verify a peer before they are sent to it.
+        self._dataplane.update_trust(normalised_validator_domains(self._trust))
+        before, after = (
+            self._around,
+            meet(self._own, self._around.trust_domain, self._around.sidecar_port, peers, self.trusted),
+        )
+        self._around = after
+        return self._projection.backed_by(moved(before, after))
+
+    def _assign_vips(self, changed: Changes) -> None:
+        if all((before is None) == (after is None) for before, after in changed.values()) and self._started:
+            return
+        imported = (key for key, result in self._projection.results.items() if result.merged is not None)
+        self._journal.assign(assign_vips(self._journal.vips, imported, self._settings.vip_range))
+
+    def _publish(self, changed: Changes, *, first: bool) -> None:
+        records = dict(self._records)
+        for before, after in changed.values():
+            for key in () if before is None else before.records:
+                records.pop(key, None)
+            records.update({} if after is None else after.records)
+        gateway = GatewayRecord(
+            tuple(GatewayAddress(address.host, address.port) for address in self._settings.gateway.addresses),
+            self._settings.region,
+            self._settings.network,
+        )
+        bundle = self._authority.bundle().record
+        records |= {gateway.record_key: gateway, bundle.record_key: bundle}
+        if first or records != self._records:
+            self._records = records
+            self._peers.publish(records)
+
+
+def _exported_by(peers: ExchangeSnapshot) -> set[ServiceKey]:
+    return {
+        service
+        for member in peers.members.values()
+        for key in member.records
+        if (service := service_of(key)) is not None
+    }

@@ -1,0 +1,309 @@
+"""DataPlane: keeps the xDS cache in step with the services, the nodes that are connected, and what they may trust.
+
+Holds which resources each service and node came to, so that a change touches those and nothing else. It decides
+nothing about services (that is the projection's) and does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from controllers.projection import Changes, ServiceResult
+from federation.membership.tokens import NodePrincipal
+from federation.model.names import ServiceKey
+from federation.model.problems import Problem
+from federation.model.state import ClusterState, ServiceState
+from gateway.ir.build import build_inbound
+from gateway.ir.model import ImportedPort
+from gateway.nodes import GatewayNode, Node, SidecarNode
+from gateway.xds.cache import GroupChange, NodeChange, SnapshotCache
+from gateway.xds.references import Reference
+from gateway.xds.resources import Resource
+from gateway.xds.translate.services import (
+    export_resources,
+    gateway_node_resources,
+    import_resources,
+    route_table,
+    secret_resources,
+    sidecar_node_resources,
+    vip_resource,
+)
+from trustbundle.authority import Svid
+
+SIDECARS = "sidecar"
+REDIRECTING = "sidecar-redirect"
+"""Sidecars that take redirected traffic also have a listener per clusterset IP; filled when the first one connects."""
+GATEWAYS = "gateway"
+
+Workload = tuple[str, int]
+"""Address and inbound port of a sidecar."""
+
+
+@dataclass(slots=True)
+class _Service:
+    """What one service came to in the cache."""
+
+    imports: tuple[ImportedPort, ...] = ()
+    shared: tuple[Resource, ...] = ()
+    vips: tuple[Resource, ...] = ()
+    served: tuple[Resource, ...] = ()
+
+
+@dataclass(slots=True)
+class _Node:
+    node: Node
+    principal: NodePrincipal
+    svid: Svid | None
+    """None for a gateway: it decrypts nothing, so it gets no key."""
+    keys: frozenset[Reference] = frozenset()
+
+
+@dataclass(slots=True)
+class _Layer:
+    upserts: dict[Reference, Resource] = field(default_factory=dict)
+    removals: set[Reference] = field(default_factory=set)
+
+    def replace(self, old: Iterable[Reference], new: Iterable[Resource]) -> None:
+        fresh = {resource.key: resource for resource in new}
+        self.upserts.update(fresh)
+        self.removals.update(key for key in old if key not in fresh)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Changes of one pass, by layer: the cache takes all of them or none."""
+
+    groups: dict[str, _Layer] = field(default_factory=dict)
+    nodes: dict[str, _Layer] = field(default_factory=dict)
+
+    def group(self, name: str) -> _Layer:
+        return self.groups.setdefault(name, _Layer())
+
+    def node(self, name: str) -> _Layer:
+        return self.nodes.setdefault(name, _Layer())
+
+
+class DataPlane:
+    """The xDS side of one cluster's controller."""
+
+    def __init__(self, cache: SnapshotCache, sidecar_port: int) -> None:
+        self._cache = cache
+        self._sidecar_port = sidecar_port
+        self._state: ClusterState | None = None
+        self._services: dict[ServiceKey, _Service] = {}
+        self._routes: Resource | None = None
+        self._vips: Mapping[ServiceKey, IPv4Address] = {}
+        self._workloads: dict[Workload, set[ServiceKey]] = {}
+        self._workloads_of: dict[ServiceKey, frozenset[Workload]] = {}
+        self._nodes: dict[str, _Node] = {}
+        self._domains: tuple[tuple[str, str], ...] = ()
+        self._redirecting = False
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(self._nodes)
+
+    def update_services(
+        self,
+        changed: Changes,
+        touched: Iterable[ServiceKey],
+        state: ClusterState,
+        vips: Mapping[ServiceKey, IPv4Address],
+    ) -> tuple[Problem, ...]:
+        """Take over changed results, and ``touched`` services of the own state, whose workloads may have moved.
+
+        The first call must bring everything: until then no node is answered. Returns why the change was refused; the
+        last good keeps serving.
+        """
+        first = self._state is None
+        self._state, self._vips = state, vips
+        pending = _Pending()
+        concerned: set[str] = set(self._nodes) if first else set()
+        routes_changed = first
+        for key in {*changed, *touched}:
+            concerned |= self._index(key, state.services.get(key, ServiceState()))
+        for key, (_, after) in changed.items():
+            routes_changed |= self._change_service(key, after, pending)
+            concerned |= self._callers(key)
+        if routes_changed:
+            self._routes = route_table(port for key in sorted(self._services) for port in self._services[key].imports)
+            for group in self._sidecar_groups():
+                pending.group(group).replace((), [self._routes])
+        if first:
+            pending.group(GATEWAYS)
+        for name in concerned:
+            self._change_node(name, pending)
+        return self._commit(pending)
+
+    def connect(
+        self, name: str, node: Node, principal: NodePrincipal, issue: Callable[[NodePrincipal], Svid]
+    ) -> tuple[Problem, ...]:
+        """Make or renew the view ``name`` of a node that has proved to be ``principal``."""
+        group = GATEWAYS
+        if isinstance(node, SidecarNode):
+            group = SIDECARS if node.redirect_port is None else REDIRECTING
+        known = self._nodes.get(name)
+        if known is not None and known.node != node:
+            # Started again with another configuration, which may put it in another group.
+            self.disconnect(name)
+            known = None
+        pending = _Pending()
+        if group == REDIRECTING and not self._redirecting:
+            self._redirecting = True
+            self._fill_redirecting(pending)
+        self._cache.add_node(name, group)
+        if known is None:
+            svid = issue(principal) if isinstance(node, SidecarNode) else None
+            self._nodes[name] = _Node(node, principal, svid)
+        self._change_node(name, pending)
+        return self._commit(pending)
+
+    def disconnect(self, name: str) -> None:
+        """Forget a node that has been away for long."""
+        self._nodes.pop(name, None)
+        self._cache.remove_node(name)
+
+    def renew(self, due: Callable[[Svid], bool], issue: Callable[[NodePrincipal], Svid]) -> int:
+        """Replace the SVIDs that are ``due``; returns how many were. Connections that stand are not touched by it."""
+        pending = _Pending()
+        count = 0
+        for name, entry in self._nodes.items():
+            if entry.svid is not None and due(entry.svid):
+                entry.svid = issue(entry.principal)
+                self._change_node(name, pending)
+                count += 1
+        self._commit(pending)
+        return count
+
+    def update_trust(self, domains: Sequence[tuple[str, str]]) -> bool:
+        """Take over the bundles (trust domain, PEM) that peers are verified by; returns whether they changed."""
+        if tuple(domains) == self._domains:
+            return False
+        self._domains = tuple(domains)
+        pending = _Pending()
+        for name in self._nodes:
+            self._change_node(name, pending)
+        self._commit(pending)
+        return True
+
+    def svids(self) -> tuple[Svid, ...]:
+        return tuple(entry.svid for entry in self._nodes.values() if entry.svid is not None)
+
+    def _change_service(self, key: ServiceKey, after: ServiceResult | None, pending: _Pending) -> bool:
+        """Exchange the resources of one service; returns whether the route table is concerned."""
+        old = self._services.pop(key, _Service())
+        new = _Service()
+        if after is not None:
+            new.imports = after.imports
+            new.shared = tuple(resource for port in after.imports for resource in import_resources(port))
+            new.served = tuple(resource for port in after.exports for resource in export_resources(port))
+            new.vips = self._vip_listeners(key, after.imports)
+            self._services[key] = new
+        for group in self._sidecar_groups():
+            pending.group(group).replace(_keys(old.shared), new.shared)
+        if self._redirecting:
+            pending.group(REDIRECTING).replace(_keys(old.vips), new.vips)
+        pending.group(GATEWAYS).replace(_keys(old.served), new.served)
+        return [(p.port, p.protocol) for p in old.imports] != [(p.port, p.protocol) for p in new.imports]
+
+    def _vip_listeners(self, key: ServiceKey, imports: Iterable[ImportedPort]) -> tuple[Resource, ...]:
+        vip = self._vips.get(key)
+        if vip is None or not self._redirecting:
+            return ()
+        return tuple(vip_resource(str(vip), port) for port in imports)
+
+    def _sidecar_groups(self) -> tuple[str, ...]:
+        return (SIDECARS, REDIRECTING) if self._redirecting else (SIDECARS,)
+
+    def _fill_redirecting(self, pending: _Pending) -> None:
+        if self._routes is None:
+            return
+        layer = pending.group(REDIRECTING)
+        for key, service in self._services.items():
+            service.vips = self._vip_listeners(key, service.imports)
+            layer.replace((), (*service.shared, *service.vips))
+        layer.replace((), [self._routes])
+
+    def _index(self, key: ServiceKey, local: ServiceState) -> set[str]:
+        """Note which workloads back ``key`` now; returns the nodes whose inbound side that concerns."""
+        before = self._workloads_of.pop(key, frozenset())
+        after = frozenset(
+            (address, piece.inbound_port or self._sidecar_port)
+            for piece in local.slices
+            for endpoint in piece.endpoints
+            for address in endpoint.addresses
+        )
+        if after:
+            self._workloads_of[key] = after
+        for workload in before - after:
+            self._workloads[workload].discard(key)
+            if not self._workloads[workload]:
+                del self._workloads[workload]
+        for workload in after - before:
+            self._workloads.setdefault(workload, set()).add(key)
+        concerned = before | after
+        return {name for name, entry in self._nodes.items() if _workload(entry.node) in concerned}
+
+    def _callers(self, key: ServiceKey) -> set[str]:
+        """The nodes that have a local port for ``key``."""
+        return {
+            name
+            for name, entry in self._nodes.items()
+            if isinstance(entry.node, SidecarNode)
+            and any((local.namespace, local.name) == (key.namespace, key.name) for local in entry.node.outbound)
+        }
+
+    def _change_node(self, name: str, pending: _Pending) -> None:
+        entry = self._nodes[name]
+        new = self._node_resources(entry)
+        pending.node(name).replace(entry.keys, new)
+        entry.keys = frozenset(_keys(new))
+
+    def _node_resources(self, entry: _Node) -> tuple[Resource, ...]:
+        if isinstance(entry.node, GatewayNode):
+            return gateway_node_resources(entry.node)
+        if entry.svid is None or self._state is None:
+            return ()
+        node = entry.node
+        inbound = [
+            port
+            for key in sorted(self._workloads.get((node.address, node.inbound_port), ()))
+            for port in build_inbound(
+                key,
+                self._state.services.get(key, ServiceState()),
+                address=node.address,
+                inbound_port=node.inbound_port,
+                sidecar_port=self._sidecar_port,
+            )
+        ]
+        wanted = {ServiceKey(local.namespace, local.name) for local in node.outbound}
+        imports = {
+            (key, port.port): port for key in wanted if key in self._services for port in self._services[key].imports
+        }
+        return (
+            *secret_resources(entry.svid.chain_pem.encode(), entry.svid.key_pem.reveal(), self._domains),
+            *sidecar_node_resources(node, inbound, imports),
+        )
+
+    def _commit(self, pending: _Pending) -> tuple[Problem, ...]:
+        changes: list[GroupChange | NodeChange] = [
+            GroupChange(name, tuple(layer.upserts.values()), tuple(layer.removals))
+            for name, layer in pending.groups.items()
+        ]
+        # Before the world is known, a node's own layer would be served with half of what it needs.
+        if self._state is not None:
+            changes += [
+                NodeChange(name, tuple(layer.upserts.values()), tuple(layer.removals))
+                for name, layer in pending.nodes.items()
+            ]
+        return self._cache.apply(changes)
+
+
+def _keys(resources: Iterable[Resource]) -> list[Reference]:
+    return [resource.key for resource in resources]
+
+
+def _workload(node: Node) -> Workload | None:
+    return (node.address, node.inbound_port) if isinstance(node, SidecarNode) else None

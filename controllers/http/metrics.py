@@ -1,0 +1,102 @@
+"""Prometheus metrics: plain numbers of the running parts, read when somebody asks. All names are here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the metrics are made of, at one moment."""
+
+    ready: bool
+    exchange_connected: bool
+    exported: int
+    imported: int
+    passes: int
+    failed_passes: int
+    publications: int
+    peers_fresh: Mapping[str, bool]
+    peers_trusted: Mapping[str, bool]
+    rejected: Mapping[tuple[str, str], int]
+    """By peer and reason."""
+    xds_streams: int
+    xds_responses: Mapping[str, int]
+    """By type, as are the next two."""
+    xds_resources: Mapping[str, int]
+    xds_nacks: Mapping[str, int]
+    xds_refused: int
+    xds_denied_secrets: int
+    bundle_sequence: int
+    svid_seconds_left: float | None
+    """Of the connected node whose certificate ends first; None where no node has one."""
+
+
+class ControllerCollector(Collector):
+    """Turns Numbers into metric families. No pod name and no address is ever a label."""
+
+    def __init__(self, read: Callable[[], Numbers]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._read()
+        yield _gauge("ready", "1 once own source and every peer are known and nodes are answered", now.ready)
+        yield _gauge("exchange_connected", "1 while the exchange is heard", now.exchange_connected)
+        yield _gauge("exported_services", "Services of this cluster that are exported", now.exported)
+        yield _gauge("imported_services", "Services of the clusterset that are known here", now.imported)
+        yield _counter("passes", "Passes of the control loop", now.passes)
+        yield _counter("failed_passes", "Passes that ended in an error of ours", now.failed_passes)
+        yield _counter("publications", "Times that everything was published", now.publications)
+        yield _by("peer_fresh", "1 while the peer renews its lease", "peer", now.peers_fresh)
+        yield _by("peer_trusted", "1 while the peer's bundle is accepted", "peer", now.peers_trusted)
+        rejected = CounterMetricFamily(
+            "federation_records_rejected", "Statements of peers that were refused", labels=["peer", "reason"]
+        )
+        for (peer, reason), count in sorted(now.rejected.items()):
+            rejected.add_metric([peer, reason], count)
+        yield rejected
+        yield _gauge("xds_streams", "Connected xDS streams", now.xds_streams)
+        yield _counted("xds_responses_sent", "xDS responses sent", "type", now.xds_responses)
+        yield _counted("xds_resources_sent", "xDS resources sent", "type", now.xds_resources)
+        yield _counted("xds_nacks", "xDS responses that an Envoy refused", "type", now.xds_nacks)
+        yield _counter("xds_auth_refused", "Nodes refused for want of a valid token", now.xds_refused)
+        yield _counter(
+            "xds_denied_secrets", "Secrets asked for by a node that may not have them", now.xds_denied_secrets
+        )
+        yield _gauge("trust_bundle_sequence", "Sequence number of the own trust bundle", now.bundle_sequence)
+        if now.svid_seconds_left is not None:
+            yield _gauge("svid_seconds_left", "Life left of the certificate that ends first", now.svid_seconds_left)
+
+
+def registry(read: Callable[[], Numbers]) -> CollectorRegistry:
+    """A registry of its own: nothing is global."""
+    found = CollectorRegistry(auto_describe=False)
+    found.register(ControllerCollector(read))
+    return found
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"federation_{name}", text, value=float(value))
+
+
+def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
+    return CounterMetricFamily(f"federation_{name}", text, value=value)
+
+
+def _by(name: str, text: str, label: str, values: Mapping[str, bool]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"federation_{name}", text, labels=[label])
+    for key, value in sorted(values.items()):
+        family.add_metric([key], float(value))
+    return family
+
+
+def _counted(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"federation_{name}", text, labels=[label])
+    for key, value in sorted(values.items()):
+        family.add_metric([key.rpartition(".")[2]], value)
+    return family

@@ -1,0 +1,166 @@
+"""Projection: what follows for one service from the own state and the peers' records. Pure, and per service.
+
+One changed endpoint must not rebuild 10,000 services, so a pass computes the changed keys only. That stays simple
+because ``project_service`` depends on nothing but its arguments: a property test holds every history of partial passes
+equal to one pass over everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from federation.exchange.base import ExchangeSnapshot
+from federation.model.export import Exported, export_service
+from federation.model.locality import Site
+from federation.model.merge import merge_service
+from federation.model.names import GATEWAY_KEY, ClusterId, RecordKey, ServiceKey, endpoints_key, export_key
+from federation.model.records import (
+    EndpointsRecord,
+    ExportRecord,
+    GatewayAddress,
+    GatewayRecord,
+    Record,
+)
+from federation.model.state import ClusterState, ServiceState
+from federation.model.view import MergedService
+from gateway.ir.build import build_exports, build_imports
+from gateway.ir.model import ExportedPort, ImportedPort
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every service depends on: who we are, and which peers may be given traffic, where."""
+
+    own: Site
+    trust_domain: str
+    sidecar_port: int
+    sites: Mapping[ClusterId, Site] = field(default_factory=dict)
+    """Peers whose bundle is accepted and whose gateway is known; nobody else gets traffic (trust precedes traffic)."""
+    gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceResult:
+    """Everything that one service comes to in this cluster."""
+
+    exported: Exported
+    merged: MergedService | None
+    imports: tuple[ImportedPort, ...]
+    exports: tuple[ExportedPort, ...]
+
+    @property
+    def records(self) -> dict[RecordKey, Record]:
+        """What this cluster tells the others of the service."""
+        return {
+            record.record_key: record
+            for record in (self.exported.export, self.exported.endpoints)
+            if record is not None
+        }
+
+
+def meet(
+    own: Site, trust_domain: str, sidecar_port: int, peers: ExchangeSnapshot, trusted: Collection[ClusterId]
+) -> Surroundings:
+    """The surroundings, from what the peers say of their gateways and from whom we trust."""
+    records = {
+        cluster: record
+        for cluster, member in peers.members.items()
+        if cluster in trusted and isinstance(record := member.records.get(GATEWAY_KEY), GatewayRecord)
+    }
+    return Surroundings(
+        own,
+        trust_domain,
+        sidecar_port,
+        {cluster: Site(cluster, record.region, record.network) for cluster, record in records.items()},
+        {cluster: record.addresses for cluster, record in records.items()},
+    )
+
+
+def moved(before: Surroundings, after: Surroundings) -> frozenset[ClusterId]:
+    """The peers for which something changed that services depend on."""
+    return frozenset(
+        cluster
+        for cluster in {*before.sites, *after.sites}
+        if before.sites.get(cluster) != after.sites.get(cluster)
+        or before.gateways.get(cluster) != after.gateways.get(cluster)
+    )
+
+
+def project_service(
+    key: ServiceKey, local: ServiceState, peers: ExchangeSnapshot, around: Surroundings, first_seen: datetime
+) -> ServiceResult:
+    """What ``key`` comes to. ``first_seen`` dates an export whose manifest has no creationTimestamp."""
+    exported = export_service(key, local, trust_domain=around.trust_domain, first_seen=first_seen)
+    exports: dict[ClusterId, tuple[ExportRecord, EndpointsRecord | None]] = {}
+    for cluster, member in peers.members.items():
+        export = member.records.get(export_key(key))
+        endpoints = member.records.get(endpoints_key(key))
+        if isinstance(export, ExportRecord):
+            exports[cluster] = (export, endpoints if isinstance(endpoints, EndpointsRecord) else None)
+    if exported.export is not None:
+        exports[around.own.cluster] = (exported.export, exported.endpoints)
+    merged = merge_service(key, exports)
+    imports = (
+        ()
+        if merged is None
+        else build_imports(
+            merged,
+            own=around.own,
+            sites=around.sites,
+            gateways=around.gateways,
+            local=local,
+            sidecar_port=around.sidecar_port,
+        )
+    )
+    served = build_exports(key, local, sidecar_port=around.sidecar_port) if exported.export is not None else ()
+    return ServiceResult(exported, merged, imports, served)
+
+
+Changes = Mapping[ServiceKey, tuple[ServiceResult | None, ServiceResult | None]]
+"""Results that changed, as (before, after); None where there is nothing."""
+
+
+class Projection:
+    """The results of all services, kept current by passes over the keys that changed."""
+
+    def __init__(self) -> None:
+        self._results: dict[ServiceKey, ServiceResult] = {}
+
+    @property
+    def results(self) -> Mapping[ServiceKey, ServiceResult]:
+        return self._results
+
+    def backed_by(self, clusters: Collection[ClusterId]) -> set[ServiceKey]:
+        """The services that any of these clusters exports."""
+        return {
+            key
+            for key, result in self._results.items()
+            if result.merged is not None and any(backend.cluster in clusters for backend in result.merged.backends)
+        }
+
+    def update(
+        self,
+        keys: Iterable[ServiceKey],
+        state: ClusterState,
+        peers: ExchangeSnapshot,
+        around: Surroundings,
+        first_seen: Mapping[ServiceKey, datetime],
+        now: datetime,
+    ) -> Changes:
+        """Compute ``keys`` anew; returns those whose result changed."""
+        changed: dict[ServiceKey, tuple[ServiceResult | None, ServiceResult | None]] = {}
+        for key in keys:
+            local = state.services.get(key, ServiceState())
+            result = project_service(key, local, peers, around, first_seen.get(key, now))
+            after = None if result.merged is None and not result.exported.conditions else result
+            before = self._results.get(key)
+            if before == after:
+                continue
+            changed[key] = (before, after)
+            if after is None:
+                del self._results[key]
+            else:
+                self._results[key] = after
+        return changed

@@ -1,0 +1,173 @@
+"""StatusReport: the one answer to "how is it", for the CLI and for readiness. Values only, no secret.
+
+Built from what the other parts hold; nothing here flows back into a build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from controllers.projection import ServiceResult
+from federation.exchange.base import MemberSnapshot, Rejected
+from federation.model.merge import conflict_condition
+from federation.model.names import ClusterId, service_of
+from federation.model.view import MergedService
+from gateway.ir.model import ImportedPort
+
+
+class RejectionStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """Something of a peer that was refused."""
+
+    reason: str
+    message: str
+    record: str = ""
+
+
+class PeerStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One other member, as this cluster sees it."""
+
+    cluster: str
+    state: str
+    """``Live``: its lease is good. ``Silent``: it is not renewed; its last records stay in use. ``Unheard``: we don't
+    hear the exchange, so its silence says nothing. ``Unknown``: nothing whole was ever read. ``Absent``: it never
+    published."""
+    trusted: bool
+    """Its bundle is accepted; without it, it gets no traffic."""
+    services: int
+    version: str = ""
+    """``<epoch>-<sequence>`` of the last accepted batch."""
+    saved_at: datetime | None = None
+    """Set while its records come from disk."""
+    rejected: dict[str, int] = {}
+    last_rejections: tuple[RejectionStatus, ...] = ()
+
+
+class NackStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """Configuration that a node refused, in Envoy's words."""
+
+    type: str
+    name: str
+    error: str
+
+
+class NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One connected Envoy."""
+
+    node: str
+    identity: str
+    since: datetime
+    nacks: tuple[NackStatus, ...] = ()
+
+
+class AuthorityStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """The own CA."""
+
+    trust_domain: str
+    sequence: int
+    authorities: int
+    next_change: datetime
+
+
+class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
+    """The whole of one controller."""
+
+    clusterset: str
+    cluster: str
+    region: str
+    version: str
+    ready: bool
+    source_synced: bool
+    exchange_connected: bool
+    exchange_synced: bool
+    exported: int
+    imported: int
+    authority: AuthorityStatus | None
+    peers: tuple[PeerStatus, ...]
+    nodes: tuple[NodeStatus, ...]
+    problems: tuple[str, ...]
+
+
+class BackendStatus(msgspec.Struct, frozen=True, rename="camel"):
+    cluster: str
+    ready: int
+    priority: int | None
+    """0 is called first; None: not called (not trusted, no gateway, or nothing ready)."""
+
+
+class ServiceStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One imported service."""
+
+    namespace: str
+    name: str
+    host: str
+    type: str
+    vip: str
+    ports: tuple[str, ...]
+    backends: tuple[BackendStatus, ...]
+    conflict: str
+    """Why the exporters disagree; empty if they don't."""
+
+
+def peer_status(
+    member: MemberSnapshot,
+    *,
+    connected: bool,
+    trusted: bool,
+    rejected: dict[str, int],
+    recent: Iterable[Rejected],
+) -> PeerStatus:
+    """What is known of one member; ``connected``: whether we hear the exchange."""
+    if not member.synced:
+        state = "Unknown"
+    elif member.version is None:
+        state = "Absent"
+    elif not connected:
+        state = "Unheard"
+    else:
+        state = "Live" if member.fresh else "Silent"
+    return PeerStatus(
+        cluster=member.cluster,
+        state=state,
+        trusted=trusted,
+        services=sum(1 for key in member.records if key.startswith("export/") and service_of(key) is not None),
+        version="" if member.version is None else f"{member.version.epoch}-{member.version.seq}",
+        saved_at=member.saved_at,
+        rejected=rejected,
+        last_rejections=tuple(
+            RejectionStatus(one.reason, one.message, one.record_key or "")
+            for one in recent
+            if one.cluster == member.cluster
+        )[-5:],
+    )
+
+
+def service_status(result: ServiceResult, vip: str) -> ServiceStatus | None:
+    """One imported service; None where nobody exports it."""
+    merged = result.merged
+    if merged is None:
+        return None
+    conflict = conflict_condition(merged)
+    return ServiceStatus(
+        namespace=merged.key.namespace,
+        name=merged.key.name,
+        host=merged.key.host,
+        type=merged.type,
+        vip=vip,
+        ports=tuple(f"{port.port}/{port.protocol}" + (f" ({port.name})" if port.name else "") for port in merged.ports),
+        backends=_backends(merged, result.imports),
+        conflict=conflict.message if conflict.status == "True" else "",
+    )
+
+
+def _backends(merged: MergedService, imports: Iterable[ImportedPort]) -> tuple[BackendStatus, ...]:
+    priorities: dict[ClusterId, int] = {}
+    for port in imports:
+        for locality in port.localities:
+            priorities[locality.cluster] = min(locality.priority, priorities.get(locality.cluster, locality.priority))
+    return tuple(
+        BackendStatus(backend.cluster, backend.ready, priorities.get(backend.cluster))
+        for backend in sorted(merged.backends, key=lambda one: (priorities.get(one.cluster, 1_000), one.cluster))
+    )

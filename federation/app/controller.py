@@ -1,0 +1,196 @@
+"""The controller process: settings in, objects built, one TaskGroup. The file to read to see the program."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack, aclosing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from controllers.controller import Controller
+from controllers.dataplane import DataPlane
+from controllers.engine import Engine
+from controllers.http.metrics import registry
+from controllers.http.server import owner_app, public_app, serve_tcp, serve_unix
+from controllers.journal import Journal
+from controllers.sources.base import SourceUpdate
+from controllers.sources.files import FileSource
+from federation.app.clock import monotonic, utc_now
+from federation.app.nodes import NodeDesk
+from federation.app.proxies import TRUST_BUNDLE_FILE
+from federation.app.reports import Reports
+from federation.exchange.disk import ReplicaDisk
+from federation.exchange.redis import RedisExchange
+from federation.exchange.session import ExchangeSession, OnChange
+from federation.exchange.signing import MemberKey
+from federation.exchange.timing import Timing
+from federation.membership.keys import load_signing_key, public_key
+from federation.membership.tokens import TokenStore
+from federation.model.addresses import UnixSocket
+from federation.model.configuration import ClusterSettings
+from federation.model.names import ClusterId, RecordKey
+from federation.model.records import Member
+from gateway.xds.cache import SnapshotCache
+from gateway.xds.listening import ServingCertificate
+from gateway.xds.server import XdsServer
+from trustbundle.authority import CertificateAuthority
+from trustbundle.bundle import TrustBundle
+from trustbundle.identity import TrustDomain, controller_id
+from trustbundle.keystore import FileKeystore
+from trustbundle.rotation import RotationPolicy
+
+_log = structlog.get_logger(__name__)
+
+ADMIN_SOCKET = "admin.sock"
+
+# Renewals and rotations are looked at this often at the least; their own times say when more is due.
+_TRUST_INTERVAL = timedelta(seconds=5)
+
+
+async def run_controller(settings: ClusterSettings, directory: Path) -> None:
+    """Run one cluster's controller until cancelled. Raises ConfigError and TrustError where it can't start."""
+    settings.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    authority = _authority(settings)
+    authority.tick(utc_now())
+    cache = SnapshotCache()
+    dataplane = DataPlane(cache, settings.mesh.sidecar_port)
+    exchange = RedisExchange(settings.exchange.url, settings.clusterset)
+
+    def on_peer(cluster: ClusterId, keys: frozenset[RecordKey]) -> None:
+        controller.on_peer(cluster, keys)
+        engine.mark()
+
+    session = _session(settings, exchange, on_peer)
+    journal = Journal(settings.state_directory)
+    controller = Controller(
+        settings, peers=session, authority=authority, dataplane=dataplane, journal=journal, clock=utc_now
+    )
+    engine = Engine(controller.step)
+    tokens = TokenStore.load(settings.tokens_directory)
+    desk = NodeDesk(dataplane, tokens, authority, settings.trust_domain, utc_now)
+    xds = XdsServer(cache, authenticate=desk.authenticate, on_node=desk.on_node, now=utc_now)
+    reports = Reports(settings, controller, engine, session, authority, dataplane, journal, tokens, xds, utc_now)
+    hurry = asyncio.Event()
+
+    def write_bundle(bundle: TrustBundle) -> None:
+        _replace(settings.state_directory / TRUST_BUNDLE_FILE, bundle.pem)
+
+    def rotate_ca() -> None:
+        authority.request_rotation(utc_now())
+        hurry.set()
+
+    async with AsyncExitStack() as stack:
+        _listen(xds, settings, authority)
+        await xds.start()
+        stack.push_async_callback(xds.stop)
+        stack.push_async_callback(exchange.aclose)
+        public = public_app(reports.ready, registry(reports.numbers))
+        owner = owner_app(reports.status, reports.services, rotate_ca)
+        await stack.enter_async_context(serve_tcp(public, settings.http.listen))
+        await stack.enter_async_context(serve_unix(owner, settings.state_directory / ADMIN_SOCKET))
+        _log.info("controller started", cluster=settings.cluster, http=str(settings.http.listen))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(engine.run(), name="engine")
+            tasks.create_task(session.run(), name="exchange")
+            tasks.create_task(_follow_source(FileSource(directory, settings), controller, engine), name="source")
+            tasks.create_task(
+                _keep_trust(authority, session, controller, engine, desk, xds, hurry, write_bundle), name="trust"
+            )
+
+
+def _authority(settings: ClusterSettings) -> CertificateAuthority:
+    trust_domain = TrustDomain(settings.trust_domain)
+    policy = RotationPolicy(settings.ca.leaf_ttl, settings.ca.ca_ttl, settings.ca.propagation)
+    return CertificateAuthority(trust_domain, policy, FileKeystore(settings.state_directory / "ca", trust_domain))
+
+
+def _session(settings: ClusterSettings, exchange: RedisExchange, on_peer: OnChange) -> ExchangeSession:
+    key = load_signing_key(settings.member_key_file)
+    seed = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    return ExchangeSession(
+        exchange,
+        clusterset=settings.clusterset,
+        member=Member(settings.cluster, settings.trust_domain, public_key(key)),
+        key=MemberKey(seed),
+        peers=settings.members,
+        disk=ReplicaDisk(settings.state_directory / "replicas"),
+        clock=utc_now,
+        monotonic=monotonic,
+        rng=random.Random(),  # noqa: S311 - spreads retries, protects nothing
+        on_change=on_peer,
+        timing=Timing(beat=settings.exchange.beat_seconds, lease=settings.exchange.lease_seconds),
+    )
+
+
+def _listen(xds: XdsServer, settings: ClusterSettings, authority: CertificateAuthority) -> None:
+    listen = settings.xds.listen
+    if isinstance(listen, UnixSocket):
+        xds.listen_unix(listen.path)
+        return
+    held = [authority.issue(controller_id(TrustDomain(settings.trust_domain)), utc_now())]
+
+    def certificate() -> ServingCertificate:
+        if utc_now() >= authority.renew_after(held[0]):
+            held[0] = authority.issue(held[0].spiffe_id, utc_now())
+        return ServingCertificate(held[0].chain_pem.encode(), held[0].key_pem.reveal())
+
+    xds.listen_tls(listen.host, listen.port, certificate)
+
+
+async def _follow_source(source: FileSource, controller: Controller, engine: Engine) -> None:
+    async with aclosing(source.updates()) as updates:
+        async for update in updates:
+            _report_problems(update, controller)
+            controller.on_source(update)
+            engine.mark()
+
+
+def _report_problems(update: SourceUpdate, controller: Controller) -> None:
+    for problem in set(update.problems) - set(controller.source_problems):
+        _log.warning("manifest not used", problem=str(problem))
+
+
+async def _keep_trust(
+    authority: CertificateAuthority,
+    session: ExchangeSession,
+    controller: Controller,
+    engine: Engine,
+    desk: NodeDesk,
+    xds: XdsServer,
+    hurry: asyncio.Event,
+    write_bundle: Callable[[TrustBundle], None],
+) -> None:
+    """Carry out what is due in the CA's life, and renew the nodes' certificates."""
+    write_bundle(authority.bundle())
+    while True:
+        now = utc_now()
+        if session.settled:
+            authority.mark_published(authority.bundle().sequence, now)
+        if authority.tick(now):
+            write_bundle(authority.bundle())
+            controller.on_trust()
+            engine.mark()
+        desk.renew(now)
+        desk.forget_absent(now, (stream.node for stream in xds.streams()))
+        hurry.clear()
+        try:
+            async with asyncio.timeout(_until(authority.next_wakeup(utc_now()))):
+                await hurry.wait()
+        except TimeoutError:
+            continue
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+def _until(due: datetime) -> float:
+    wait = min(due - utc_now(), _TRUST_INTERVAL)
+    return max(wait.total_seconds(), 0.2)

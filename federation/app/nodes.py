@@ -1,0 +1,96 @@
+"""NodeDesk: where an Envoy that connects proves who it is and gets its view and its certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from controllers.dataplane import DataPlane
+from federation.membership.tokens import NodePrincipal, TokenStore
+from federation.model.errors import ConfigError
+from gateway.nodes import GatewayNode, parse_node_metadata
+from gateway.xds.server import Node, NodeIdentity
+from trustbundle.authority import CertificateAuthority, Svid
+from trustbundle.identity import TrustDomain, workload_id
+
+_log = structlog.get_logger(__name__)
+
+# A node that reconnects within this time finds its view and its certificate as they were.
+_KEEP_ABSENT = timedelta(minutes=10)
+
+
+class NodeDesk:
+    """Authenticates nodes by their tokens. What a node says of itself decides its listeners, never its identity."""
+
+    def __init__(
+        self,
+        dataplane: DataPlane,
+        tokens: TokenStore,
+        authority: CertificateAuthority,
+        trust_domain: str,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._dataplane = dataplane
+        self._tokens = tokens
+        self._authority = authority
+        self._trust_domain = TrustDomain(trust_domain)
+        self._clock = clock
+        self._seen: dict[str, datetime] = {}
+        self._principals: dict[str, NodePrincipal] = {}
+
+    async def authenticate(
+        self,
+        token: str | None,
+        node_id: str,  # noqa: ARG002 - the token alone counts
+        metadata: Mapping[str, Any],  # noqa: ARG002
+    ) -> NodeIdentity | None:
+        """Whom a bearer token proves; token files are looked at anew, so that a new one works at once."""
+        if token is None:
+            return None
+        self._tokens.refresh()
+        principal = self._tokens.authenticate(token)
+        if principal is None:
+            return None
+        subject = self._subject(principal)
+        self._principals[subject] = principal
+        return NodeIdentity(subject)
+
+    async def on_node(self, identity: NodeIdentity, node: Node) -> str | None:
+        """The view of a node: named after its proved identity first, so that a borrowed node id finds nothing."""
+        principal = self._principals[identity.subject]
+        try:
+            spec = parse_node_metadata(node.metadata)
+        except ConfigError as error:
+            _log.warning("node refused", node=node.id, reason=str(error))
+            return None
+        if isinstance(spec, GatewayNode) != (principal.role == "gateway"):
+            return None
+        name = f"{identity.subject} {node.id}"
+        self._seen[name] = self._clock()
+        for problem in self._dataplane.connect(name, spec, principal, self._issue):
+            _log.error("node can't be served", node=name, problem=str(problem))
+        return name
+
+    def renew(self, now: datetime) -> int:
+        """Replace the certificates that are past half of their life, or signed by a CA that was replaced."""
+        return self._dataplane.renew(lambda svid: now >= self._authority.renew_after(svid), self._issue)
+
+    def forget_absent(self, now: datetime, connected: Iterable[str]) -> None:
+        """Drop the views of nodes that have been away for long."""
+        for name in connected:
+            self._seen[name] = now
+        for name in [name for name, seen in self._seen.items() if now - seen > _KEEP_ABSENT]:
+            del self._seen[name]
+            self._dataplane.disconnect(name)
+
+    def _issue(self, principal: NodePrincipal) -> Svid:
+        identity = workload_id(self._trust_domain, principal.namespace, principal.service_account)
+        return self._authority.issue(identity, self._clock())
+
+    def _subject(self, principal: NodePrincipal) -> str:
+        if principal.role == "gateway":
+            return "gateway"
+        return str(workload_id(self._trust_domain, principal.namespace, principal.service_account))

@@ -1,0 +1,142 @@
+"""Reports: gathers what the running parts say of themselves, for status, readiness and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from controllers.controller import Controller
+from controllers.dataplane import DataPlane
+from controllers.engine import Engine
+from controllers.http.metrics import Numbers
+from controllers.journal import Journal
+from controllers.status import (
+    AuthorityStatus,
+    NackStatus,
+    NodeStatus,
+    ServiceStatus,
+    StatusReport,
+    peer_status,
+    service_status,
+)
+from federation import __version__
+from federation.exchange.session import ExchangeSession
+from federation.membership.tokens import TokenStore
+from federation.model.configuration import ClusterSettings
+from gateway.xds.server import XdsServer
+from gateway.xds.status import StreamStatus
+from trustbundle.authority import CertificateAuthority
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Reads, never writes."""
+
+    settings: ClusterSettings
+    controller: Controller
+    engine: Engine
+    session: ExchangeSession
+    authority: CertificateAuthority
+    dataplane: DataPlane
+    journal: Journal
+    tokens: TokenStore
+    xds: XdsServer
+    clock: Callable[[], datetime]
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether nodes are answered, and if not, what is waited for."""
+        if self.controller.ready:
+            return True, "ok"
+        if not self.controller.source_synced:
+            return False, "waiting for the first whole read of the manifests"
+        return False, "waiting for the first whole read of every peer from the exchange"
+
+    def status(self) -> StatusReport:
+        snapshot = self.session.snapshot()
+        rejections = self.session.rejections
+        results = self.controller.projection.results.values()
+        problems = (
+            *self.controller.source_problems,
+            *self.tokens.problems,
+            *self.controller.trust_problems,
+            *self.controller.refused,
+            *(problem for result in results for problem in result.exported.problems),
+        )
+        return StatusReport(
+            clusterset=self.settings.clusterset,
+            cluster=self.settings.cluster,
+            region=self.settings.region,
+            version=__version__,
+            ready=self.controller.ready,
+            source_synced=self.controller.source_synced,
+            exchange_connected=self.session.connected,
+            exchange_synced=self.session.synced,
+            exported=sum(1 for result in results if result.exported.export is not None),
+            imported=sum(1 for result in results if result.merged is not None),
+            authority=AuthorityStatus(
+                trust_domain=self.settings.trust_domain,
+                sequence=self.authority.bundle().sequence,
+                authorities=len(self.authority.bundle().authorities),
+                next_change=self.authority.next_wakeup(self.clock()),
+            ),
+            peers=tuple(
+                peer_status(
+                    member,
+                    connected=self.session.connected,
+                    trusted=cluster in self.controller.trusted,
+                    rejected={reason: count for (peer, reason), count in rejections.items() if peer == cluster},
+                    recent=self.session.recent_rejections,
+                )
+                for cluster, member in sorted(snapshot.members.items())
+            ),
+            nodes=tuple(_node(stream) for stream in self.xds.streams()),
+            problems=tuple(str(problem) for problem in sorted(problems)),
+        )
+
+    def services(self) -> tuple[ServiceStatus, ...]:
+        vips = self.journal.vips
+        found = (
+            service_status(result, str(vips.get(key, "")))
+            for key, result in sorted(self.controller.projection.results.items())
+        )
+        return tuple(status for status in found if status is not None)
+
+    def numbers(self) -> Numbers:
+        results = self.controller.projection.results.values()
+        members = self.session.snapshot().members
+        counters = self.xds.counters
+        ends = [svid.not_after for svid in self.dataplane.svids()]
+        return Numbers(
+            ready=self.controller.ready,
+            exchange_connected=self.session.connected,
+            exported=sum(1 for result in results if result.exported.export is not None),
+            imported=sum(1 for result in results if result.merged is not None),
+            passes=self.engine.passes,
+            failed_passes=self.engine.failures,
+            publications=self.session.publications,
+            peers_fresh={cluster: member.fresh for cluster, member in members.items()},
+            peers_trusted={cluster: cluster in self.controller.trusted for cluster in members},
+            rejected={(str(peer), reason): count for (peer, reason), count in self.session.rejections.items()},
+            xds_streams=counters.streams_connected,
+            xds_responses=counters.responses_sent,
+            xds_resources=counters.resources_sent,
+            xds_nacks=counters.nacks,
+            xds_refused=counters.auth_refused,
+            xds_denied_secrets=counters.denied_secrets,
+            bundle_sequence=self.authority.bundle().sequence,
+            svid_seconds_left=(min(ends) - self.clock()).total_seconds() if ends else None,
+        )
+
+
+def _node(stream: StreamStatus) -> NodeStatus:
+    return NodeStatus(
+        node=stream.node,
+        identity=stream.subject,
+        since=stream.since,
+        nacks=tuple(
+            NackStatus(nack.type_url.rpartition(".")[2], nack.name, nack.message)
+            for kind in stream.types
+            for nack in kind.nacks
+        ),
+    )

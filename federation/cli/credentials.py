@@ -1,0 +1,62 @@
+"""`federation credentials`: the keys and tokens of a site without Kubernetes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from federation.app.sites import load_cluster
+from federation.cli.processes import Directory
+from federation.membership.keys import encode_public_key, generate_signing_key, public_key, save_signing_key
+from federation.membership.tokens import create_token
+from federation.model.errors import ConfigError
+from federation.model.names import parse_service_key
+
+app = typer.Typer(help="Keys and tokens of a site without Kubernetes.", no_args_is_help=True)
+
+
+@app.command("member-key")
+def member_key(
+    file: Annotated[Path, typer.Argument(help="New file for the private key (mode 0600).", metavar="FILE")],
+) -> None:
+    """Make the Ed25519 key that signs what a cluster publishes, and print its public half for the others' settings.
+
+    Example: federation credentials member-key clusters/us-east/member.key
+    """
+    key = generate_signing_key()
+    try:
+        save_signing_key(file, key)
+    except FileExistsError as error:
+        raise ConfigError(f"{file} is there already", hint="a member's key is not replaced by accident") from error
+    except OSError as error:
+        raise ConfigError(f"{file} can't be written: {error.strerror}") from error
+    typer.echo(encode_public_key(public_key(key)))
+
+
+@app.command("node-token")
+def node_token(
+    workload: Annotated[str, typer.Argument(help="NAMESPACE/SERVICEACCOUNT, or the word gateway.", metavar="WORKLOAD")],
+    directory: Directory = Path(),
+) -> None:
+    """Make the token by which a sidecar or the gateway proves to the controller who it is.
+
+    Example: federation credentials node-token demo/echo --dir clusters/us-east
+    """
+    name = "gateway"
+    if workload != "gateway":
+        try:
+            name = str(parse_service_key(workload)).replace("/", ".")
+        except ValueError as error:
+            raise ConfigError(f"{workload!r} is neither NAMESPACE/SERVICEACCOUNT nor gateway") from error
+    tokens = load_cluster(directory).tokens_directory
+    path = tokens / f"{name}.token"
+    try:
+        tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+        create_token(path)
+    except FileExistsError as error:
+        raise ConfigError(f"{path} is there already", hint="remove it first to replace it") from error
+    except OSError as error:
+        raise ConfigError(f"{path} can't be written: {error.strerror}") from error
+    typer.echo(str(path))

@@ -39,8 +39,11 @@ types: env ## mypy, strict
 arch: env ## the import contracts: layers, purity, one importer per library
 	@$(RUN)/lint-imports --no-logo
 
-unit golden property contract stream feature: env ## one tier of the tests, tests/<tier>
+unit golden property contract stream: env ## one tier of the tests, tests/<tier>
 	@$(PYTEST) tests/$@ -m "not soak"
+
+feature: envoy ## the tests of parts put together, and those on real Envoys
+	@$(PYTEST) tests/feature tests/envoy -m "not soak"
 
 golden-update: env ## rewrite the expected files of the golden cases: read the diff before you commit it
 	@$(PYTEST) tests/golden --update-golden

@@ -124,3 +124,19 @@ def test_a_command_with_an_unknown_option_is_refused() -> None:
     assert refusal(group, ["status", "--json"]) is None
     assert "--yaml" in str(refusal(group, ["status", "--yaml"]))
     assert refusal(group, ["stats"]) == "no command stats"
+
+
+def test_fragments_of_the_changelog_are_named_by_kind() -> None:
+    """A fragment is <number or name>.<kind>.md with one of the four kinds, and says something."""
+    fragments = [path for path in (ROOT / "changes").iterdir() if path.name != "README.md"]
+    named = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.(added|changed|fixed|removed)\.md")
+    assert [path.name for path in fragments if not named.fullmatch(path.name) or not path.read_text().strip()] == []
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    """Decision records count from 000 (the template), each number once, and begin with their own number."""
+    records = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [path.name[:3] for path in records]
+
+    assert numbers == [f"{number:03}" for number in range(len(records))]
+    assert [path.name for path in records[1:] if not path.read_text().startswith(f"# {path.name[:3]}: ")] == []

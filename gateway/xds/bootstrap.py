@@ -92,17 +92,6 @@ def build_bootstrap(
         "dynamic_resources": dynamic,
         "static_resources": {"clusters": [_xds_cluster(xds)]},
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": list(_STATS)}}},
-        "layered_runtime": {
-            "layers": [
-                {
-                    "name": "static",
-                    "static_layer": {
-                        # A restarted controller sends clusters before endpoints: take the known ones, do not wait 15 s.
-                        "envoy.restart_features.use_eds_cache_for_ads": True,
-                    },
-                }
-            ]
-        },
     }
 
 

@@ -20,6 +20,7 @@ import msgspec
 from federation.exchange.base import StoredSnapshot
 from federation.model.names import ClusterId
 from federation.model.records import Version
+from federation.model.wire import UNREADABLE
 
 _MAGIC = b"federation-replica-1\n"
 _LENGTH = struct.Struct(">I")
@@ -60,7 +61,7 @@ class ReplicaDisk:
         entries, length = _parse(data)
         try:
             base = msgspec.msgpack.decode(entries[0][1] if entries else b"", type=_Base)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return None
         if length < len(data):
             # What is appended next must not follow a torn entry.

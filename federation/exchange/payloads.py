@@ -15,7 +15,7 @@ import msgspec
 
 from federation.model.errors import WireError
 from federation.model.names import RecordKey
-from federation.model.wire import MAX_BATCH_RECORDS, MAX_KEY_CHARS, Reason
+from federation.model.wire import MAX_BATCH_RECORDS, MAX_KEY_CHARS, UNREADABLE, Reason
 
 SHARDS = 64
 
@@ -82,7 +82,7 @@ def decode_batch(payload: bytes) -> Changes:
     """Read a batch's payload; raises WireError, which concerns the batch as a whole."""
     try:
         batch = _batches.decode(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError(Reason.MALFORMED, "batch is unreadable") from error
     if len(batch.upserts) + len(batch.deletes) > MAX_BATCH_RECORDS:
         raise WireError(Reason.OVERSIZED, f"batch has more than {MAX_BATCH_RECORDS} records")
@@ -100,7 +100,7 @@ def decode_shard(number: int, payload: bytes) -> dict[RecordKey, bytes]:
     """Read the payload of shard ``number``; raises WireError where it is another's, in part or whole."""
     try:
         shard = _shards.decode(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError(Reason.MALFORMED, f"shard {number} is unreadable") from error
     if shard.number != number or any(shard_of(key) != number or len(key) > MAX_KEY_CHARS for key in shard.records):
         raise WireError(Reason.MALFORMED, f"shard {number} holds what belongs elsewhere")
@@ -116,7 +116,7 @@ def decode_manifest(payload: bytes) -> Mapping[int, bytes]:
     """The digests by shard number; raises WireError."""
     try:
         manifest = _manifests.decode(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError(Reason.MALFORMED, "manifest is unreadable") from error
     if any(not 0 <= number < SHARDS for number in manifest.shards):
         raise WireError(Reason.MALFORMED, "manifest names a shard that can't be")
@@ -131,6 +131,6 @@ def decode_beat(payload: bytes) -> Beat:
     """Read a lease's payload; raises WireError."""
     try:
         lease = _leases.decode(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError(Reason.MALFORMED, "lease is unreadable") from error
     return Beat(lease.beat, lease.wall_ms)

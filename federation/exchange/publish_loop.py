@@ -62,6 +62,11 @@ class PublishLoop:
         written = self._publisher.written
         return None if written is None else written.head
 
+    @property
+    def settled(self) -> bool:
+        """Whether the exchange is known to hold all that was desired last."""
+        return self._desired is None and self._publisher.settled
+
     def desire(self, records: Mapping[RecordKey, Record]) -> None:
         """Publish ``records``, and withdraw what else was published. The last call counts."""
         self._desired = records

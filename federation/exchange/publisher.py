@@ -88,6 +88,11 @@ class Publisher:
         nothing."""
         return self._records is not None
 
+    @property
+    def settled(self) -> bool:
+        """Whether the exchange took all that is desired."""
+        return self.written is not None and self._batch is None and self._published == self._desired
+
     def desire(self, records: Mapping[RecordKey, Record]) -> tuple[Rejected, ...]:
         """Take the whole desired set; a record that peers would refuse is left out, or stays as it was, and
         named."""

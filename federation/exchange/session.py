@@ -41,8 +41,8 @@ class ExchangeSession:
     """Publishes as ``member`` and follows ``peers`` (its own entry among them is passed over).
 
     ``on_change(cluster, keys)`` is called in the event loop after the records ``keys`` of ``cluster``
-    changed, and with no keys when its freshness or knowledge did. The first pictures come from ``disk``,
-    before ``run``.
+    changed, and with no keys when its freshness or knowledge did. What ``disk`` holds is in the snapshot
+    from the start, without a call.
     """
 
     def __init__(
@@ -103,6 +103,11 @@ class ExchangeSession:
     def published(self) -> Version | None:
         """The version of our own records that the exchange is known to hold."""
         return self._publishing.published
+
+    @property
+    def settled(self) -> bool:
+        """Whether the exchange is known to hold all that ``publish`` was given last."""
+        return self._publishing.settled
 
     @property
     def publications(self) -> int:

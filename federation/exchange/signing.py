@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from federation.model.errors import TrustError, WireError
 from federation.model.names import ClusterId
 from federation.model.records import Member, Version
-from federation.model.wire import MAX_BATCH_BYTES, MAX_SHARD_BYTES, SCHEMA_MAJOR, SCHEMA_MINOR, Reason
+from federation.model.wire import MAX_BATCH_BYTES, MAX_SHARD_BYTES, SCHEMA_MAJOR, SCHEMA_MINOR, UNREADABLE, Reason
 
 _SIGNATURE_BYTES = 64
 _ENVELOPE_BYTES = 1024  # more than kind, names and numbers need
@@ -129,7 +129,7 @@ def kind_of(blob: bytes) -> BlobKind:
     """What kind an unverified channel message claims to be; raises WireError where it is none we know."""
     try:
         return BlobKind(_schemas.decode(_blobs.decode(blob).body).kind)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except UNREADABLE as error:
         raise WireError(Reason.MALFORMED, "message is no signed blob") from error
 
 
@@ -150,7 +150,7 @@ def open_envelope(blob: bytes, kind: BlobKind, member: Member, clusterset: str) 
                 f"{kind} has schema {schema.major}.{schema.minor}, this version reads up to {SCHEMA_MAJOR}",
             )
         body = _bodies.decode(outer.body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError(Reason.MALFORMED, f"{kind} is no signed blob") from error
     if body.kind != kind:
         raise WireError(Reason.MALFORMED, f"a {kind} was expected, got kind {body.kind[:20]!r}")

@@ -54,6 +54,9 @@ MAX_SHARD_BYTES = 8 * 1024 * 1024
 MAX_MEMBER_RECORDS = 200_000
 """What one member may occupy in the memory of every other."""
 
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""All that decoding untrusted bytes may raise; text that is no UTF-8 and numbers out of range are ValueErrors."""
+
 _MAX_ITEMS = 256
 _MAX_ADDRESSES = 8192
 _MAX_READY = 1_000_000
@@ -90,7 +93,7 @@ class _Export(msgspec.Struct, array_like=True, tag=1):
     namespace: str
     name: str
     created: int
-    type: str
+    import_type: str
     ports: list[tuple[str, str, int, str | None]]
     session_affinity: str
     session_affinity_timeout_seconds: int | None
@@ -151,7 +154,7 @@ def decode_record(key: RecordKey, data: bytes, member: Member) -> Record:
         _refuse(Reason.OVERSIZED, f"{key} has {len(data)} bytes, more than {MAX_RECORD_BYTES}")
     try:
         record = _from_wire(_decoders[kind].decode(data))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise WireError(Reason.MALFORMED, f"{key} is no record of this schema: {error}") from error
     _check(record, member)
     if record.record_key != key:
@@ -179,7 +182,7 @@ def _to_wire(record: Record) -> _WireRecord:
                 namespace=record.key.namespace,
                 name=record.key.name,
                 created=int(record.created.timestamp()),
-                type=record.type,
+                import_type=record.type,
                 ports=[(port.name, port.protocol, port.port, port.app_protocol) for port in record.ports],
                 session_affinity=record.session_affinity,
                 session_affinity_timeout_seconds=record.session_affinity_timeout_seconds,
@@ -214,7 +217,7 @@ def _from_wire(wire: _WireRecord) -> Record:
             return ExportRecord(
                 key=ServiceKey(wire.namespace, wire.name),
                 created=datetime.fromtimestamp(wire.created, UTC),
-                type=ImportType(wire.type),
+                type=ImportType(wire.import_type),
                 ports=tuple(
                     ServicePort(name, Protocol(protocol), port, app) for name, protocol, port, app in wire.ports
                 ),

@@ -90,9 +90,7 @@ class FlakyExchange:
         if not self._up.is_set():
             raise ExchangeUnavailableError("switched off")
 
-    async def replace(
-        self, cluster: ClusterId, snapshot: StoredSnapshot, lease: bytes, lease_seconds: float
-    ) -> None:
+    async def replace(self, cluster: ClusterId, snapshot: StoredSnapshot, lease: bytes, lease_seconds: float) -> None:
         self._check()
         await self.inner.replace(cluster, snapshot, lease, lease_seconds)
 

@@ -1,0 +1,228 @@
+"""The wire form of records: what is read, what is refused, and what older and newer members may send."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from federation.model.errors import WireError
+from federation.model.names import RecordKey, ServiceKey
+from federation.model.records import (
+    EndpointAddress,
+    EndpointsRecord,
+    ExportRecord,
+    GatewayAddress,
+    ImportType,
+    Record,
+    ZoneCount,
+)
+from federation.model.state import Protocol, ServicePort
+from federation.model.wire import MAX_RECORD_BYTES, Reason, decode_record, encode_record
+from support.exchange import CREATED, bundle, endpoints, export, gateway, member_of
+
+EAST = member_of("east")
+GOLDEN = Path(__file__).parents[3] / "golden" / "wire" / "schema-1.0"
+
+FULL_EXPORT = ExportRecord(
+    key=ServiceKey("demo", "echo"),
+    created=CREATED,
+    type=ImportType.HEADLESS,
+    ports=(ServicePort("http", Protocol.TCP, 80, "kubernetes.io/h2c"), ServicePort("dns", Protocol.UDP, 53)),
+    session_affinity="ClientIP",
+    session_affinity_timeout_seconds=10800,
+    internal_traffic_policy="Local",
+    traffic_distribution="PreferClose",
+    ip_families=("IPv4", "IPv6"),
+    labels=(("team", "payments"),),
+    annotations=(("example.com/note", "free text,\nalso über lines"),),
+    identities=("spiffe://east.example/ns/demo/sa/echo",),
+)
+FULL_ENDPOINTS = EndpointsRecord(
+    key=ServiceKey("demo", "echo"),
+    zones=(ZoneCount("", 1), ZoneCount("us-east-1a", 3)),
+    addresses=(EndpointAddress(("127.0.0.1", "::1"), "echo-0"), EndpointAddress(("127.0.0.2",))),
+)
+RECORDS: dict[str, Record] = {
+    "export": FULL_EXPORT,
+    "endpoints": FULL_ENDPOINTS,
+    "gateway": gateway(),
+    "bundle": bundle(7),
+}
+
+
+def refusal(record: Record, key: str | None = None) -> str:
+    """Why ``record`` of the member east is refused."""
+    with pytest.raises(WireError) as caught:
+        encode_record(record, EAST)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_survive_the_wire(name: str) -> None:
+    """What one member encodes, another decodes to the same record."""
+    record = RECORDS[name]
+    assert record == decode_record(record.record_key, encode_record(record, EAST), EAST)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_of_schema_1_0_are_read_for_ever(name: str) -> None:
+    """Bytes that a member of the first schema wrote still mean what they meant."""
+    data = bytes.fromhex((GOLDEN / f"{name}.hex").read_text())
+    record = RECORDS[name]
+    assert record == decode_record(record.record_key, data, EAST)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_fields_of_a_newer_minor_schema_are_ignored(name: str) -> None:
+    """A record with fields that this version does not know is read without them."""
+    record = RECORDS[name]
+    fields = msgspec.msgpack.decode(encode_record(record, EAST))
+    newer = msgspec.msgpack.encode([*fields, "new", {"newer": 1}])
+    assert record == decode_record(record.record_key, newer, EAST)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("export/demo/other", Reason.WRONG_KEY),
+        ("export/demo", Reason.WRONG_KEY),
+        ("export/demo/echo/more", Reason.WRONG_KEY),
+        ("endpoints/demo/echo", Reason.MALFORMED),
+        ("gateway", Reason.MALFORMED),
+        ("policy/demo/echo", Reason.UNKNOWN_KIND),
+        ("", Reason.UNKNOWN_KIND),
+    ],
+)
+def test_a_record_is_read_only_under_its_own_key(key: str, reason: Reason) -> None:
+    """An export stored under another record's key is refused."""
+    with pytest.raises(WireError) as caught:
+        decode_record(RecordKey(key), encode_record(FULL_EXPORT, EAST), EAST)
+    assert reason == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff", b"\x90", b"\x93\x03\x01\x02", msgspec.msgpack.encode([3, [["127.0.0.1", "x"]], "", ""])],
+)
+def test_broken_bytes_are_refused(data: bytes) -> None:
+    """Bytes that are no record of the schema raise WireError and nothing else."""
+    with pytest.raises(WireError) as caught:
+        decode_record(RecordKey("gateway"), data, EAST)
+    assert caught.value.reason == Reason.MALFORMED
+
+
+def test_an_unknown_value_of_an_enumeration_is_refused() -> None:
+    """A protocol that this version does not know harms that record only, as a value."""
+    fields = msgspec.msgpack.decode(encode_record(FULL_EXPORT, EAST))
+    fields[5][0][1] = "QUIC"
+    with pytest.raises(WireError) as caught:
+        decode_record(FULL_EXPORT.record_key, msgspec.msgpack.encode(fields), EAST)
+    assert caught.value.reason == Reason.MALFORMED
+
+
+def test_an_oversized_record_is_refused_on_both_sides() -> None:
+    """A record beyond the limit is neither written nor parsed."""
+    notes = tuple((f"example.com/{i}", "x" * 2000) for i in range(200))
+    assert refusal(replace(FULL_EXPORT, annotations=notes)) == Reason.OVERSIZED
+    with pytest.raises(WireError) as caught:
+        decode_record(RecordKey("gateway"), b"\x90" * (MAX_RECORD_BYTES + 1), EAST)
+    assert caught.value.reason == Reason.OVERSIZED
+
+
+PORT = ServicePort("http", Protocol.TCP, 80)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(FULL_EXPORT, key=ServiceKey("demo", "Echo")),
+        replace(FULL_EXPORT, key=ServiceKey("", "echo")),
+        replace(FULL_EXPORT, created=datetime(2026, 1, 1, microsecond=5, tzinfo=UTC)),
+        replace(FULL_EXPORT, created=datetime(2026, 1, 1)),
+        replace(FULL_EXPORT, created=datetime(1960, 1, 1, tzinfo=UTC)),
+        replace(FULL_EXPORT, ports=(replace(PORT, port=0),)),
+        replace(FULL_EXPORT, ports=(replace(PORT, port=65536),)),
+        replace(FULL_EXPORT, ports=(replace(PORT, name="a b"),)),
+        replace(FULL_EXPORT, ports=(replace(PORT, app_protocol="a\x1b[31m"),)),
+        replace(FULL_EXPORT, ports=(PORT, replace(PORT, name="other"))),
+        replace(FULL_EXPORT, ports=(PORT, replace(PORT, port=81))),
+        replace(FULL_EXPORT, session_affinity="Cookie"),
+        replace(FULL_EXPORT, session_affinity_timeout_seconds=0),
+        replace(FULL_EXPORT, traffic_distribution=""),
+        replace(FULL_EXPORT, internal_traffic_policy="\n"),
+        replace(FULL_EXPORT, ip_families=("IPv5",)),
+        replace(FULL_EXPORT, ip_families=("IPv4", "IPv4")),
+        replace(FULL_EXPORT, labels=(("team", "not a label value"),)),
+        replace(FULL_EXPORT, labels=(("team", "a"), ("team", "b"))),
+        replace(FULL_EXPORT, annotations=(("\x00", ""),)),
+        replace(FULL_EXPORT, annotations=(("note", "\ud800"),)),
+        replace(FULL_EXPORT, identities=("spiffe://east.example/",)),
+        replace(FULL_EXPORT, identities=("spiffe://east.example/ns/../sa",)),
+        replace(FULL_EXPORT, identities=("spiffe://east.example/ns/a b",)),
+        replace(FULL_ENDPOINTS, zones=(ZoneCount("a", -1),)),
+        replace(FULL_ENDPOINTS, zones=(ZoneCount("a", 1), ZoneCount("a", 2))),
+        replace(FULL_ENDPOINTS, zones=(ZoneCount("a zone", 1),)),
+        replace(FULL_ENDPOINTS, addresses=(EndpointAddress(()),)),
+        replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("127.0.0.1",) * 3),)),
+        replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("localhost",)),)),
+        replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("0.0.0.0",)),)),
+        replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("fe80::1%eth0",)),)),
+        replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("127.0.0.1",), "Echo"),)),
+        replace(gateway(), addresses=(GatewayAddress("gateway.example", 15443),)),
+        replace(gateway(), addresses=(GatewayAddress("127.0.0.1", 0),)),
+        replace(gateway(), addresses=(GatewayAddress("224.0.0.1", 15443),)),
+        replace(gateway(), region="us east"),
+        replace(gateway(), network="\x1b"),
+        replace(bundle(1), sequence=-1),
+        replace(bundle(1), authorities=(b"",)),
+        replace(bundle(1), authorities=(b"x" * 20_000,)),
+    ],
+    ids=lambda record: str(record)[-60:],
+)
+def test_unsound_fields_are_refused(record: Record) -> None:
+    """Every field is checked, on the way out as on the way in."""
+    assert refusal(record) == Reason.INVALID
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        bundle(1, "west"),
+        replace(FULL_EXPORT, identities=("spiffe://west.example/ns/demo/sa/echo",)),
+        replace(FULL_EXPORT, identities=("spiffe://east.example.evil/ns/demo/sa/echo",)),
+        replace(FULL_EXPORT, identities=("https://east.example/ns/demo",)),
+    ],
+)
+def test_a_member_speaks_for_its_own_trust_domain_only(record: Record) -> None:
+    """Bundles and identities of another trust domain are refused."""
+    assert refusal(record) == Reason.WRONG_TRUST_DOMAIN
+
+
+def test_another_members_record_is_refused_when_read() -> None:
+    """What one member may say of its trust domain, another may not repeat."""
+    data = encode_record(bundle(1, "east"), EAST)
+    with pytest.raises(WireError) as caught:
+        decode_record(RecordKey("bundle"), data, member_of("west"))
+    assert caught.value.reason == Reason.WRONG_TRUST_DOMAIN
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(FULL_EXPORT, ports=tuple(ServicePort(f"p{i}", Protocol.TCP, i + 1) for i in range(257))),
+        replace(bundle(1), authorities=tuple(b"%d" % i for i in range(40))),
+    ],
+)
+def test_lists_have_limits(record: Record) -> None:
+    """No list of a record grows without limit."""
+    assert refusal(record) == Reason.OVERSIZED
+
+
+def test_an_endpoints_record_is_compact() -> None:
+    """A record of counts takes tens of bytes, not hundreds."""
+    assert len(encode_record(endpoints("echo", 5), EAST)) < 24
+    assert len(encode_record(export("echo"), EAST)) < 120

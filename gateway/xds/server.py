@@ -198,6 +198,7 @@ class XdsServer:
             subject=identity.subject,
             since=self._now(),
             only_type=only_type,
+            reconnecting=bool(first.initial_resource_versions),
             tell_siblings=self._tell_siblings,
         )
         unsubscribe = self._cache.subscribe(name, session.on_changed)

@@ -27,6 +27,9 @@ log = structlog.get_logger()
 
 END_OF_STREAM: object = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs do not know it
 
+_GATHER_SECONDS = 0.05
+"""How long the first requests of a reconnecting client may take; they are sent in one go."""
+
 
 class Wire(Protocol):
     """The part of a gRPC servicer context that a session needs."""
@@ -83,14 +86,16 @@ class Session:
         subject: str,
         since: datetime,
         only_type: str | None,
+        reconnecting: bool,
         tell_siblings: Callable[[Session, tuple[str, ...]], None],
     ) -> None:
-        """``only_type`` is the type of a single-type stream; ``tell_siblings`` passes endpoint names to the
-        node's other streams."""
+        """``only_type`` is the type of a single-type stream, ``reconnecting`` whether the client has resources
+        already; ``tell_siblings`` passes endpoint names to the node's other streams."""
         self.node = node
         self._wire = wire
         self._view = view
-        self._stream = DeltaStream(view)
+        self._stream = DeltaStream(view, gather=reconnecting)
+        self._reconnecting = reconnecting
         self._counters = counters
         self._subject = subject
         self._since = since
@@ -127,13 +132,21 @@ class Session:
         """Serve until the client ends the stream or `end` is called; returns why it is over."""
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read(first))
+            gathering = tasks.create_task(self._gather())
             while self._ending is None:
                 await self._wake.wait()
                 self._wake.clear()
                 async with self._turn:
                     await self._push()
             reader.cancel()
+            gathering.cancel()
         return self._ending
+
+    async def _gather(self) -> None:
+        if self._reconnecting:
+            await asyncio.sleep(_GATHER_SECONDS)
+            async with self._turn:
+                await self._write(self._stream.on_gathered())
 
     async def _read(self, first: protos.Message) -> None:
         message: protos.Message | None = first

@@ -62,31 +62,34 @@ class TypeStatus:
 class DeltaStream:
     """The state machine of one stream."""
 
-    def __init__(self, view: View, *, max_bytes: int = MAX_RESPONSE_BYTES) -> None:
+    def __init__(self, view: View, *, gather: bool = False, max_bytes: int = MAX_RESPONSE_BYTES) -> None:
+        """With ``gather``, for a client that reconnects, requests are only kept until `on_gathered`.
+
+        Such a client sends the requests of all types in one burst. Answered one by one, a cluster could be
+        taken away before the stream knows that a route table, whose request is next in line, still names it.
+        """
         self._view = view
+        self._gathering = gather
         self._max_bytes = max_bytes
         self._deliveries: dict[str, Delivery] = {}
         self._nonces = 0
-        self._before_sync: list[DeltaRequest] = []
+        self._kept: list[DeltaRequest] = []
         self._awaited_endpoints: set[str] = set()
         self._behind_clusters: tuple[str, ...] = ()
         self._due_elsewhere: list[str] = []
 
     def on_request(self, request: DeltaRequest) -> list[DeltaResponse]:
         """A request arrived. Before the view is synced it is kept, and answered with the first change after."""
-        if not self._view.synced:
-            self._before_sync.append(request)
-            return []
-        self._take(request)
+        self._kept.append(request)
+        return self._respond()
+
+    def on_gathered(self) -> list[DeltaResponse]:
+        """The burst of a reconnecting client is over."""
+        self._gathering = False
         return self._respond()
 
     def on_change(self, changed: Mapping[str, Iterable[str]]) -> list[DeltaResponse]:
         """Names, by type, of which the view has another resource now, or none."""
-        if not self._view.synced:
-            return []
-        requests, self._before_sync = self._before_sync, []
-        for request in requests:
-            self._take(request)
         for type_url, names in changed.items():
             if type_url in self._deliveries:
                 self._deliveries[type_url].changed(names)
@@ -132,6 +135,11 @@ class DeltaStream:
             delivery.send_again(awaited)
 
     def _respond(self) -> list[DeltaResponse]:
+        if self._gathering or not self._view.synced:
+            return []
+        kept, self._kept = self._kept, []
+        for request in kept:
+            self._take(request)
         responses = []
         others = sorted(self._deliveries.keys() - set(_MAKE))
         for type_url in (*_MAKE, *others, *_BREAK):

@@ -1,0 +1,266 @@
+"""The stage: the directories, and the processes of three clusters, that the story starts, breaks and brings back.
+
+An edge. It runs what a user would run (``federation controller``, ``gateway``, ``sidecar``, ``rotate ca``) and waits
+for what a user would look at: ``/readyz``, Envoy's own readiness, certificates as they are served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from federation.demo.caller import Targets
+from federation.demo.certificates import presented_serials, served_issuer
+from federation.demo.processes import POLL_SECONDS, Child, Fleet, wait_until
+from federation.demo.sites import (
+    BACKEND_ACCOUNT,
+    BILLING,
+    CLIENT_ACCOUNT,
+    ECHO,
+    LEDGER,
+    NAMESPACE,
+    SLOW,
+    ClientPlan,
+    PodPlan,
+    SitePlan,
+    cluster_text,
+    manifests,
+    sidecar_text,
+)
+from federation.exchange.server import EmbeddedRedis
+from federation.membership.keys import encode_public_key, generate_signing_key, public_key, save_signing_key
+from federation.membership.tokens import create_token
+from federation.model.addresses import HostPort
+from federation.model.errors import FederationError
+from federation.model.names import sni
+
+FEDERATION = (sys.executable, "-P", "-m", "federation.cli.main")
+"""The command line tool, run from this very environment."""
+
+_WORKLOADS = (sys.executable, "-P", "-m", "federation.demo.workloads")
+
+READY_SECONDS = 60.0
+"""Far longer than anything takes to start: twenty processes on one busy core."""
+
+
+class Stage:
+    """The clusters and Redis, as processes. Nothing runs before ``start``; the fleet's owner ends what runs."""
+
+    def __init__(self, root: Path, sites: Sequence[SitePlan], fleet: Fleet, redis: EmbeddedRedis) -> None:
+        self.root = root
+        self.sites = {site.cluster: site for site in sites}
+        self._fleet = fleet
+        self._redis = redis
+        self._running: dict[str, Child] = {}
+        self._client = next(site.client for site in sites if site.client is not None)
+
+    @property
+    def client(self) -> ClientPlan:
+        return self._client
+
+    @property
+    def targets(self) -> Targets:
+        """Where the caller finds its services: its sidecar's local ports."""
+        ports = self.client.outbound
+        return Targets(echo=ports[ECHO], slow=ports[SLOW], billing=ports[BILLING], ledger=ports[LEDGER])
+
+    def directory(self, cluster: str) -> Path:
+        return self.root / cluster
+
+    def sidecar_file(self, workload: PodPlan | ClientPlan) -> Path:
+        return self.directory(workload.cluster) / f"sidecar-{workload.name}.yaml"
+
+    async def start(self) -> None:
+        """Write the directories, start everything, and wait until all of it is ready."""
+        self._redis.start()
+        self._write_files()
+        self.start_controllers(self.sites)
+        for site in self.sites.values():
+            self._start_gateway(site)
+            for pod in site.pods:
+                self._start_application(pod)
+                self._start_sidecar(pod)
+        self._start_sidecar(self.client)
+        await asyncio.gather(
+            self.controllers_ready(self.sites),
+            *(self._envoy_ready(site.gateway_admin) for site in self.sites.values()),
+            *(self._envoy_ready(pod.admin) for site in self.sites.values() for pod in site.pods),
+            self._envoy_ready(self.client.admin),
+        )
+
+    def check(self) -> None:
+        """Raise ProcessDiedError if a process has ended that nobody killed."""
+        self._fleet.check()
+
+    # What the story breaks
+
+    async def kill_pods(self, cluster: str) -> None:
+        """Kill -9 every backend pod: the application, its sidecar and the sidecar's Envoy."""
+        await self._kill(self._pod_processes(cluster))
+
+    async def freeze_pods(self, cluster: str) -> None:
+        """SIGSTOP the same processes: connections stay open, and nothing comes back."""
+        await self._fleet.freeze(self._running[name] for name in self._pod_processes(cluster))
+
+    def thaw_pods(self, cluster: str) -> None:
+        self._fleet.thaw(self._running[name] for name in self._pod_processes(cluster))
+
+    async def kill_cluster(self, cluster: str) -> None:
+        """Kill -9 a whole cluster: controller, gateway and pods at once."""
+        names = [f"{cluster}-controller", f"{cluster}-gateway", *self._pod_processes(cluster)]
+        await self._kill(names)
+
+    async def kill_controllers(self, clusters: Iterable[str]) -> None:
+        await self._kill(f"{cluster}-controller" for cluster in clusters)
+
+    def kill_redis(self) -> None:
+        self._redis.kill()
+
+    # What the story brings back
+
+    def start_redis(self) -> None:
+        """Start Redis as it is after the loss of its data: empty."""
+        self._redis.start()
+
+    def start_controllers(self, clusters: Iterable[str]) -> None:
+        for cluster in clusters:
+            command = (*FEDERATION, "controller", "--dir", str(self.directory(cluster)))
+            self._start(f"{cluster}-controller", command)
+
+    async def controllers_ready(self, clusters: Iterable[str]) -> None:
+        await asyncio.gather(
+            *(
+                self._answers(f"http://{self.sites[cluster].http}/readyz", f"{cluster}-controller")
+                for cluster in clusters
+            )
+        )
+
+    async def start_gateway(self, cluster: str) -> None:
+        site = self.sites[cluster]
+        self._start_gateway(site)
+        await self._envoy_ready(site.gateway_admin)
+
+    async def start_pods(self, cluster: str) -> None:
+        """Start the backend pods anew: first the application, and the sidecar once it answers."""
+        pods = self.sites[cluster].pods
+        for pod in pods:
+            self._start_application(pod)
+        await asyncio.gather(
+            *(self._answers(f"http://{pod.apps[ECHO]}/healthz", f"{pod.full_name}-app") for pod in pods)
+        )
+        for pod in pods:
+            self._start_sidecar(pod)
+        await asyncio.gather(*(self._envoy_ready(pod.admin) for pod in pods))
+
+    async def rotate_ca(self, cluster: str) -> None:
+        """Force a rotation with ``federation rotate ca``, and wait until every sidecar of the cluster has a certificate
+        of the new CA.
+        """
+        pods = self.sites[cluster].pods
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+            issuers = await self._issuers(pods)
+            serials = await presented_serials(session, self.client.admin)
+            await self._run_rotation(cluster)
+
+            async def replaced() -> bool:
+                now = await self._issuers(pods)
+                new_everywhere = all(new is not None and new != old for old, new in zip(issuers, now, strict=True))
+                return new_everywhere and bool(await presented_serials(session, self.client.admin) - serials)
+
+            await poll(replaced, f"certificates of {cluster}'s new CA", READY_SECONDS, check=self._fleet.check)
+
+    async def _issuers(self, pods: Iterable[PodPlan]) -> list[bytes | None]:
+        return [await served_issuer(pod.inbound, sni(ECHO.key, ECHO.port)) for pod in pods]
+
+    async def _run_rotation(self, cluster: str) -> None:
+        command = (*FEDERATION, "rotate", "ca", "--dir", str(self.directory(cluster)))
+        child = self._fleet.start(f"{cluster}-rotate", command)
+        await wait_until(child.gone, "`federation rotate ca` to end", READY_SECONDS)
+        await self._fleet.stop([child])
+        if child.exit_code:
+            words = " ".join(child.last_words())
+            raise FederationError(f"`federation rotate ca` failed: {words}", hint=f"see {child.log}")
+
+    # How it is done
+
+    def _write_files(self) -> None:
+        keys = {cluster: generate_signing_key() for cluster in self.sites}
+        public = {cluster: encode_public_key(public_key(key)) for cluster, key in keys.items()}
+        for cluster, site in self.sites.items():
+            directory = self.directory(cluster)
+            (directory / "tokens").mkdir(mode=0o700, parents=True)
+            save_signing_key(directory / "member.key", keys[cluster])
+            accounts = [BACKEND_ACCOUNT] if site.client is None else [BACKEND_ACCOUNT, CLIENT_ACCOUNT]
+            for name in ("gateway", *(f"{NAMESPACE}.{account}" for account in accounts)):
+                create_token(directory / "tokens" / f"{name}.token")
+            text = cluster_text(site, tuple(self.sites.values()), exchange_url=self._redis.url, public_keys=public)
+            (directory / "cluster.yaml").write_text(text)
+            for name, manifest in manifests(site).items():
+                (directory / name).write_text(manifest)
+            for workload in (*site.pods, *((site.client,) if site.client is not None else ())):
+                self.sidecar_file(workload).write_text(sidecar_text(workload))
+
+    def _start(self, name: str, command: Sequence[str]) -> None:
+        self._running[name] = self._fleet.start(name, command)
+
+    def _start_gateway(self, site: SitePlan) -> None:
+        command = (*FEDERATION, "gateway", "--dir", str(self.directory(site.cluster)))
+        self._start(f"{site.cluster}-gateway", command)
+
+    def _start_sidecar(self, workload: PodPlan | ClientPlan) -> None:
+        command = (*FEDERATION, "sidecar", "--config", str(self.sidecar_file(workload)))
+        self._start(f"{workload.full_name}-sidecar", command)
+
+    def _start_application(self, pod: PodPlan) -> None:
+        ports = [
+            f"--{'http' if service.is_http else 'tcp'}={service.name}={listen}+{service.delay_seconds}"
+            for service, listen in pod.apps.items()
+        ]
+        self._start(f"{pod.full_name}-app", (*_WORKLOADS, "--cluster", pod.cluster, "--pod", pod.name, *ports))
+
+    def _pod_processes(self, cluster: str) -> list[str]:
+        return [f"{pod.full_name}-{part}" for pod in self.sites[cluster].pods for part in ("app", "sidecar")]
+
+    async def _kill(self, names: Iterable[str]) -> None:
+        await self._fleet.kill([self._running.pop(name) for name in names])
+
+    async def _envoy_ready(self, admin: HostPort) -> None:
+        await self._answers(f"http://{admin}/ready", f"Envoy at {admin}")
+
+    async def _answers(self, url: str, what: str) -> None:
+        """Wait until a GET of ``url`` answers 200; raises early where a process of ours has died."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+            await poll(
+                lambda: _is_ok(session, url), f"{what} to be ready ({url})", READY_SECONDS, check=self._fleet.check
+            )
+
+
+async def poll(
+    condition: Callable[[], Awaitable[bool]], what: str, seconds: float, *, check: Callable[[], None]
+) -> None:
+    """Wait for a state that takes a call to see; ``check`` may raise while it is waited for."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not await condition():
+        check()
+        if loop.time() > deadline:
+            raise FederationError(f"waited {seconds:.0f} s in vain for {what}")
+        await asyncio.sleep(5 * POLL_SECONDS)
+
+
+async def _is_ok(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url) as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+
+
+def child_environment() -> dict[str, str]:
+    """What our processes inherit: our environment, without what would change how they are found or how they print."""
+    return {**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,224 @@
+"""The file source on real directories: edits while running, swaps, races, and waiting for what isn't there yet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from controllers.sources import directory_watch, files
+from controllers.sources.base import SourceUpdate
+from controllers.sources.files import FileSource, load_directory
+from federation.model.errors import ConfigError
+from federation.model.names import ServiceKey
+from support.cluster_directory import export, next_update, service, settings_of, stream, update_where
+
+ECHO = ServiceKey("demo", "echo")
+
+Updates = AsyncGenerator[SourceUpdate, None]
+
+
+@contextlib.asynccontextmanager
+async def running(directory: Path) -> AsyncIterator[Updates]:
+    async with contextlib.aclosing(FileSource(directory, settings_of(directory)).updates()) as updates:
+        yield updates
+
+
+def has_port(port: int, key: ServiceKey = ECHO) -> Callable[[SourceUpdate], bool]:
+    def holds(update: SourceUpdate) -> bool:
+        state = update.state.services.get(key)
+        return state is not None and state.service is not None and state.service.ports[0].port == port
+
+    return holds
+
+
+def has_problem(reason: str) -> Callable[[SourceUpdate], bool]:
+    return lambda update: any(problem.reason == reason for problem in update.problems)
+
+
+async def test_edits_take_effect_while_running(tmp_path: Path) -> None:
+    """Creating, editing and deleting files, also in directories that are new."""
+    (tmp_path / "a.yaml").write_text(service())
+    async with running(tmp_path) as updates:
+        assert has_port(8080)(await next_update(updates))
+
+        (tmp_path / "a.yaml").write_text(service(port=81))
+        assert await update_where(updates, has_port(81))
+
+        (tmp_path / "new" / "deep").mkdir(parents=True)
+        (tmp_path / "new" / "deep" / "b.yaml").write_text(service("other"))
+        assert await update_where(updates, has_port(8080, ServiceKey("demo", "other")))
+
+        (tmp_path / "a.yaml").unlink()
+        assert await update_where(updates, lambda update: ECHO not in update.state.services)
+
+        (tmp_path / "new").rename(tmp_path / "moved")
+        shutil.rmtree(tmp_path / "moved")
+        assert await update_where(updates, lambda update: not update.state.services)
+
+
+async def test_one_edit_among_thousands_of_services(tmp_path: Path) -> None:
+    """With 5,000 services in one file, one edit changes one key."""
+    names = [f"s{index}" for index in range(5000)]
+    (tmp_path / "all.yaml").write_text(stream(*map(service, names)))
+    async with running(tmp_path) as updates:
+        first = await next_update(updates)
+        aside = tmp_path / ".all.yaml"
+        aside.write_text(stream(*(service(name, port=81 if name == "s7" else 8080) for name in names)))
+        aside.rename(tmp_path / "all.yaml")
+        second = await next_update(updates)
+
+    assert len(first.changed) == 5000
+    assert second.changed == {ServiceKey("demo", "s7")}
+    assert len(second.state.services) == 5000
+
+
+async def test_a_broken_file_shows_and_heals(tmp_path: Path) -> None:
+    """The last good version serves meanwhile, and the problem goes with its cause."""
+    (tmp_path / "a.yaml").write_text(service())
+    async with running(tmp_path) as updates:
+        await next_update(updates)
+
+        (tmp_path / "a.yaml").write_text(service(port="[81"))
+        assert has_port(8080)(await update_where(updates, has_problem("BrokenDocument")))
+
+        (tmp_path / "a.yaml").write_text(service(port=81))
+        healed = await update_where(updates, has_port(81))
+        assert healed.problems == ()
+
+
+async def test_a_mounted_config_map_is_swapped(tmp_path: Path) -> None:
+    """All files change at once by one link."""
+    for version, port in (("..1", 8080), ("..2", 81)):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "a.yaml").write_text(service(port=port))
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    async with running(tmp_path) as updates:
+        assert has_port(8080)(await next_update(updates))
+
+        (tmp_path / "..data_tmp").symlink_to("..2")
+        (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+
+        assert await update_where(updates, has_port(81))
+
+
+async def test_the_directory_itself_is_swapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link to a checkout is turned to the next one: the clock finds it, and edits there are notified again."""
+    for version, port in (("1", 8080), ("2", 81)):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "a.yaml").write_text(service(port=port))
+    current = tmp_path / "current"
+    current.symlink_to("1")
+    monkeypatch.setattr(directory_watch, "REPAIR_SECONDS", 0.05)
+    async with running(current) as updates:
+        assert has_port(8080)(await next_update(updates))
+
+        (tmp_path / "next").symlink_to("2")
+        (tmp_path / "next").rename(current)
+        assert await update_where(updates, has_port(81))
+
+        monkeypatch.setattr(directory_watch, "REPAIR_SECONDS", 3600.0)
+        (tmp_path / "2" / "a.yaml").write_text(service(port=82))
+        assert await update_where(updates, has_port(82))
+
+
+async def test_a_directory_that_goes_away_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown is not empty; when it comes back, it counts again."""
+    monkeypatch.setattr(directory_watch, "REPAIR_SECONDS", 0.05)
+    monkeypatch.setattr(directory_watch, "POLL_SECONDS", 0.05)
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "a.yaml").write_text(service())
+    async with running(top) as updates:
+        await next_update(updates)
+
+        top.rename(tmp_path / "away")
+        gone = await update_where(updates, has_problem("Unreadable"))
+        assert has_port(8080)(gone)
+        assert [str(problem) for problem in gone.problems] == [
+            ".: no such file or directory; what was last read of it stays in use (Unreadable)"
+        ]
+
+        top.mkdir()
+        back = await update_where(updates, lambda update: not update.problems)
+        assert back.state.services == {}
+
+
+async def test_nothing_is_said_before_the_directory_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first update is a complete one, however late the directory comes."""
+    monkeypatch.setattr(directory_watch, "POLL_SECONDS", 0.01)
+    top = tmp_path / "top"
+    looked = 0
+    real = files.DirectoryReader.read
+
+    def read(reader: files.DirectoryReader, hinted: frozenset[str]) -> object:
+        nonlocal looked
+        looked += 1
+        if looked == 3:
+            (tmp_path / "aside").mkdir()
+            (tmp_path / "aside" / "a.yaml").write_text(service())
+            (tmp_path / "aside").rename(top)
+        return real(reader, hinted)
+
+    monkeypatch.setattr(files.DirectoryReader, "read", read)
+    async with running(top) as updates:
+        first = await next_update(updates)
+
+    assert looked >= 3
+    assert has_port(8080)(first)
+
+
+async def test_equal_content_written_again_is_no_update(tmp_path: Path) -> None:
+    """The next update after a rewrite is that of the next real change."""
+    (tmp_path / "a.yaml").write_text(service())
+    async with running(tmp_path) as updates:
+        await next_update(updates)
+        (tmp_path / "aside").write_text(service())
+        (tmp_path / "aside").rename(tmp_path / "a.yaml")
+        (tmp_path / "b.yaml").write_text(export())
+
+        second = await next_update(updates)
+
+    state = second.state.services[ECHO]
+    assert state.export is not None
+    assert second.changed == {ECHO}
+
+
+async def test_polling_finds_edits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without notifications the source is slower, not blind."""
+
+    def refused(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(directory_watch, "RustNotify", refused)
+    monkeypatch.setattr(directory_watch, "POLL_SECONDS", 0.02)
+    (tmp_path / "a.yaml").write_text(service())
+    async with running(tmp_path) as updates:
+        await next_update(updates)
+        (tmp_path / "a.yaml").write_text(service(port=81))
+
+        assert await update_where(updates, has_port(81))
+
+
+def test_a_directory_is_loaded_once_for_offline_use(tmp_path: Path) -> None:
+    """What a command prints offline is what a source would say first."""
+    (tmp_path / "cluster.yaml").write_text("no: manifest\n")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "b.yaml").write_text(service("other"))
+    (tmp_path / "a.yaml").write_text(service())
+
+    update = load_directory(tmp_path, settings_of(tmp_path))
+
+    assert set(update.state.services) == {ECHO}
+    assert update.problems == ()
+
+
+def test_a_directory_that_is_not_there_can_not_be_loaded(tmp_path: Path) -> None:
+    """The error names the directory and the cause."""
+    with pytest.raises(ConfigError, match="none can't be read: no such file or directory"):
+        load_directory(tmp_path / "none", settings_of(tmp_path))

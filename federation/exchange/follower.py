@@ -16,7 +16,7 @@ import structlog
 
 from federation.exchange.base import Exchange, MemberSnapshot, Rejected, StoredSnapshot
 from federation.exchange.disk import ReplicaDisk
-from federation.exchange.replica import LoadLog, LoadSnapshot, Replica, Step
+from federation.exchange.replica import LoadLog, LoadSnapshot, Need, Replica, Step
 from federation.exchange.timing import Backoff, Timing
 from federation.model.errors import ExchangeUnavailableError, WireError
 from federation.model.names import RecordKey
@@ -121,8 +121,11 @@ class Follower:
                 if self._catch_up_due:
                     lease = await self._exchange.read_lease(self.member.cluster)
                     self._catch_up_due = False
-                    await self._take(self._replica.on_connected(lease, self._monotonic()))
+                    step = self._replica.on_connected(lease, self._monotonic())
+                    self._report(step)
+                    await self._meet(step.need)
                     self._backoff.reset()
+                    self._take_note()
                 blob = await self._next()
                 if blob is not None:
                     await self._message(blob)
@@ -145,29 +148,30 @@ class Follower:
     async def _message(self, blob: bytes) -> None:
         before = self._replica.version
         step = self._replica.on_message(blob, self._monotonic())
+        self._report(step)
         if self._replica.version != before:
             await self._keep_batches((blob,), before)
-        await self._take(step)
+        await self._meet(step.need)
 
-    async def _take(self, step: Step) -> None:
-        """Report a step and meet its needs."""
+    async def _meet(self, need: Need | None) -> None:
+        """Read what the replica needs until it needs no more; disk comes after whoever waits for the news."""
         cluster = self.member.cluster
-        self._report(step)
-        while step.need is not None:
+        while need is not None:
             before = self._replica.version
-            match step.need:
+            match need:
                 case LoadLog(after):
                     batches = await self._exchange.read_log(cluster, after)
                     step = self._replica.on_log(batches)
+                    self._report(step)
                     if self._replica.version != before:
                         await self._keep_batches(batches, before)
                 case LoadSnapshot():
                     stored = await self._exchange.read_snapshot(cluster)
                     step = self._replica.on_absent() if stored is None else self._replica.on_snapshot(stored)
+                    self._report(step)
                     if stored is not None and self._replica.version != before:
                         await self._keep_snapshot(stored, self._replica.version)
-            self._report(step)
-        self._take_note()
+            need = step.need
 
     def _report(self, step: Step) -> None:
         if step.changed or step.rejected:
@@ -191,7 +195,13 @@ class Follower:
         if self._disk is None or version is None:
             return
         cluster = self.member.cluster
-        await asyncio.to_thread(self._try, lambda disk: disk.save(cluster, version, stored))
+        saving = asyncio.ensure_future(asyncio.to_thread(self._try, lambda disk: disk.save(cluster, version, stored)))
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            # Whoever comes after us may write the same file.
+            await saving
+            raise
         self._saved_at = None
         self._rebase_at = _size(stored) * 2 + _REBASE_BYTES
 

@@ -18,9 +18,32 @@ from gateway.xds.resources import Resource, ResourceSet, check_consistency
 Changed = Mapping[str, tuple[str, ...]]
 """Names by type that have another resource now, or none."""
 
-Listener = Callable[[Changed], None]
-
 _EMPTY = ResourceSet()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """What one node may see, at one moment. Immutable, so that a stream never sees half of a change."""
+
+    shared: ResourceSet | None
+    own: ResourceSet | None
+
+    @property
+    def synced(self) -> bool:
+        """Whether both layers were given once; until then nothing may be answered."""
+        return self.shared is not None and self.own is not None
+
+    def get(self, type_url: str, name: str) -> Resource | None:
+        own = (self.own or _EMPTY).get(type_url, name)
+        return own if own is not None else (self.shared or _EMPTY).get(type_url, name)
+
+    def names(self, type_url: str) -> Iterable[str]:
+        yield from (self.shared or _EMPTY).names(type_url)
+        yield from (self.own or _EMPTY).names(type_url)
+
+
+Listener = Callable[[NodeView, Changed], None]
+"""Told the new view, and all names in which it differs from the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +82,8 @@ class _Node:
         self.layer: ResourceSet | None = None
         self.listeners: dict[object, Listener] = {}
 
-
-class NodeView:
-    """What one node may see, as it is at the moment of asking."""
-
-    __slots__ = ("_node",)
-
-    def __init__(self, node: _Node) -> None:
-        self._node = node
-
-    @property
-    def synced(self) -> bool:
-        """Whether both layers were given once; until then nothing may be answered."""
-        return self._node.layer is not None and self._node.group.layer is not None
-
-    def get(self, type_url: str, name: str) -> Resource | None:
-        own = (self._node.layer or _EMPTY).get(type_url, name)
-        return own if own is not None else (self._node.group.layer or _EMPTY).get(type_url, name)
-
-    def names(self, type_url: str) -> Iterable[str]:
-        yield from (self._node.group.layer or _EMPTY).names(type_url)
-        yield from (self._node.layer or _EMPTY).names(type_url)
+    def view(self) -> NodeView:
+        return NodeView(self.group.layer, self.layer)
 
 
 class SnapshotCache:
@@ -99,7 +103,7 @@ class SnapshotCache:
             raise InvariantError(f"node {node} is in another group than {group}")
 
     def remove_node(self, node: str) -> None:
-        """Forget a node; streams that still read its view keep the last good."""
+        """Forget a node; streams of it keep the last good."""
         known = self._nodes.pop(node, None)
         if known is not None:
             known.group.nodes.pop(node, None)
@@ -108,8 +112,8 @@ class SnapshotCache:
         return tuple(self._nodes)
 
     def view(self, node: str) -> NodeView:
-        """The live view of a node; raises InvariantError for one that was never added."""
-        return NodeView(self._node(node))
+        """What a node may see now; raises InvariantError for one that was never added."""
+        return self._node(node).view()
 
     def subscribe(self, node: str, listener: Listener) -> Callable[[], None]:
         """Have ``listener`` called after each change that the node can see; returns what ends that."""
@@ -174,8 +178,9 @@ class SnapshotCache:
                     names.setdefault(type_url, []).append(name)
         for node, names in told.items():
             changed = {type_url: tuple(found) for type_url, found in names.items()}
+            view = node.view()
             for listener in tuple(node.listeners.values()):
-                listener(changed)
+                listener(view, changed)
 
 
 class _Step:

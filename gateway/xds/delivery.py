@@ -22,7 +22,7 @@ _MAX_ERROR_CHARS = 500
 
 
 class View(Protocol):
-    """What one node may see, as it is now."""
+    """What one node may see, at one moment."""
 
     @property
     def synced(self) -> bool:

@@ -109,8 +109,9 @@ class Session:
         self._given_secrets: set[str] = set()
         self._reported: set[Nack] = set()
 
-    def on_changed(self, changed: Changed) -> None:
+    def on_changed(self, view: NodeView, changed: Changed) -> None:
         """The node's view changed. Names of several changes merge until there is time to look."""
+        self._view = view
         for type_url, names in changed.items():
             self._changed.setdefault(type_url, {}).update(dict.fromkeys(names))
         self._wake.set()
@@ -179,7 +180,7 @@ class Session:
     async def _push(self) -> None:
         changed, self._changed = self._changed, {}
         endpoints, self._endpoints_due = self._endpoints_due, {}
-        await self._write(self._stream.on_change(changed))
+        await self._write(self._stream.on_change(self._view, changed))
         if endpoints:
             await self._write(self._stream.on_clusters_updated_elsewhere(endpoints))
 

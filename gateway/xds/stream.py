@@ -88,8 +88,9 @@ class DeltaStream:
         self._gathering = False
         return self._respond()
 
-    def on_change(self, changed: Mapping[str, Iterable[str]]) -> list[DeltaResponse]:
-        """Names, by type, of which the view has another resource now, or none."""
+    def on_change(self, view: View, changed: Mapping[str, Iterable[str]]) -> list[DeltaResponse]:
+        """There is a new view; ``changed`` are all names, by type, in which it differs from the one before."""
+        self._view = view
         for type_url, names in changed.items():
             if type_url in self._deliveries:
                 self._deliveries[type_url].changed(names)

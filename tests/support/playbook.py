@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gateway.xds import protos as pb
-from gateway.xds.cache import Changed, SnapshotCache
+from gateway.xds.cache import Changed, NodeView, SnapshotCache
 from gateway.xds.delivery import DeltaResponse, Nack
 from gateway.xds.resources import Resource
 from gateway.xds.stream import DeltaRequest, DeltaStream
@@ -27,8 +27,8 @@ class Playbook:
         self.cache.add_node("node", "group")
         self.cache.update_node("node")
         self._max_bytes = max_bytes
-        self._changed: list[Changed] = []
-        self.cache.subscribe("node", self._changed.append)
+        self._changed: list[tuple[NodeView, Changed]] = []
+        self.cache.subscribe("node", lambda *change: self._changed.append(change))
         if synced:
             assert self.cache.update_group("group", resources) == ()
         self.reconnect()
@@ -73,7 +73,7 @@ class Playbook:
     def deliver(self) -> list[str]:
         """Tell the stream of all changes that the cache announced."""
         changed, self._changed[:] = tuple(self._changed), ()
-        return [line for names in changed for line in _read(self.stream.on_change(names))]
+        return [line for change in changed for line in _read(self.stream.on_change(*change))]
 
     def nacks(self) -> list[Nack]:
         return [nack for status in self.stream.status() for nack in status.nacks]

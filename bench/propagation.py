@@ -59,9 +59,7 @@ def measure(clusterset: Clusterset, changes: int) -> None:
         # Past every hold-off, so that each change is a first one.
         time.sleep(0.1)
     times.sort()
-    print(
-        f"edit in one cluster's directory -> effect in the other: {changes} changes, asked every {spacing(LOCAL):.2f} ms"
-    )
+    print(f"edit in one cluster, effect in the other: {changes} changes, asked every {spacing(LOCAL):.2f} ms")
     p90, p99 = (times[int(len(times) * share)] for share in (0.9, 0.99))
     print(f"p50 {median(times):.1f} ms   p90 {p90:.1f} ms   p99 {p99:.1f} ms")
 

@@ -22,9 +22,11 @@ from gateway.xds.cache import GroupChange, NodeChange, SnapshotCache
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource
 from gateway.xds.translate.services import (
+    RouteEntry,
     export_resources,
     gateway_node_resources,
     import_resources,
+    route_entries,
     route_table,
     secret_resources,
     sidecar_node_resources,
@@ -47,6 +49,7 @@ class _Service:
 
     imports: tuple[ImportedPort, ...] = ()
     shared: tuple[Resource, ...] = ()
+    routes: tuple[RouteEntry, ...] = ()
     vips: tuple[Resource, ...] = ()
     served: tuple[Resource, ...] = ()
 
@@ -128,7 +131,9 @@ class DataPlane:
             routes_changed |= self._change_service(key, after, pending)
             concerned |= self._callers(key)
         if routes_changed:
-            self._routes = route_table(port for key in sorted(self._services) for port in self._services[key].imports)
+            self._routes = route_table(
+                [entry for key in sorted(self._services) for entry in self._services[key].routes]
+            )
             for group in self._sidecar_groups():
                 pending.group(group).replace((), [self._routes])
         if first:
@@ -145,18 +150,17 @@ class DataPlane:
         if isinstance(node, SidecarNode):
             group = SIDECARS if node.redirect_port is None else REDIRECTING
         known = self._nodes.get(name)
-        if known is not None and known.node != node:
+        if known is None or known.node != node:
+            # First, for it may fail: then nothing has changed.
+            svid = issue(principal) if isinstance(node, SidecarNode) else None
             # Started again with another configuration, which may put it in another group.
             self.disconnect(name)
-            known = None
+            self._nodes[name] = _Node(node, principal, svid)
         pending = _Pending()
         if group == REDIRECTING and not self._redirecting:
             self._redirecting = True
             self._fill_redirecting(pending)
         self._cache.add_node(name, group)
-        if known is None:
-            svid = issue(principal) if isinstance(node, SidecarNode) else None
-            self._nodes[name] = _Node(node, principal, svid)
         self._change_node(name, pending)
         return self._commit(pending)
 
@@ -198,6 +202,7 @@ class DataPlane:
         if after is not None:
             new.imports = after.imports
             new.shared = tuple(resource for port in after.imports for resource in import_resources(port))
+            new.routes = route_entries(after.imports)
             new.served = tuple(resource for port in after.exports for resource in export_resources(port))
             new.vips = self._vip_listeners(key, after.imports)
             self._services[key] = new
@@ -206,7 +211,7 @@ class DataPlane:
         if self._redirecting:
             pending.group(REDIRECTING).replace(_keys(old.vips), new.vips)
         pending.group(GATEWAYS).replace(_keys(old.served), new.served)
-        return [(p.port, p.protocol) for p in old.imports] != [(p.port, p.protocol) for p in new.imports]
+        return old.routes != new.routes
 
     def _vip_listeners(self, key: ServiceKey, imports: Iterable[ImportedPort]) -> tuple[Resource, ...]:
         vip = self._vips.get(key)

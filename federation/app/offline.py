@@ -32,6 +32,7 @@ from gateway.xds.translate.services import (
     export_resources,
     gateway_node_resources,
     import_resources,
+    route_entries,
     route_table,
     sidecar_node_resources,
 )
@@ -116,7 +117,7 @@ def node_resources(own: OfflineSite, projection: Projection, node: str) -> list[
     return [
         *sidecar_node_resources(spec, inbound, {(port.service, port.port): port for port in ports}),
         *(resource for port in ports for resource in import_resources(port)),
-        route_table(ports),
+        route_table(route_entries(ports)),
     ]
 
 

@@ -39,11 +39,17 @@ class Resource:
 
 def make_resource(type_url: str, name: str, message: protos.Message) -> Resource:
     """The resource of a message."""
-    content = message.SerializeToString(deterministic=True)
+    return resource_of_bytes(
+        type_url, name, message.SerializeToString(deterministic=True), references_of(type_url, message)
+    )
+
+
+def resource_of_bytes(type_url: str, name: str, content: bytes, references: tuple[Reference, ...]) -> Resource:
+    """The resource of a message that is at hand as its bytes, joined from cached parts for instance."""
     version = hashlib.sha256(content).hexdigest()[:_VERSION_CHARS]
     entry = protos.Resource(name=name, version=version, resource=protos.AnyMessage(type_url=type_url, value=content))
     chunk = protos.DeltaDiscoveryResponse(resources=[entry]).SerializeToString()
-    return Resource(type_url, name, version, chunk, references_of(type_url, message))
+    return Resource(type_url, name, version, chunk, references)
 
 
 def message_of(resource: Resource) -> protos.Message:

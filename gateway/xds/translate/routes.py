@@ -7,7 +7,7 @@ that needs 2 s still answers. Everything else is retried only where the request 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from gateway.ir.model import ImportedPort
 from gateway.xds import protos as pb
@@ -36,13 +36,18 @@ CALLER_OVERRIDES = (
 HEADER_MUTATION = "envoy.filters.http.header_mutation"
 
 
-def virtual_host(port: ImportedPort, *, domains: Iterable[str] | None = None) -> pb.Message:
-    """The routes of one imported HTTP port, under ``domains`` (default: host:port, and the bare host for port 80)."""
-    if domains is None:
-        domains = [f"{port.service.host}:{port.port}"]
-        if port.port == 80:
-            domains.append(port.service.host)
+def virtual_host(port: ImportedPort) -> pb.Message:
+    """The routes of one imported HTTP port, under host:port, and for port 80 under the bare host as well."""
+    domains = [f"{port.service.host}:{port.port}"]
+    if port.port == 80:
+        domains.append(port.service.host)
     return pb.VirtualHost(name=port.name, domains=domains, routes=outbound_routes(port.name))
+
+
+def route_configuration(hosts: Sequence[pb.Message], *, name: str) -> bytes:
+    """A RouteConfiguration on the wire; without a name it is a part to be joined to one that has it."""
+    content: bytes = pb.RouteConfiguration(name=name, virtual_hosts=hosts).SerializeToString(deterministic=True)
+    return content
 
 
 def outbound_routes(cluster: str) -> list[pb.Message]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from federation.model.names import ServiceKey
 from gateway.ir.model import ExportedPort, ImportedPort, InboundPort
 from gateway.nodes import GatewayNode, Listen, SidecarNode
 from gateway.xds import protos as pb
-from gateway.xds.resources import Resource, make_resource
+from gateway.xds.references import Reference
+from gateway.xds.resources import Resource, make_resource, resource_of_bytes
 from gateway.xds.translate import clusters, listeners, routes, secrets
 
 
@@ -34,13 +36,33 @@ def vip_resource(vip: str, port: ImportedPort) -> Resource:
     return make_resource(pb.LISTENER, listener.name, listener)
 
 
-def route_table(ports: Iterable[ImportedPort]) -> Resource:
-    """The routes of the HTTP proxy port: one virtual host per imported HTTP port."""
-    table = pb.RouteConfiguration(
-        name=routes.OUTBOUND_ROUTES,
-        virtual_hosts=[routes.virtual_host(port) for port in ports if port.protocol.is_http],
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """The virtual host of one imported HTTP port, as the bytes that the route table is joined from."""
+
+    cluster: str
+    content: bytes
+
+
+def route_entries(ports: Iterable[ImportedPort]) -> tuple[RouteEntry, ...]:
+    """The entries of one service's HTTP ports."""
+    return tuple(
+        RouteEntry(port.name, routes.route_configuration([routes.virtual_host(port)], name=""))
+        for port in ports
+        if port.protocol.is_http
     )
-    return make_resource(pb.ROUTE, routes.OUTBOUND_ROUTES, table)
+
+
+def route_table(entries: Sequence[RouteEntry]) -> Resource:
+    """The routes of the HTTP proxy port: one virtual host per imported HTTP port.
+
+    A repeated field is a concatenation, so one new service costs a join and not 10,000 messages.
+    """
+    content = b"".join(
+        (routes.route_configuration([], name=routes.OUTBOUND_ROUTES), *(entry.content for entry in entries))
+    )
+    references = tuple(Reference(pb.CLUSTER, entry.cluster) for entry in entries)
+    return resource_of_bytes(pb.ROUTE, routes.OUTBOUND_ROUTES, content, references)
 
 
 def gateway_node_resources(node: GatewayNode) -> tuple[Resource, ...]:

@@ -96,6 +96,16 @@ def test_names_dropped_during_the_halving_are_not_sent() -> None:
     assert play.ack("EDS#3") == []
 
 
+def test_a_name_asked_for_again_during_the_halving_is_sent_once() -> None:
+    """The half that it is in is the answer."""
+    play = refused()
+    play.nack("EDS#1")
+
+    assert play.request("EDS", "c") == []
+    assert play.ack("EDS#2") == ["EDS#3 c bad e"]
+    assert play.ack("EDS#3") == []
+
+
 def test_only_the_error_makes_a_nack() -> None:
     """An unknown or stale nonce answers nothing, and cancels no subscription that came with it."""
     play = Playbook(endpoints("a"), endpoints("b"))

@@ -118,6 +118,26 @@ def test_a_refused_route_keeps_what_the_last_good_one_names() -> None:
     assert play.ack("RDS#8") == ["CDS#9 -a", "EDS#10 -a"]
 
 
+def test_a_cluster_goes_when_the_routes_turn_out_unchanged() -> None:
+    """There and back again: nothing to send for the table, so nothing to wait for."""
+    play = synced()
+    play.change(envoy_cluster("b"), endpoints("b"))
+    play.ack("CDS#5")
+    assert play.change(route_table("table", "a", "a")) == ["RDS#6 table"]
+    play.change(route_table("table", "a"))
+    play.change(route_table("table", "a", "a"), removed=[envoy_cluster("b"), endpoints("b")])
+
+    assert play.ack("RDS#6") == ["CDS#7 -b"]
+
+
+def test_an_absent_cluster_is_told_while_listeners_are_under_way() -> None:
+    """On demand on the aggregated stream: telling of a name that the client never had takes nothing away."""
+    play = Playbook(http_listener("http", 80, table="table"), route_table("table"))
+    assert play.request("LDS") == ["LDS#1 http"]
+
+    assert play.request("CDS", "absent") == ["CDS#2 -absent"]
+
+
 def test_a_removal_without_routes_goes_at_once() -> None:
     """Nothing to wait for: on-demand streams carry clusters only."""
     play = Playbook(envoy_cluster("a"), endpoints("a"))

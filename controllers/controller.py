@@ -15,7 +15,7 @@ import structlog
 
 from controllers.dataplane import DataPlane
 from controllers.journal import Journal
-from controllers.projection import Changes, Projection, Surroundings, meet, moved
+from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved
 from controllers.sources.base import SourceUpdate
 from controllers.trust import accept_bundles
 from federation.exchange.base import ExchangeSnapshot
@@ -82,6 +82,8 @@ class Controller:
         self._around = Surroundings(self._own, settings.trust_domain, settings.mesh.sidecar_port)
         self._trust = TrustView()
         self._records: dict[RecordKey, Record] = {}
+        self._changed: dict[ServiceKey, tuple[ServiceResult | None, ServiceResult | None]] = {}
+        """What was computed and not yet handed on: empty unless a pass failed half way."""
         self._started = False
         self.trusted: frozenset[ClusterId] = frozenset()
         self.source_problems: tuple[Problem, ...] = ()
@@ -147,19 +149,23 @@ class Controller:
 
     def _pass(self, state: ClusterState, peers: ExchangeSnapshot, dirty: _Dirty) -> None:
         now = self._clock()
+        if dirty.members:
+            # Marked, for a peer moves once: were this pass to fail, the next one would not see it move.
+            dirty.services |= self._meet(peers, now)
         keys = set(dirty.services)
         if not self._started:
-            keys |= set(state.services) | _exported_by(peers)
-        if dirty.members or not self._started:
-            keys |= self._meet(peers, now)
+            keys |= state.services.keys() | _exported_by(peers) | self._journal.first_seen.keys()
         exported = {key for key in keys if (local := state.services.get(key)) is not None and local.export is not None}
         self._journal.see(exported, keys - exported, now)
         changed = self._projection.update(keys, state, peers, self._around, self._journal.first_seen, now)
-        self._assign_vips(changed)
-        self.refused = self._dataplane.update_services(changed, dirty.own, state, self._journal.vips)
+        for key, (before, after) in changed.items():
+            self._changed[key] = (self._changed.get(key, (before,))[0], after)
+        self._assign_vips(self._changed)
+        self.refused = self._dataplane.update_services(self._changed, dirty.own, state, self._journal.vips)
         for problem in self.refused:
             _log.error("data plane refused a change", problem=str(problem))
-        self._publish(changed, first=not self._started)
+        self._publish(self._changed, first=not self._started)
+        self._changed = {}
         self._started = True
 
     def _meet(self, peers: ExchangeSnapshot, now: datetime) -> set[ServiceKey]:
@@ -178,10 +184,11 @@ class Controller:
         return self._projection.backed_by(moved(before, after))
 
     def _assign_vips(self, changed: Changes) -> None:
-        if all((before is None) == (after is None) for before, after in changed.values()) and self._started:
+        held = self._journal.vips
+        if self._started and all(_imported(after) == (key in held) for key, (_, after) in changed.items()):
             return
-        imported = (key for key, result in self._projection.results.items() if result.merged is not None)
-        self._journal.assign(assign_vips(self._journal.vips, imported, self._settings.vip_range))
+        imported = (key for key, result in self._projection.results.items() if _imported(result))
+        self._journal.assign(assign_vips(held, imported, self._settings.vip_range))
 
     def _publish(self, changed: Changes, *, first: bool) -> None:
         records = dict(self._records)
@@ -197,8 +204,12 @@ class Controller:
         bundle = self._authority.bundle().record
         records |= {gateway.record_key: gateway, bundle.record_key: bundle}
         if first or records != self._records:
-            self._records = records
             self._peers.publish(records)
+            self._records = records
+
+
+def _imported(result: ServiceResult | None) -> bool:
+    return result is not None and result.merged is not None
 
 
 def _exported_by(peers: ExchangeSnapshot) -> set[ServiceKey]:

@@ -149,16 +149,16 @@ class Projection:
         first_seen: Mapping[ServiceKey, datetime],
         now: datetime,
     ) -> Changes:
-        """Compute ``keys`` anew; returns those whose result changed."""
+        """Compute ``keys`` anew; returns those whose result changed. Raises with all results as they were."""
         changed: dict[ServiceKey, tuple[ServiceResult | None, ServiceResult | None]] = {}
         for key in keys:
             local = state.services.get(key, ServiceState())
             result = project_service(key, local, peers, around, first_seen.get(key, now))
             after = None if result.merged is None and not result.exported.conditions else result
             before = self._results.get(key)
-            if before == after:
-                continue
-            changed[key] = (before, after)
+            if before != after:
+                changed[key] = (before, after)
+        for key, (_, after) in changed.items():
             if after is None:
                 del self._results[key]
             else:

@@ -1,0 +1,236 @@
+"""One cluster's control loop for tests: peers that say what a test says, nodes, and what each node sees.
+
+The loop is the real one, down to the xDS cache and the journal; only the exchange and the certificates of nodes are
+stand-ins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+from controllers.controller import Controller
+from controllers.dataplane import DataPlane
+from controllers.journal import Journal
+from controllers.sources.base import SourceUpdate
+from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
+from federation.membership.tokens import NodePrincipal
+from federation.model.addresses import HostPort
+from federation.model.configuration import (
+    ClusterSettings,
+    ExchangeSettings,
+    GatewaySettings,
+    XdsSettings,
+)
+from federation.model.names import ClusterId, RecordKey, ServiceKey
+from federation.model.records import BundleRecord, Record
+from federation.model.state import ClusterState, ServiceState
+from gateway.nodes import GatewayNode, Listen, Node, SidecarNode
+from gateway.xds import protos as pb
+from gateway.xds.cache import Changed, Listener, NodeView, SnapshotCache
+from gateway.xds.resources import Resource, message_of
+from support.builders import EAST, NORTH, WEST, member
+from support.certificates import Ca, MemoryKeystore, make_ca
+from support.clock import START, ManualClock
+from trustbundle.authority import CertificateAuthority, Svid
+from trustbundle.identity import SpiffeId, TrustDomain
+from trustbundle.rotation import RotationPolicy
+from trustbundle.secret import SecretBytes
+
+TYPES = {"CDS": pb.CLUSTER, "EDS": pb.ENDPOINT, "LDS": pb.LISTENER, "RDS": pb.ROUTE, "SDS": pb.SECRET}
+
+GATEWAY = GatewayNode(Listen("127.0.0.1", 15443))
+SIDECAR = SidecarNode(address="10.0.0.1", inbound_port=15006, http_proxy=Listen("127.0.0.1", 15001))
+
+WEB = NodePrincipal("sidecar", "demo", "web")
+GATEWAYS = NodePrincipal("gateway")
+
+
+def settings(directory: Path, *peers: ClusterId) -> ClusterSettings:
+    """East, in region eu, with these peers."""
+    return ClusterSettings(
+        clusterset="test",
+        cluster=EAST,
+        region="eu",
+        trust_domain="east.test",
+        network="east",
+        member_key_file=directory / "member.key",
+        state_directory=directory,
+        tokens_directory=directory / "tokens",
+        exchange=ExchangeSettings("redis://127.0.0.1"),
+        gateway=GatewaySettings((HostPort("127.0.0.1", 15443),)),
+        xds=XdsSettings(HostPort("127.0.0.1", 15012)),
+        members=tuple(member(peer) for peer in sorted(peers)),
+    )
+
+
+@cache
+def ca_of(cluster: ClusterId, number: int = 1, hours: int = 24) -> Ca:
+    """A CA of a cluster's trust domain, the same for the whole run, that lasts from START for so many hours."""
+    return make_ca(START, uris=[f"spiffe://{cluster}.test"], name=f"{number}", lifetime=timedelta(hours=hours))
+
+
+def bundle(cluster: ClusterId, *cas: Ca, sequence: int = 1) -> BundleRecord:
+    """A bundle that can be accepted; with one CA of the cluster where none is given."""
+    return BundleRecord(f"{cluster}.test", sequence, tuple(ca.der for ca in cas or (ca_of(cluster),)))
+
+
+def started_authority(keystore: MemoryKeystore | None = None, clock: ManualClock | None = None) -> CertificateAuthority:
+    """The CA of East, past its first tick; leaves live an hour and are renewed at exactly half of it."""
+    policy = RotationPolicy(timedelta(hours=1), timedelta(hours=24), timedelta(seconds=10))
+    authority = CertificateAuthority(
+        TrustDomain("east.test"), policy, keystore or MemoryKeystore(), uniform=lambda low, high: (low + high) / 2
+    )
+    authority.tick(START if clock is None else clock.now())
+    return authority
+
+
+def svid(principal: NodePrincipal) -> Svid:
+    """What only looks like a certificate, the same whenever it is asked for."""
+    identity = SpiffeId(TrustDomain("east.test"), f"/ns/{principal.namespace}/sa/{principal.service_account}")
+    key = SecretBytes(f"key of {identity}".encode())
+    return Svid(identity, f"chain of {identity}", key, START, START, START, "slot")
+
+
+class FakePeers:
+    """A seat at an exchange where the peers say what the test says; it can refuse to publish."""
+
+    def __init__(self, *peers: ClusterId) -> None:
+        self.synced = True
+        self.broken = False
+        self.members = {peer: MemberSnapshot(peer, synced=True) for peer in peers}
+        self.published: list[Mapping[RecordKey, Record]] = []
+
+    def say(self, peer: ClusterId, *records: Record) -> frozenset[RecordKey]:
+        """A peer states these records, besides its others; returns their keys."""
+        fresh = {record.record_key: record for record in records}
+        held = self.members[peer]
+        self.members[peer] = replace(held, records={**held.records, **fresh})
+        return frozenset(fresh)
+
+    def withdraw(self, peer: ClusterId, *keys: RecordKey) -> frozenset[RecordKey]:
+        """A peer withdraws the records of these keys."""
+        held = self.members[peer]
+        self.members[peer] = replace(held, records={k: r for k, r in held.records.items() if k not in keys})
+        return frozenset(keys)
+
+    def snapshot(self) -> ExchangeSnapshot:
+        return ExchangeSnapshot(dict(self.members))
+
+    def publish(self, desired: Mapping[RecordKey, Record]) -> None:
+        if self.broken:
+            raise RuntimeError("the publisher is broken")
+        self.published.append(dict(desired))
+
+
+class FlakyJournal(Journal):
+    """A journal whose disk can be full."""
+
+    broken = False
+
+    def _save(self, *tables: Mapping[ServiceKey, object]) -> None:
+        if self.broken:
+            raise OSError("no space left on device")
+        super()._save(*tables)  # type: ignore[arg-type]
+
+
+class ControlLoop:
+    """East with its controller, data plane and journal, and the events that reach them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        clock: ManualClock | None = None,
+        peers: FakePeers | None = None,
+        authority: CertificateAuthority | None = None,
+    ) -> None:
+        self.clock = clock or ManualClock()
+        self.peers = peers or FakePeers(WEST, NORTH)
+        self.authority = authority or started_authority()
+        self.cache = SnapshotCache()
+        self.dataplane = DataPlane(self.cache, sidecar_port=15006)
+        self.journal = FlakyJournal(directory)
+        self.settings = settings(directory, *self.peers.members)
+        self.controller = Controller(
+            self.settings,
+            peers=self.peers,
+            authority=self.authority,
+            dataplane=self.dataplane,
+            journal=self.journal,
+            clock=self.clock,
+        )
+        self.services: dict[ServiceKey, ServiceState] = {}
+
+    def own(self, services: Mapping[ServiceKey, ServiceState | None]) -> None:
+        """The own manifests of these services are now so; None: they are gone."""
+        self.services |= {key: state for key, state in services.items() if state is not None}
+        self.services = {key: state for key, state in self.services.items() if services.get(key, state) is not None}
+        self.controller.on_source(SourceUpdate(ClusterState(dict(self.services)), frozenset(services), ()))
+
+    def say(self, peer: ClusterId, *records: Record) -> None:
+        self.controller.on_peer(peer, self.peers.say(peer, *records))
+
+    def withdraw(self, peer: ClusterId, *keys: RecordKey) -> None:
+        self.controller.on_peer(peer, self.peers.withdraw(peer, *keys))
+
+    def step(self) -> None:
+        self.controller.step()
+        assert self.controller.refused == ()
+
+    def connect(self, name: str, node: Node, principal: NodePrincipal | None = None) -> None:
+        """A node connects, by default as demo/web or as a gateway."""
+        proved = principal or (GATEWAYS if isinstance(node, GatewayNode) else WEB)
+        assert self.dataplane.connect(name, node, proved, svid) == ()
+
+    def seen(self, name: str) -> dict[tuple[str, str], str]:
+        """What a node may see: content versions by short type and name; nothing before its view is whole."""
+        return {(kind, each.name): each.version for kind, each in self._resources(name)}
+
+    def names(self, name: str, kind: str) -> list[str]:
+        """Names of one type that a node may see, sorted."""
+        return sorted(resource for of, resource in self.seen(name) if of == kind)
+
+    def message(self, name: str, kind: str, resource: str) -> pb.Message:
+        """One resource that a node may see."""
+        return next(message_of(each) for of, each in self._resources(name) if (of, each.name) == (kind, resource))
+
+    def _resources(self, name: str) -> list[tuple[str, Resource]]:
+        return resources_of(self.cache.view(name))
+
+
+def resources_of(view: NodeView) -> list[tuple[str, Resource]]:
+    """All that a view answers with, by short type; nothing before it is whole."""
+    if not view.synced:
+        return []
+    return [
+        (kind, found)
+        for kind, type_url in TYPES.items()
+        for name in view.names(type_url)
+        if (found := view.get(type_url, name)) is not None
+    ]
+
+
+class Changes:
+    """Counts what a node is told of, from the moment it is made."""
+
+    def __init__(self, loop: ControlLoop, *nodes: str) -> None:
+        self._told: dict[str, list[tuple[str, str]]] = {node: [] for node in nodes}
+        for node in nodes:
+            loop.cache.subscribe(node, self._listener(node))
+
+    def of(self, node: str) -> list[tuple[str, str]]:
+        """(short type, name) of every change since the last question, sorted."""
+        told, self._told[node] = sorted(self._told[node]), []
+        return told
+
+    def _listener(self, node: str) -> Listener:
+        short = {type_url: kind for kind, type_url in TYPES.items()}
+
+        def listen(_: NodeView, changed: Changed) -> None:
+            self._told[node] += [(short[type_url], name) for type_url, names in changed.items() for name in names]
+
+        return listen

@@ -1,0 +1,406 @@
+"""The control loop of one cluster: when it speaks, to whom, and what a failed pass leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, export_key, sni
+from federation.model.state import ServiceState
+from gateway.nodes import Listen, LocalPort, SidecarNode
+from gateway.xds import protos as pb
+from support.builders import (
+    CREATED,
+    EAST,
+    ECHO,
+    NORTH,
+    WEST,
+    bundle_record,
+    endpoint,
+    endpoint_slice,
+    endpoints_record,
+    export_record,
+    exported_state,
+    gateway_record,
+    key,
+    service,
+    service_export,
+    spiffe_id,
+)
+from support.clock import ManualClock
+from support.control import GATEWAY, SIDECAR, Changes, ControlLoop, bundle, ca_of, started_authority
+
+HTTP = sni(ECHO, 80)
+EXPORTED = {ECHO: exported_state(endpoint_slice(endpoint("10.0.0.9")))}
+
+
+def exported_by(loop: ControlLoop, peer: str = WEST) -> None:
+    """A peer that exports the sample service states all that it takes to be called."""
+    loop.say(
+        peer,
+        export_record(identities=[spiffe_id(peer)]),
+        endpoints_record(),
+        gateway_record("192.0.2.1", region="us"),
+        bundle(peer),
+    )
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> ControlLoop:
+    return ControlLoop(tmp_path)
+
+
+def bundles_of(loop: ControlLoop, node: str) -> list[str]:
+    secret = loop.message(node, "SDS", "ALL")
+    config = secret.validation_context.custom_validator_config.typed_config
+    return [domain.name for domain in pb.unpack(config, pb.SPIFFECertValidatorConfig).trust_domains]
+
+
+# Empty is not unknown
+
+
+@pytest.mark.parametrize("missing", ["the own source", "a peer"])
+def test_nothing_goes_out_before_everything_is_known(loop: ControlLoop, missing: str) -> None:
+    """Before the own source and every peer are known, nothing is published and no node is answered."""
+    loop.connect("web", SIDECAR)
+    loop.connect("gateway", GATEWAY)
+    exported_by(loop)
+    if missing == "a peer":
+        loop.peers.synced = False
+        loop.own(EXPORTED)
+    loop.step()
+
+    assert loop.controller.ready is False
+    assert loop.peers.published == []
+    assert {node: loop.seen(node) for node in ("web", "gateway")} == {"web": {}, "gateway": {}}
+    assert not (loop.settings.state_directory / "journal.json").exists()
+
+
+def test_all_goes_out_once_everything_is_known(loop: ControlLoop) -> None:
+    """The first whole pass takes in whatever was marked before, publishes it, and answers every node."""
+    loop.peers.synced = False
+    loop.connect("web", SIDECAR)
+    exported_by(loop)
+    loop.own(EXPORTED)
+    loop.step()
+    loop.peers.synced = True
+    loop.step()
+
+    assert loop.controller.ready is True
+    assert sorted(loop.peers.published[-1]) == ["bundle", "endpoints/demo/echo", "export/demo/echo", "gateway"]
+    assert loop.names("web", "CDS") == [HTTP]
+    assert loop.names("web", "SDS") == ["ALL", "default"]
+
+
+def test_a_cluster_with_nothing_still_speaks(loop: ControlLoop) -> None:
+    """Known to be empty is something to say: gateway and bundle are published, and a node is answered."""
+    loop.connect("web", SIDECAR)
+    loop.own({})
+    loop.step()
+
+    assert sorted(loop.peers.published[-1]) == ["bundle", "gateway"]
+    assert loop.names("web", "RDS") == ["outbound"]
+
+
+def test_a_seat_that_loses_sync_freezes_the_picture(loop: ControlLoop) -> None:
+    """While a peer is unknown again, what was served and published stays, whatever is marked."""
+    loop.connect("web", SIDECAR)
+    exported_by(loop)
+    loop.own(EXPORTED)
+    loop.step()
+    before = loop.seen("web")
+    loop.peers.synced = False
+    loop.withdraw(WEST, export_key(ECHO))
+    loop.own({ECHO: None})
+    loop.step()
+
+    assert loop.seen("web") == before
+    assert len(loop.peers.published) == 1
+
+
+# What is published
+
+
+def test_equal_results_publish_nothing(loop: ControlLoop) -> None:
+    """A pass whose records are as before does not publish again."""
+    loop.own(EXPORTED)
+    loop.step()
+    loop.own({ECHO: replace(EXPORTED[ECHO])})
+    loop.say(WEST, endpoints_record())
+    loop.step()
+    assert len(loop.peers.published) == 1
+
+
+def test_what_is_not_exported_any_more_is_withdrawn(loop: ControlLoop) -> None:
+    """A service that lost its export is in no later publication."""
+    loop.own(EXPORTED)
+    loop.step()
+    loop.own({ECHO: ServiceState(service())})
+    loop.step()
+    assert sorted(loop.peers.published[-1]) == ["bundle", "gateway"]
+
+
+def test_a_new_ca_is_published_by_the_next_pass(tmp_path: Path) -> None:
+    """The own bundle travels and reaches the nodes as soon as the CA changed and that was marked."""
+    clock = ManualClock()
+    loop = ControlLoop(tmp_path, clock=clock, authority=started_authority(clock=clock))
+    loop.connect("web", SIDECAR)
+    loop.own({})
+    loop.step()
+    before = loop.seen("web")[("SDS", "ALL")]
+    loop.authority.request_rotation(clock.now())
+    loop.authority.tick(clock.now())
+    loop.controller.on_trust()
+    loop.step()
+
+    assert loop.peers.published[-1][BUNDLE_KEY] == loop.authority.bundle().record
+    assert loop.seen("web")[("SDS", "ALL")] != before
+
+
+def test_an_export_without_creation_time_is_as_old_as_when_it_was_first_seen(tmp_path: Path) -> None:
+    """The age that conflicts are resolved by survives later passes and a restart."""
+    clock = ManualClock()
+    undated = {ECHO: ServiceState(service(), service_export(created=None))}
+    loop = ControlLoop(tmp_path, clock=clock)
+    loop.own(undated)
+    loop.step()
+    clock.advance(timedelta(hours=1))
+    restarted = ControlLoop(tmp_path, clock=clock)
+    restarted.own(undated)
+    restarted.step()
+
+    assert loop.peers.published[-1][export_key(ECHO)].created == CREATED
+    assert restarted.peers.published[-1][export_key(ECHO)].created == CREATED
+
+
+def test_an_export_that_went_while_nobody_looked_is_dated_anew(tmp_path: Path) -> None:
+    """The first pass after a restart forgets when exports were seen that are gone."""
+    clock = ManualClock()
+    undated = {ECHO: ServiceState(service(), service_export(created=None))}
+    loop = ControlLoop(tmp_path, clock=clock)
+    loop.own(undated)
+    loop.step()
+    restarted = ControlLoop(tmp_path, clock=clock)
+    restarted.own({})
+    restarted.step()
+    later = clock.advance(timedelta(hours=1))
+    restarted.own(undated)
+    restarted.step()
+
+    assert restarted.peers.published[-1][export_key(ECHO)].created == later
+
+
+# Trust precedes traffic
+
+
+def test_a_peer_without_accepted_bundle_gets_no_traffic(loop: ControlLoop) -> None:
+    """What only an untrusted peer exports is imported, yet has no cluster: nothing would be verified."""
+    loop.connect("web", SIDECAR)
+    loop.own({})
+    exported_by(loop)
+    loop.withdraw(WEST, BUNDLE_KEY)
+    loop.step()
+
+    assert loop.controller.projection.results[ECHO].merged is not None
+    assert loop.names("web", "CDS") == []
+    assert bundles_of(loop, "web") == ["east.test"]
+
+
+def test_a_bundle_that_breaks_a_rule_is_a_problem_and_no_trust(loop: ControlLoop) -> None:
+    """A refused bundle is reported, its peer gets no traffic, and the other peers are unaffected."""
+    loop.connect("web", SIDECAR)
+    loop.own({})
+    exported_by(loop, WEST)
+    exported_by(loop, NORTH)
+    loop.say(NORTH, bundle_record(NORTH, b"no certificate"))
+    loop.step()
+
+    assert loop.controller.trusted == {WEST}
+    assert [problem.subject for problem in loop.controller.trust_problems] == ["bundle of north"]
+    assert [each.locality.sub_zone for each in loop.message("web", "EDS", HTTP).endpoints] == ["west"]
+
+
+def test_bundles_reach_every_node_before_the_endpoints_of_their_peer(loop: ControlLoop) -> None:
+    """A newly trusted peer's bundle is in the cache before any of its endpoints is."""
+    loop.connect("web", SIDECAR)
+    loop.connect("other", replace_address(SIDECAR, "10.0.0.2"))
+    loop.own({})
+    loop.step()
+    events: list[str] = []
+    for node in ("web", "other"):
+        loop.cache.subscribe(node, lambda _, changed: events.extend(sorted(changed)))
+    exported_by(loop)
+    loop.step()
+
+    assert events[:2] == [pb.SECRET, pb.SECRET]
+    assert pb.ENDPOINT in events[2:]
+    assert pb.SECRET not in events[2:]
+
+
+def replace_address(node: SidecarNode, address: str) -> SidecarNode:
+    return SidecarNode(address=address, inbound_port=node.inbound_port, http_proxy=node.http_proxy)
+
+
+def test_a_peer_whose_authorities_ran_out_loses_its_traffic(tmp_path: Path) -> None:
+    """Once the last CA certificate of a peer has expired, a look at the trust takes it out of clusters and bundles."""
+    clock = ManualClock()
+    loop = ControlLoop(tmp_path, clock=clock)
+    loop.connect("web", SIDECAR)
+    loop.own({})
+    exported_by(loop)
+    loop.say(WEST, bundle(WEST, ca_of(WEST, 2, hours=1)))
+    loop.step()
+    assert loop.names("web", "CDS") == [HTTP]
+    clock.advance(timedelta(hours=2))
+    loop.controller.on_trust()
+    loop.step()
+
+    assert loop.names("web", "CDS") == []
+    assert bundles_of(loop, "web") == ["east.test"]
+
+
+def test_a_moved_gateway_concerns_every_service_of_its_peer(loop: ControlLoop) -> None:
+    """A peer's new gateway address changes the endpoints of all its services, and nothing else."""
+    loop.connect("web", SIDECAR)
+    loop.own({})
+    exported_by(loop)
+    loop.say(WEST, export_record(key("demo/web"), identities=[spiffe_id(WEST)]), endpoints_record(key("demo/web")))
+    loop.step()
+    changes = Changes(loop, "web")
+    loop.say(WEST, gateway_record("192.0.2.2", region="us"))
+    loop.step()
+
+    assert changes.of("web") == [("EDS", HTTP), ("EDS", sni(key("demo/web"), 80))]
+
+
+# A pass that fails forgets nothing
+
+
+@pytest.mark.parametrize("breaks", ["peers", "journal"])
+def test_a_failed_pass_is_made_good_by_the_next(loop: ControlLoop, breaks: str) -> None:
+    """What was marked for a pass that raised is done by the next one: own state, peers, trust, publication."""
+    loop.connect("web", SIDECAR)
+    loop.connect("gateway", GATEWAY)
+    loop.own({})
+    loop.step()
+    exported_by(loop)
+    loop.own(EXPORTED)
+    getattr(loop, breaks).broken = True
+    with pytest.raises((OSError, RuntimeError)):
+        loop.step()
+    getattr(loop, breaks).broken = False
+    loop.step()
+
+    assert export_key(ECHO) in loop.peers.published[-1]
+    assert ECHO in loop.journal.vips
+    assert loop.names("gateway", "CDS") == [HTTP]
+    assert [each.locality.sub_zone for each in loop.message("web", "EDS", HTTP).endpoints] == [EAST, WEST]
+
+
+def test_a_peer_that_moved_in_a_failed_pass_is_met_by_the_next(loop: ControlLoop) -> None:
+    """A gateway that moved is noticed once; where that pass fails, the services behind it are not forgotten."""
+    loop.connect("web", SIDECAR)
+    loop.own({})
+    exported_by(loop)
+    loop.step()
+    loop.say(WEST, gateway_record("192.0.2.2", region="us"))
+    loop.own(EXPORTED)
+    loop.journal.broken = True
+    with pytest.raises(OSError, match="no space"):
+        loop.step()
+    loop.journal.broken = False
+    loop.step()
+
+    hosts = [
+        host.endpoint.address.socket_address.address
+        for locality in loop.message("web", "EDS", HTTP).endpoints
+        for host in locality.lb_endpoints
+    ]
+    assert hosts == ["10.0.0.9", "192.0.2.2"]
+
+
+def test_a_failed_first_pass_leaves_the_controller_unready(loop: ControlLoop) -> None:
+    """Until a pass got through, the controller is not ready and has published nothing."""
+    loop.own(EXPORTED)
+    loop.journal.broken = True
+    with pytest.raises(OSError, match="no space"):
+        loop.step()
+    assert (loop.controller.ready, loop.peers.published) == (False, [])
+
+
+# Clusterset IPs
+
+
+def test_an_import_has_one_clusterset_ip_for_life(tmp_path: Path) -> None:
+    """Other services come and go, the controller restarts: the address stays, and goes with the import."""
+    loop = ControlLoop(tmp_path)
+    loop.own({})
+    exported_by(loop)
+    loop.step()
+    vip = loop.journal.vips[ECHO]
+    loop.own({key("demo/web"): exported_state(of=key("demo/web"))})
+    loop.step()
+    restarted = ControlLoop(tmp_path, peers=loop.peers)
+    restarted.own({})
+    restarted.step()
+    assert (loop.journal.vips[ECHO], restarted.journal.vips) == (vip, {ECHO: vip})
+
+    restarted.withdraw(WEST, export_key(ECHO))
+    restarted.step()
+    assert restarted.journal.vips == {}
+
+
+def test_an_export_that_becomes_valid_gets_its_clusterset_ip(loop: ControlLoop) -> None:
+    """A ServiceExport without Service has no import and no address; with the Service come both."""
+    loop.own({ECHO: ServiceState(export=service_export())})
+    loop.step()
+    assert loop.journal.vips == {}
+    loop.own(EXPORTED)
+    loop.step()
+    assert list(loop.journal.vips) == [ECHO]
+    loop.own({ECHO: ServiceState(export=service_export())})
+    loop.step()
+    assert loop.journal.vips == {}
+
+
+# What a record concerns
+
+
+def test_a_record_of_no_service_marks_the_members(loop: ControlLoop) -> None:
+    """A gateway record that comes later than its peer's exports brings the peer's endpoints in."""
+    loop.connect("web", SIDECAR)
+    loop.own({})
+    exported_by(loop)
+    loop.withdraw(WEST, GATEWAY_KEY)
+    loop.step()
+    assert loop.names("web", "CDS") == []
+    loop.say(WEST, gateway_record("192.0.2.1"))
+    loop.step()
+    assert loop.names("web", "CDS") == [HTTP]
+
+
+def test_news_without_records_changes_nothing(loop: ControlLoop) -> None:
+    """That a peer is silent or alive again concerns no service."""
+    loop.own({})
+    loop.step()
+    loop.controller.on_peer(WEST, frozenset())
+    loop.step()
+    assert len(loop.peers.published) == 1
+
+
+def test_a_local_port_opens_when_its_service_comes(loop: ControlLoop) -> None:
+    """A configured local port has a listener as long as its service is imported."""
+    local = LocalPort("demo", "echo", 80, Listen("127.0.0.1", 8001))
+    loop.connect("web", SidecarNode(address="10.0.0.1", inbound_port=15006, outbound=(local,)))
+    loop.own({})
+    loop.step()
+    assert loop.names("web", "LDS") == []
+    exported_by(loop)
+    loop.step()
+    assert loop.names("web", "LDS") == ["local|127.0.0.1|8001"]
+    loop.withdraw(WEST, export_key(ECHO))
+    loop.step()
+    assert loop.names("web", "LDS") == []

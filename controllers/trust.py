@@ -11,6 +11,7 @@ from federation.model.names import BUNDLE_KEY, ClusterId
 from federation.model.problems import Problem
 from federation.model.records import BundleRecord, Member
 from trustbundle.bundle import BundleRejected, TrustBundle, TrustView, accept
+from trustbundle.identity import TrustDomain
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,14 @@ def accept_bundles(
     trusted: set[ClusterId] = set()
     problems: list[Problem] = []
     for member in sorted(members, key=lambda member: member.cluster):
-        previous = next((held for name, held in before.bundles.items() if name == member.trust_domain), None)
+        previous = before.bundles.get(TrustDomain(member.trust_domain))
         found = peers.members.get(member.cluster)
         record = None if found is None else found.records.get(BUNDLE_KEY)
         bundle = previous if found is not None and record is not None else None
         if isinstance(record, BundleRecord):
-            judged = accept(record, member, previous, now, view=view)
+            # A member is held against those accepted before it and those accepted earlier: whoever comes first in the
+            # alphabet can't take a CA key from whom it belongs to.
+            judged = accept(record, member, previous, now, view=TrustView({**before.bundles, **view.bundles}))
             if isinstance(judged, BundleRejected):
                 problems.append(Problem(f"bundle of {member.cluster}", judged.reason, judged.message))
             else:

@@ -18,7 +18,7 @@ from controllers.sources.manifest_store import Reading
 
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024
 """Larger files are refused unread: 5,000 services fit ten times over, and a log given the wrong name doesn't."""
-SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+SUFFIXES: Final = (".yaml", ".yml", ".json")
 SETTINGS_FILE: Final = "cluster.yaml"
 
 _Stamp = tuple[int, int, int, int]
@@ -26,8 +26,8 @@ _Stamp = tuple[int, int, int, int]
 
 def is_manifest_name(name: str) -> bool:
     """Whether a file of this name is read at all; the settings at the top are left out besides."""
-    suffix = Path(name).suffix
-    return suffix in SUFFIXES and not name.startswith(".") and not (suffix == ".yaml" and name.startswith("sidecar"))
+    hidden = name.startswith(".")
+    return name.endswith(SUFFIXES) and not hidden and not (name.startswith("sidecar") and name.endswith(".yaml"))
 
 
 def absolute_name(path: Path) -> str:
@@ -117,12 +117,13 @@ class DirectoryReader:
                     if absolute_name(Path(entry.path)) not in self._excluded:
                         directories.append(path)
                 elif is_manifest_name(entry.name) and path != SETTINGS_FILE:
-                    self._stat(path, listing)
+                    self._stat(entry, path, listing)
         return listing
 
-    def _stat(self, path: str, listing: _Listing) -> None:
+    @staticmethod
+    def _stat(entry: os.DirEntry[str], path: str, listing: _Listing) -> None:
         try:
-            info = (self._directory / path).stat()
+            info = entry.stat()
         except FileNotFoundError:
             return
         except OSError as error:

@@ -45,11 +45,11 @@ class DirectoryWatch:
         self._stop = threading.Event()
         self._notify: RustNotify | None = None
         try:
-            self._notify = RustNotify([self._directory], False, False, 0, True, True)  # noqa: FBT003  its signature
+            self._notify = RustNotify([self._directory], False, False, 0, True, False)  # noqa: FBT003  its signature
         except FileNotFoundError:
             pass  # the clock will find it, and the watch is then opened anew
         except (OSError, WatchfilesRustInternalError) as error:
-            _log.warning("no file notifications, polling instead", directory=self._directory, reason=str(error)[:200])
+            self._poll(error)
 
     def __enter__(self) -> Self:
         return self
@@ -57,8 +57,7 @@ class DirectoryWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._notify is not None:
-            self._notify.close()
+        self._close()
 
     async def wait(self) -> frozenset[str]:
         """Return when it is time to look again; the names are those of files known to have been touched."""
@@ -68,7 +67,12 @@ class DirectoryWatch:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + REPAIR_SECONDS
         while (remaining := deadline - loop.time()) > 0:
-            touched = await self._wait_for_notification(self._notify, int(remaining * 1000) + 1)
+            try:
+                touched = await self._wait_for_notification(self._notify, int(remaining * 1000) + 1)
+            except (OSError, WatchfilesRustInternalError) as error:
+                # A directory that appeared could not be watched as well: the limit of watches, or no permission.
+                self._poll(error)
+                return frozenset()
             if relevant := [path for path in touched if self._is_relevant(path)]:
                 return frozenset(os.path.relpath(path, self._directory) for path in relevant)
         return frozenset()
@@ -85,6 +89,15 @@ class DirectoryWatch:
             await asyncio.wait([waiting])
             raise
         return [path for _, path in found] if isinstance(found, set) else []
+
+    def _poll(self, error: Exception) -> None:
+        _log.warning("no file notifications, polling instead", directory=self._directory, reason=str(error)[:200])
+        self._close()
+
+    def _close(self) -> None:
+        if self._notify is not None:
+            self._notify.close()
+            self._notify = None
 
     def _is_relevant(self, path: str) -> bool:
         """Whether the change may concern a manifest; our own writing to the state directory must not wake us."""

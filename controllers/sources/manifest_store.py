@@ -103,17 +103,16 @@ class ManifestStore:
         return SourceUpdate(self._inventory.state, changed, self._problems(reading))
 
     def _replace(self, name: str, file: _File | None) -> frozenset[ObjectId]:
-        """Put a file in place of its earlier version; returns all objects that either speaks of."""
-        before = self._files.pop(name, _File()).mentions
-        after = frozenset[ObjectId]()
+        """Put a file in place of its earlier version; returns the objects of which the two don't say the same."""
+        before, after = self._files.pop(name, _File()), file or _File()
         if file is not None:
             self._files[name] = file
-            after = file.mentions
-        for key in before - after:
+        for key in before.mentions - after.mentions:
             self._mentioned_by[key].discard(name)
-        for key in after - before:
+        for key in after.mentions - before.mentions:
             self._mentioned_by.setdefault(key, set()).add(name)
-        return before | after
+        claims = {key for key, claims in after.claims.items() if before.claims.get(key) != claims}
+        return (before.invalid ^ after.invalid) | claims | (before.claims.keys() - after.claims.keys())
 
     def _parse(self, name: str, content: bytes) -> _File:
         # Bytes that are no UTF-8 spoil the document that they are in, not its neighbours.

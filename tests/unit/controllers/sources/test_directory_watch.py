@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from controllers.sources import directory_watch as module
 from controllers.sources.directory_watch import DirectoryWatch
@@ -57,12 +58,9 @@ async def test_what_concerns_no_manifest_does_not_wake(tmp_path: Path, name: str
     (tmp_path / ".hidden").mkdir()
     with watch_of(tmp_path) as watch:
         (tmp_path / name).write_text("x")
-        waiting = asyncio.ensure_future(woken(watch))
-        # Long enough to be gathered apart from what follows.
-        await asyncio.wait([waiting], timeout=0.1)
         (tmp_path / "b.yaml").write_text("x")
 
-        assert await waiting == {"b.yaml"}
+        assert await woken(watch) == {"b.yaml"}
 
 
 async def test_the_clock_wakes_where_nothing_is_notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,12 +85,31 @@ async def test_without_notifications_the_clock_drives(
         assert await woken(watch) == frozenset()
 
 
+async def test_a_watch_that_fails_later_becomes_a_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new directory may be the one that is over the limit."""
+
+    class Failing:
+        def watch(self, *_: object) -> NoReturn:
+            raise WatchfilesRustInternalError("error in underlying watcher")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    closed: list[bool] = []
+    monkeypatch.setattr(module, "RustNotify", lambda *_: Failing())
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    with watch_of(tmp_path) as watch:
+        assert await woken(watch) == frozenset()
+        assert closed == [True]
+        assert await woken(watch) == frozenset()
+
+
 @pytest.mark.usefixtures("no_repair")
 async def test_a_cancelled_wait_leaves_no_thread_behind(tmp_path: Path) -> None:
     """The thread has ended when the wait has, so that the watch can be closed."""
     with watch_of(tmp_path) as watch:
         waiting = asyncio.ensure_future(watch.wait())
-        await asyncio.wait([waiting], timeout=0.05)
+        await asyncio.sleep(0)  # the thread is under way
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting

@@ -173,20 +173,30 @@ async def test_nothing_is_said_before_the_directory_was_read(tmp_path: Path, mon
     assert has_port(8080)(first)
 
 
-async def test_equal_content_written_again_is_no_update(tmp_path: Path) -> None:
-    """The next update after a rewrite is that of the next real change."""
+async def test_looking_without_news_is_no_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the clock nor equal content written again says anything: the second update is that of a real change."""
+    monkeypatch.setattr(directory_watch, "REPAIR_SECONDS", 0.01)
     (tmp_path / "a.yaml").write_text(service())
+    looked = 0
+    real = files.DirectoryReader.read
+
+    def read(reader: files.DirectoryReader, hinted: frozenset[str]) -> object:
+        nonlocal looked
+        looked += 1
+        if looked == 2:
+            (tmp_path / "a.yaml").write_text(f"# the same\n{service()}")
+        if looked == 5:
+            (tmp_path / "b.yaml").write_text(export())
+        return real(reader, hinted)
+
+    monkeypatch.setattr(files.DirectoryReader, "read", read)
     async with running(tmp_path) as updates:
         await next_update(updates)
-        (tmp_path / "aside").write_text(service())
-        (tmp_path / "aside").rename(tmp_path / "a.yaml")
-        (tmp_path / "b.yaml").write_text(export())
-
         second = await next_update(updates)
 
-    state = second.state.services[ECHO]
-    assert state.export is not None
+    assert second.state.services[ECHO].export is not None
     assert second.changed == {ECHO}
+    assert looked >= 5
 
 
 async def test_polling_finds_edits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -13,9 +15,14 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from federation.model import configuration
 from federation.model import settings as grammar
 from federation.model.addresses import HostPort, UnixSocket
 from federation.model.configuration import (
+    CaSettings,
+    ClusterSettings,
+    ExchangeSettings,
+    GatewaySettings,
     OutboundListener,
     ProbeSettings,
     SidecarXdsSettings,
@@ -290,6 +297,39 @@ def test_a_wrong_value_of_a_sidecar_is_refused_under_its_path(changes: dict[str,
     (violation,) = broken(sidecar, **changes)
 
     assert violation.split(": ")[0] == path
+
+
+def test_values_come_without_pydantic() -> None:
+    """Whoever takes a setting doesn't load the library that reads the file."""
+    program = f"import sys, {configuration.__name__}; sys.exit('pydantic' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_by_default_nothing_is_reachable_from_another_host() -> None:
+    """Every address that is listened on without being asked is a loopback one."""
+    gateway = GatewaySettings(())
+
+    assert gateway.listen.is_loopback
+    assert gateway.admin.is_loopback
+    assert configuration.HttpSettings().listen == HostPort("127.0.0.1", 15014)
+
+
+def test_clusterset_ips_hide_no_real_address() -> None:
+    """The range is class E, and apart from the one that Istio allocates from."""
+    default = ClusterSettings.__dataclass_fields__["vip_range"].default
+
+    assert isinstance(default, IPv4Network)
+    assert default.subnet_of(IPv4Network("240.0.0.0/4"))
+    assert not default.overlaps(ip_network("240.240.0.0/16"))
+
+
+def test_default_times_fit_each_other() -> None:
+    """A late beat doesn't lose the lease, a leaf ends before its CA, and a CA is known everywhere before it signs."""
+    exchange, ca = ExchangeSettings("redis://h"), CaSettings()
+
+    assert exchange.lease_seconds >= 2 * exchange.beat_seconds
+    assert timedelta() < ca.propagation < ca.leaf_ttl < ca.ca_ttl
 
 
 def test_the_reference_of_the_cluster_is_complete_and_equals_the_defaults() -> None:

@@ -48,7 +48,8 @@ _log = structlog.get_logger(__name__)
 
 ADMIN_SOCKET = "admin.sock"
 
-# Renewals and rotations are looked at this often at the least; their own times say when more is due.
+# Renewals and rotations are looked at this often at the least: a node that has just come is not in the wait for the
+# next renewal yet. Their own times say when more is due.
 _TRUST_INTERVAL = timedelta(seconds=5)
 
 
@@ -179,7 +180,7 @@ async def _keep_trust(
         desk.forget_absent(now, (stream.node for stream in xds.streams()))
         hurry.clear()
         try:
-            async with asyncio.timeout(_until(authority.next_wakeup(utc_now()))):
+            async with asyncio.timeout(_until(authority.next_wakeup(utc_now()), desk.next_renewal())):
                 await hurry.wait()
         except TimeoutError:
             continue
@@ -191,6 +192,7 @@ def _replace(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _until(due: datetime) -> float:
-    wait = min(due - utc_now(), _TRUST_INTERVAL)
-    return max(wait.total_seconds(), 0.2)
+def _until(rotation: datetime, renewal: datetime | None) -> float:
+    now = utc_now()
+    due = min(now + _TRUST_INTERVAL, rotation, renewal or rotation)
+    return max((due - now).total_seconds(), 0.2)

@@ -78,6 +78,10 @@ class NodeDesk:
         """Replace the certificates that are past half of their life, or signed by a CA that was replaced."""
         return self._dataplane.renew(lambda svid: now >= self._authority.renew_after(svid), self._issue)
 
+    def next_renewal(self) -> datetime | None:
+        """When ``renew`` has something to do next; None while no node has a certificate."""
+        return min((self._authority.renew_after(svid) for svid in self._dataplane.svids()), default=None)
+
     def forget_absent(self, now: datetime, connected: Iterable[str]) -> None:
         """Drop the views of nodes that have been away for long."""
         for name in connected:

@@ -213,9 +213,9 @@ class XdsServer:
             unsubscribe()
             log.info("xds stream closed", node=name)
 
-    def _tell_siblings(self, source: Session, endpoints: tuple[str, ...]) -> None:
+    def _tell_siblings(self, node: str, endpoints: tuple[str, ...]) -> None:
         for session in self._sessions:
-            if session is not source and session.node == source.node:
+            if session.node == node:
                 session.on_clusters_updated(endpoints)
 
 

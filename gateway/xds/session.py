@@ -87,7 +87,7 @@ class Session:
         since: datetime,
         only_type: str | None,
         reconnecting: bool,
-        tell_siblings: Callable[[Session, tuple[str, ...]], None],
+        tell_siblings: Callable[[str, tuple[str, ...]], None],
     ) -> None:
         """``only_type`` is the type of a single-type stream, ``reconnecting`` whether the client has resources
         already; ``tell_siblings`` passes endpoint names to the node's other streams."""
@@ -174,7 +174,7 @@ class Session:
             self._report()
         due = self._stream.take_endpoints_due()
         if due:
-            self._tell_siblings(self, due)
+            self._tell_siblings(self.node, due)
         await self._write(responses)
 
     async def _push(self) -> None:

@@ -228,7 +228,10 @@ async def test_clusters_on_demand_have_a_stream_of_their_own(path: Path) -> None
         serving(cache, path),
         DeltaClient(f"unix:{path}", token="token-1") as ads_stream,
         DeltaClient(f"unix:{path}", token="token-1", method=CLUSTERS) as on_demand,
+        DeltaClient(f"unix:{path}", token="token-2", node="node-2") as stranger,
     ):
+        await stranger.subscribe(pb.ENDPOINT, "a")
+        await stranger.accept()
         await on_demand.subscribe(pb.CLUSTER, "a", "b")
         response = await on_demand.accept()
         assert ([found.name for found in response.resources], list(response.removed_resources)) == (["a"], ["b"])
@@ -241,6 +244,10 @@ async def test_clusters_on_demand_have_a_stream_of_their_own(path: Path) -> None
         cache.update_group("sidecar", [envoy_cluster("a", timeout_ms=2000)])
         assert [found.name for found in (await on_demand.accept()).resources] == ["a"]
         assert [found.name for found in (await ads_stream.accept()).resources] == ["a"]
+
+        cache.update_group("sidecar", [endpoints("a", 81)])
+        await stranger.accept()
+        assert stranger.has[pb.ENDPOINT] == {"a": endpoints("a", 81).version}
 
 
 @pytest.mark.parametrize(("method", "type_url"), [(CLUSTERS, pb.SECRET), (None, "")])

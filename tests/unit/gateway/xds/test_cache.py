@@ -107,6 +107,17 @@ def test_equal_content_tells_nobody() -> None:
     assert heard.take() == []
 
 
+def test_a_name_both_given_and_removed_is_given() -> None:
+    """Also where it is unchanged."""
+    cache = three_nodes()
+    cache.update_group("sidecar", [endpoints("a"), endpoints("b")])
+
+    cache.update_group("sidecar", [endpoints("a"), endpoints("b", 81)], [endpoints("a").key, endpoints("b").key])
+
+    assert cache.view("one").get(pb.ENDPOINT, "a") == endpoints("a")
+    assert cache.view("one").get(pb.ENDPOINT, "b") == endpoints("b", 81)
+
+
 def test_a_nodes_change_is_told_to_that_node() -> None:
     """And to nobody after the subscription ended."""
     cache = three_nodes()

@@ -29,6 +29,19 @@ def test_the_version_is_a_hash_of_the_content() -> None:
     assert len(bytes.fromhex(endpoints("a").version)) == 8
 
 
+def test_the_version_does_not_depend_on_the_order_of_maps() -> None:
+    """Two replicas fill a map in different order and still agree."""
+
+    def cluster(*keys: str) -> Resource:
+        message = pb.Cluster(name="a")
+        for key in keys:
+            message.typed_extension_protocol_options[key].CopyFrom(pb.pack(pb.Router()))
+        return make_resource(pb.CLUSTER, "a", message)
+
+    keys = [f"key-{number}" for number in range(20)]
+    assert cluster(*keys) == cluster(*reversed(keys))
+
+
 def test_a_response_is_a_join_of_cached_bytes() -> None:
     """What protobuf reads back is what was put in, and the chunks are in it as they are."""
     resources = [endpoints("a"), endpoints("b", 81)]

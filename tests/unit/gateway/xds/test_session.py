@@ -45,7 +45,7 @@ class Rig:
         self.cache.update_node("node", [secret("svid")])
         self.wire = QueueWire()
         self.counters = XdsCounters()
-        self.told: list[tuple[str, ...]] = []
+        self.told: list[tuple[str, tuple[str, ...]]] = []
         self.session = Session(
             self.wire,
             self.cache.view("node"),
@@ -55,7 +55,7 @@ class Rig:
             since=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
             only_type=only_type,
             reconnecting=reconnecting,
-            tell_siblings=lambda _, names: self.told.append(names),
+            tell_siblings=lambda node, names: self.told.append((node, names)),
         )
         self.cache.subscribe("node", self.session.on_changed)
 
@@ -150,12 +150,25 @@ async def test_siblings_are_told_of_updated_clusters() -> None:
         rig.wire.send(response_nonce=(await rig.wire.receive()).nonce)
         while not rig.told:
             await asyncio.sleep(0)
-        sibling.session.on_clusters_updated(rig.told[0])
+        sibling.session.on_clusters_updated(rig.told[0][1])
         again = await sibling.wire.receive()
         rig.session.end(SHUTTING_DOWN)
         sibling.session.end(SHUTTING_DOWN)
 
-    assert (rig.told, names(again)) == ([("a",)], ["a"])
+    assert (rig.told, names(again)) == ([("node", ("a",))], ["a"])
+
+
+async def test_an_own_secret_that_goes_is_not_denied() -> None:
+    """Denied are secrets that the node never had."""
+    rig = Rig()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(rig.run(type_url=pb.SECRET, resource_names_subscribe=["svid"]))
+        rig.wire.send(type_url=pb.SECRET, response_nonce=(await rig.wire.receive()).nonce)
+        rig.cache.update_node("node", removals=[secret("svid").key])
+        gone = await rig.wire.receive()
+        rig.session.end(SHUTTING_DOWN)
+
+    assert (list(gone.removed_resources), rig.counters.denied_secrets) == (["svid"], 0)
 
 
 async def test_a_refusal_is_logged_once_with_the_clients_words() -> None:

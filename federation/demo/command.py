@@ -30,7 +30,7 @@ from federation.demo.report import RunReport, save_report, summary_lines
 from federation.demo.sites import Layout, plan_sites
 from federation.demo.stage import Stage, child_environment
 from federation.demo.story import Narrator, chapters, tell, warm_up
-from federation.demo.table import LiveNarrator, PlainNarrator, others_table, phase_table
+from federation.demo.table import LiveNarrator, PlainNarrator, footnotes, others_table, phase_table
 from federation.exchange.server import EmbeddedRedis, find_redis_server
 from federation.model.errors import FederationError, MissingProgramError
 
@@ -105,7 +105,7 @@ class _Demo:
                 await self._perform()
             except* FederationError as errors:
                 error = _first(errors)
-                trouble = str(error)
+                trouble = str(error).splitlines()[0]
                 _complain(self._console, error)
             run = RunReport(self._recorder.numbers(), time.monotonic() - began, self._options.rate, trouble)
             self._sum_up(run)
@@ -157,6 +157,9 @@ class _Demo:
             self._console.print()
             self._console.print(phase_table(run.phases, title=f"GETs of echo from us-east, {run.rate:.0f} a second"))
             self._console.print(others_table(run.phases))
+            for note in footnotes(run.phases):
+                _say(self._console, note)
+            self._console.print()
         for line in summary_lines(run):
             _say(self._console, line, style="green" if run.ok else "red")
         if self._options.report is not None:

@@ -7,7 +7,8 @@ written here is what a user of file-backed clusters would write by hand, so that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import yaml
@@ -97,6 +98,8 @@ class SitePlan:
     http: HostPort
     """Health and metrics of the controller."""
     pods: tuple[PodPlan, ...]
+    later_pods: tuple[tuple[PodPlan, ...], ...] = ()
+    """Those that take the place of ``pods`` when they are replaced, and so on."""
     client: ClientPlan | None = None
 
     @property
@@ -109,9 +112,9 @@ class SitePlan:
 
     @property
     def listeners(self) -> tuple[HostPort, ...]:
-        """Every address that the cluster's processes bind."""
+        """Every address that the cluster's processes bind, now or later."""
         found = [self.gateway, self.gateway_admin, self.http]
-        for pod in self.pods:
+        for pod in chain(self.pods, *self.later_pods):
             found += [pod.inbound, pod.admin, *pod.apps.values()]
         if self.client is not None:
             found += [self.client.admin, self.client.http_proxy, *self.client.outbound.values()]
@@ -140,8 +143,13 @@ _CLUSTERS: tuple[tuple[str, str, tuple[tuple[DemoService, ...], ...]], ...] = (
 _CLIENT_PORTS = {ECHO: 8001, SLOW: 8002, BILLING: 8003, LEDGER: 9001}
 _CLIENT_PROXY = 3128
 
-_PORTS_PER_CLUSTER = 40
-_PORTS_PER_VARIANT = 200
+GENERATIONS = 3
+"""How often the pods of a cluster can be there anew, the first time among them."""
+
+_PODS_PER_GENERATION = 10
+
+_PORTS_PER_CLUSTER = 100
+_PORTS_PER_VARIANT = 400
 _FIRST_PORT = 21000
 
 
@@ -169,6 +177,11 @@ def plan_sites(layout: Layout) -> tuple[SitePlan, ...]:
     )
 
 
+def renewed(site: SitePlan) -> SitePlan:
+    """The cluster with new pods in the place of the old: as in Kubernetes, what replaces a pod has another address."""
+    return replace(site, pods=site.later_pods[0], later_pods=site.later_pods[1:])
+
+
 def _plan_site(addresses: _Addresses, cluster: str, region: str, pods: Sequence[tuple[DemoService, ...]]) -> SitePlan:
     client = None
     if cluster == US_EAST:
@@ -180,23 +193,33 @@ def _plan_site(addresses: _Addresses, cluster: str, region: str, pods: Sequence[
             http_proxy=addresses.take("1.100", _CLIENT_PROXY),
             outbound={service: addresses.take("1.100", port) for service, port in _CLIENT_PORTS.items()},
         )
+    generations = tuple(
+        tuple(
+            _plan_pod(addresses, cluster, generation * _PODS_PER_GENERATION + number, services)
+            for number, services in enumerate(pods, start=1)
+        )
+        for generation in range(GENERATIONS)
+    )
     return SitePlan(
         cluster,
         region,
         gateway=addresses.take("0.1", 15443),
         gateway_admin=addresses.take("0.1", 15000),
         http=addresses.take("0.1", 15014),
-        pods=tuple(
-            PodPlan(
-                cluster,
-                f"backend-{number}",
-                inbound=addresses.take(f"1.{number}", 15006),
-                admin=addresses.take(f"1.{number}", 15000),
-                apps={service: addresses.take(f"1.{number}", service.app_port) for service in services},
-            )
-            for number, services in enumerate(pods, start=1)
-        ),
+        pods=generations[0],
+        later_pods=generations[1:],
         client=client,
+    )
+
+
+def _plan_pod(addresses: _Addresses, cluster: str, number: int, services: Sequence[DemoService]) -> PodPlan:
+    host = f"1.{number}"
+    return PodPlan(
+        cluster,
+        f"backend-{number}",
+        inbound=addresses.take(host, 15006),
+        admin=addresses.take(host, 15000),
+        apps={service: addresses.take(host, service.app_port) for service in services},
     )
 
 
@@ -247,13 +270,16 @@ def sidecar_text(workload: PodPlan | ClientPlan) -> str:
     return _dump(text)
 
 
-def manifests(site: SitePlan) -> dict[str, str]:
-    """The manifests of one cluster, by file name: its namespace, and one file per exported service."""
+def manifests(site: SitePlan, *, ready: bool = True) -> dict[str, str]:
+    """The manifests of one cluster, by file name: its namespace, and one file per exported service.
+
+    A pod's sidecar takes calls for what the slices say of it, ready or not; callers use it once it is ready.
+    """
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     files = {"namespace.yaml": _dump(namespace)}
     for service in site.services:
         documents = [_service(service), _export(service)]
-        documents += [_slice(service, pod) for pod in site.pods if service in pod.apps]
+        documents += [_slice(service, pod, ready=ready) for pod in site.pods if service in pod.apps]
         files[f"{service.name}.yaml"] = _dump(*documents)
     return files
 
@@ -276,7 +302,7 @@ def _export(service: DemoService) -> dict[str, Any]:
     }
 
 
-def _slice(service: DemoService, pod: PodPlan) -> dict[str, Any]:
+def _slice(service: DemoService, pod: PodPlan, *, ready: bool) -> dict[str, Any]:
     """One slice per pod: the ports belong to the slice, and pods on one address differ in them."""
     listen = pod.apps[service]
     return {
@@ -293,7 +319,7 @@ def _slice(service: DemoService, pod: PodPlan) -> dict[str, Any]:
         },
         "addressType": "IPv4",
         "ports": [{"name": service.port_name, "protocol": "TCP", "port": listen.port}],
-        "endpoints": [{"addresses": [listen.host], "conditions": {"ready": True}}],
+        "endpoints": [{"addresses": [listen.host], "conditions": {"ready": ready}}],
     }
 
 

@@ -30,6 +30,7 @@ from federation.demo.sites import (
     SitePlan,
     cluster_text,
     manifests,
+    renewed,
     sidecar_text,
 )
 from federation.exchange.server import EmbeddedRedis
@@ -71,9 +72,6 @@ class Stage:
 
     def directory(self, cluster: str) -> Path:
         return self.root / cluster
-
-    def sidecar_file(self, workload: PodPlan | ClientPlan) -> Path:
-        return self.directory(workload.cluster) / f"sidecar-{workload.name}.yaml"
 
     async def start(self) -> None:
         """Write the directories, start everything, and wait until all of it is ready."""
@@ -145,17 +143,22 @@ class Stage:
         self._start_gateway(site)
         await self._envoy_ready(site.gateway_admin)
 
-    async def start_pods(self, cluster: str) -> None:
-        """Start the backend pods anew: first the application, and the sidecar once it answers."""
-        pods = self.sites[cluster].pods
-        for pod in pods:
+    async def replace_pods(self, cluster: str) -> None:
+        """Start new backend pods for those that are gone, as Kubernetes would.
+
+        They are in the slices from the start, which is how their sidecars know what to take, but ready only once
+        application and sidecar answer.
+        """
+        self.sites[cluster] = site = renewed(self.sites[cluster])
+        self._write_manifests(site, ready=False)
+        for pod in site.pods:
             self._start_application(pod)
-        await asyncio.gather(
-            *(self._answers(f"http://{pod.apps[ECHO]}/healthz", f"{pod.full_name}-app") for pod in pods)
-        )
-        for pod in pods:
             self._start_sidecar(pod)
-        await asyncio.gather(*(self._envoy_ready(pod.admin) for pod in pods))
+        await asyncio.gather(
+            *(self._answers(f"http://{pod.apps[ECHO]}/healthz", pod.full_name) for pod in site.pods),
+            *(self._serving(pod) for pod in site.pods),
+        )
+        self._write_manifests(site, ready=True)
 
     async def rotate_ca(self, cluster: str) -> None:
         """Force a rotation with ``federation rotate ca``, and wait until every sidecar of the cluster has a certificate
@@ -200,10 +203,14 @@ class Stage:
                 create_token(directory / "tokens" / f"{name}.token")
             text = cluster_text(site, tuple(self.sites.values()), exchange_url=self._redis.url, public_keys=public)
             (directory / "cluster.yaml").write_text(text)
-            for name, manifest in manifests(site).items():
-                (directory / name).write_text(manifest)
-            for workload in (*site.pods, *((site.client,) if site.client is not None else ())):
-                self.sidecar_file(workload).write_text(sidecar_text(workload))
+            self._write_manifests(site, ready=True)
+
+    def _write_manifests(self, site: SitePlan, *, ready: bool) -> None:
+        directory = self.directory(site.cluster)
+        for name, text in manifests(site, ready=ready).items():
+            # Replaced in one step, so that the controller never reads half a file.
+            (directory / f".{name}").write_text(text)
+            (directory / f".{name}").replace(directory / name)
 
     def _start(self, name: str, command: Sequence[str]) -> None:
         self._running[name] = self._fleet.start(name, command)
@@ -213,7 +220,9 @@ class Stage:
         self._start(f"{site.cluster}-gateway", command)
 
     def _start_sidecar(self, workload: PodPlan | ClientPlan) -> None:
-        command = (*FEDERATION, "sidecar", "--config", str(self.sidecar_file(workload)))
+        path = self.directory(workload.cluster) / f"sidecar-{workload.name}.yaml"
+        path.write_text(sidecar_text(workload))
+        command = (*FEDERATION, "sidecar", "--config", str(path))
         self._start(f"{workload.full_name}-sidecar", command)
 
     def _start_application(self, pod: PodPlan) -> None:
@@ -231,6 +240,15 @@ class Stage:
 
     async def _envoy_ready(self, admin: HostPort) -> None:
         await self._answers(f"http://{admin}/ready", f"Envoy at {admin}")
+
+    async def _serving(self, pod: PodPlan) -> None:
+        """Wait until the pod's sidecar shows a certificate for each of its services."""
+        for service in pod.apps:
+
+            async def serving(name: str = sni(service.key, service.port)) -> bool:
+                return await served_issuer(pod.inbound, name) is not None
+
+            await poll(serving, f"{pod.full_name} to serve {service.name}", READY_SECONDS, check=self._fleet.check)
 
     async def _answers(self, url: str, what: str) -> None:
         """Wait until a GET of ``url`` answers 200; raises early where a process of ours has died."""

@@ -61,8 +61,8 @@ async def _kill_local_pods(stage: Stage) -> None:
     await stage.kill_pods(US_EAST)
 
 
-async def _start_local_pods(stage: Stage) -> None:
-    await stage.start_pods(US_EAST)
+async def _replace_local_pods(stage: Stage) -> None:
+    await stage.replace_pods(US_EAST)
 
 
 async def _freeze_local_pods(stage: Stage) -> None:
@@ -87,11 +87,13 @@ async def _kill_controllers(stage: Stage) -> None:
 
 async def _bring_all_back(stage: Stage) -> None:
     stage.start_redis()
-    stage.start_controllers((US_EAST, US_WEST, EU_WEST))
-    await stage.controllers_ready((US_EAST, US_WEST, EU_WEST))
-    await stage.start_gateway(US_WEST)
-    await stage.start_pods(US_WEST)
-    await stage.start_pods(US_EAST)
+    stage.start_controllers(stage.sites)
+    await asyncio.gather(
+        stage.controllers_ready(stage.sites),
+        stage.start_gateway(US_WEST),
+        stage.replace_pods(US_EAST),
+        stage.replace_pods(US_WEST),
+    )
 
 
 async def _rotate_ca(stage: Stage) -> None:
@@ -106,7 +108,7 @@ _FAULTS = (
             "kill -9 of both echo pods of us-east, sidecars and all. us-west, in the same region, takes over.",
             ENDPOINTS_DIE,
             {Stream.GET: US_WEST, Stream.SLOW: US_WEST},
-            seconds=5.0,
+            seconds=4.0,
         ),
         _kill_local_pods,
     ),
@@ -114,12 +116,12 @@ _FAULTS = (
         Phase(
             "local-back",
             "local pods return",
-            "The pods start again. Calls come home to us-east.",
+            "New pods take their place, as a Deployment would have it. Calls come home to us-east.",
             HARMLESS,
             {Stream.GET: US_EAST},
             seconds=3.0,
         ),
-        _start_local_pods,
+        _replace_local_pods,
     ),
     Chapter(
         Phase(
@@ -128,7 +130,7 @@ _FAULTS = (
             "SIGSTOP of both echo pods: connections stay open and nothing answers, which is worse than dead.",
             ENDPOINTS_DIE,
             {Stream.GET: US_WEST, Stream.SLOW: US_WEST},
-            seconds=5.0,
+            seconds=4.0,
         ),
         _freeze_local_pods,
     ),
@@ -139,7 +141,7 @@ _FAULTS = (
             "The pods go on as if nothing had been. Calls come home.",
             HARMLESS,
             {Stream.GET: US_EAST},
-            seconds=3.0,
+            seconds=2.0,
         ),
         _thaw_local_pods,
     ),
@@ -172,7 +174,7 @@ _FAULTS = (
             "kill -9 of Redis. Nobody calls through it: every cluster goes on with the last good picture.",
             HARMLESS,
             {Stream.GET: EU_WEST, Stream.TCP: EU_WEST},
-            seconds=4.0,
+            seconds=3.0,
         ),
         _kill_redis,
     ),
@@ -183,7 +185,7 @@ _FAULTS = (
             "kill -9 of the controllers that are left. The Envoys go on with what they were told last.",
             HARMLESS,
             {Stream.GET: EU_WEST, Stream.TCP: EU_WEST},
-            seconds=4.0,
+            seconds=3.0,
         ),
         _kill_controllers,
     ),
@@ -191,10 +193,10 @@ _FAULTS = (
         Phase(
             "all-back",
             "everything returns",
-            "Redis comes back empty, then the controllers, us-west, and the pods. Calls come home.",
+            "Redis comes back empty, then the controllers, us-west, and new pods. Calls come home.",
             HARMLESS,
-            {Stream.GET: US_EAST, Stream.BILLING: EU_WEST, Stream.TCP: US_WEST},
-            seconds=4.0,
+            {Stream.GET: US_EAST, Stream.BILLING: EU_WEST},
+            seconds=3.0,
         ),
         _bring_all_back,
     ),
@@ -205,7 +207,7 @@ _FAULTS = (
             "A new CA for us-east: first the peers learn it, then it signs, then every sidecar gets a new certificate.",
             HARMLESS,
             {Stream.GET: US_EAST, Stream.BILLING: EU_WEST, Stream.TCP: US_WEST},
-            seconds=4.0,
+            seconds=3.0,
         ),
         _rotate_ca,
     ),

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from federation.demo.calls import Stream, StreamNumbers
+from federation.demo.calls import SLOW_CALL_SECONDS, Stream, StreamNumbers
 from federation.demo.phases import Phase, PhaseNumbers
 from federation.demo.recording import Recorder
 from federation.demo.sites import EU_WEST, US_EAST, US_WEST
@@ -73,6 +73,20 @@ def others_table(phases: Sequence[PhaseNumbers]) -> Table:
     for numbers in phases:
         table.add_row(numbers.phase.title, *(_other(numbers.streams[stream]) for stream in _OTHERS))
     return table
+
+
+def footnotes(phases: Sequence[PhaseNumbers]) -> list[str]:
+    """What a reader may stumble over, said only where it is there to be seen."""
+    notes = []
+    if any(numbers.streams[Stream.GET].slow for numbers in phases):
+        notes.append(f"Slow calls: GETs of echo that took longer than {milliseconds(SLOW_CALL_SECONDS)}.")
+    if any(numbers.streams[Stream.POST].failed for numbers in phases):
+        notes.append(
+            "Lost POSTs had reached a server that died or froze: nobody may repeat them unasked. Counted, not judged."
+        )
+    if any(stream.excused for numbers in phases for stream in numbers.streams.values()):
+        notes.append("A TCP connection through a process dies with it; every connection begun afterwards must succeed.")
+    return notes
 
 
 def _other(stream: StreamNumbers) -> Text:

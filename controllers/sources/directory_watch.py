@@ -24,6 +24,9 @@ from controllers.sources.directory import SUFFIXES, absolute_name
 
 REPAIR_SECONDS: Final = 2.0
 """Between looks that nothing asked for: a network file system notifies of nothing that another host did."""
+SETTLE_SECONDS: Final = 0.1
+"""Between the last notification and one more look. The watch hands its changes over and forgets them in two steps, and a
+change that falls between them is lost: one in some hundred edits, on a busy machine."""
 POLL_SECONDS: Final = 0.5
 """The same where there are no notifications at all."""
 DEBOUNCE_MS: Final = 20
@@ -43,6 +46,7 @@ class DirectoryWatch:
         self._directory = absolute_name(directory)
         self._excluded = tuple(absolute_name(path) for path in excluded)
         self._stop = threading.Event()
+        self._settled = True
         self._notify: RustNotify | None = None
         try:
             self._notify = RustNotify([self._directory], False, False, 0, True, False)  # noqa: FBT003  its signature
@@ -65,7 +69,7 @@ class DirectoryWatch:
             await asyncio.sleep(POLL_SECONDS)
             return frozenset()
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + REPAIR_SECONDS
+        deadline = loop.time() + (REPAIR_SECONDS if self._settled else SETTLE_SECONDS)
         while (remaining := deadline - loop.time()) > 0:
             try:
                 touched = await self._wait_for_notification(self._notify, int(remaining * 1000) + 1)
@@ -73,8 +77,12 @@ class DirectoryWatch:
                 # A directory that appeared could not be watched as well: the limit of watches, or no permission.
                 self._poll(error)
                 return frozenset()
+            if touched:
+                self._settled = False
+                deadline = min(deadline, loop.time() + SETTLE_SECONDS)
             if relevant := [path for path in touched if self._is_relevant(path)]:
                 return frozenset(os.path.relpath(path, self._directory) for path in relevant)
+        self._settled = True
         return frozenset()
 
     async def _wait_for_notification(self, notify: RustNotify, timeout_ms: int) -> list[str]:

@@ -28,6 +28,7 @@ async def woken(watch: DirectoryWatch) -> frozenset[str]:
 def no_repair(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock is as good as stopped: what returns was notified."""
     monkeypatch.setattr(module, "REPAIR_SECONDS", 3600.0)
+    monkeypatch.setattr(module, "SETTLE_SECONDS", 3600.0)
 
 
 @pytest.mark.usefixtures("no_repair")
@@ -68,6 +69,22 @@ async def test_the_clock_wakes_where_nothing_is_notified(tmp_path: Path, monkeyp
     monkeypatch.setattr(module, "REPAIR_SECONDS", 0.01)
     with watch_of(tmp_path) as watch:
         assert await woken(watch) == frozenset()
+
+
+@pytest.mark.usefixtures("no_repair")
+@pytest.mark.parametrize("name", ["a.yaml", ".aside"])
+async def test_after_the_last_notification_comes_one_more_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A change that was lost next to one that was notified is found soon, also next to one that concerns nothing."""
+    with watch_of(tmp_path) as watch:
+        (tmp_path / name).write_text("x")
+        monkeypatch.setattr(module, "SETTLE_SECONDS", 0.01)
+        looks = [await woken(watch)]
+        while looks[-1]:
+            looks.append(await woken(watch))
+
+        assert looks[-1] == frozenset()
 
 
 @pytest.mark.parametrize("error", [OSError(28, "no space left on device"), FileNotFoundError()])

@@ -25,8 +25,8 @@ from controllers.sources.directory import SUFFIXES, absolute_name
 REPAIR_SECONDS: Final = 2.0
 """Between looks that nothing asked for: a network file system notifies of nothing that another host did."""
 SETTLE_SECONDS: Final = 0.1
-"""Between the last notification and one more look. The watch hands its changes over and forgets them in two steps, and a
-change that falls between them is lost: one in some hundred edits, on a busy machine."""
+"""Between the last notification and one more look. The watch hands its changes over and forgets them in two steps; one
+that falls between them is lost, and without this would be found by the repair only."""
 POLL_SECONDS: Final = 0.5
 """The same where there are no notifications at all."""
 DEBOUNCE_MS: Final = 20

@@ -14,7 +14,7 @@ class StreamStatus:
     """One connected stream."""
 
     node: str
-    """The node id, as Envoy tells it and the authenticator accepted it."""
+    """The name of the node's view in the cache."""
     subject: str
     """Whom the token proved."""
     since: datetime

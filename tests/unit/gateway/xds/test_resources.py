@@ -13,6 +13,7 @@ from gateway.xds.resources import (
     difference,
     make_resource,
     message_of,
+    resource_of_bytes,
     response_bytes,
 )
 from support.xds import endpoints, envoy_cluster, http_listener, route_table, secret
@@ -40,6 +41,14 @@ def test_the_version_does_not_depend_on_the_order_of_maps() -> None:
 
     keys = [f"key-{number}" for number in range(20)]
     assert cluster(*keys) == cluster(*reversed(keys))
+
+
+def test_a_resource_of_bytes_equals_that_of_the_message() -> None:
+    """Joining cached bytes is a shortcut, not another resource."""
+    made = envoy_cluster("a")
+    content = message_of(made).SerializeToString(deterministic=True)
+
+    assert resource_of_bytes(pb.CLUSTER, "a", content, made.references) == made
 
 
 def test_a_response_is_a_join_of_cached_bytes() -> None:

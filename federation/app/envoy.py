@@ -9,23 +9,39 @@ import signal
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from federation.app.envoy_log import bearer_tokens, last_words
 from federation.app.programs import die_with_parent
+from federation.model.errors import ConfigError, FederationError, MissingProgramError
 
 _log = structlog.get_logger(__name__)
 
-_FIRST_DELAY_SECONDS = 0.2
-_LONGEST_DELAY_SECONDS = 5.0
-# An Envoy that lived this long did not fail because of what it was started with: start again at once.
-_HEALTHY_AFTER_SECONDS = 10.0
-_STOP_SECONDS = 5.0
+# Of one life of Envoy, as much as is looked at for why it ended.
+_LOG_TAIL_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long EnvoyProcess waits for what, in seconds."""
+
+    first_delay: float = 0.2
+    """Before the first restart; doubled with each further one."""
+    longest_delay: float = 5.0
+    healthy_after: float = 10.0
+    """An Envoy that lived this long did not fail because of what it was started with: start again at once."""
+    stop: float = 5.0
+    """After SIGTERM; then comes SIGKILL."""
 
 
 class EnvoyProcess:
-    """One Envoy under supervision. Its bootstrap is a file of mode 0600 in ``directory`` (0700): it holds a token."""
+    """One Envoy under supervision. Its bootstrap is a file of mode 0600 in ``directory`` (0700): it holds a token.
+
+    Whatever Envoy prints goes to ``envoy.log`` there, for the same reason.
+    """
 
     def __init__(
         self,
@@ -33,12 +49,12 @@ class EnvoyProcess:
         bootstrap: Callable[[], Mapping[str, object]],
         directory: Path,
         *,
-        log_level: str = "warning",
+        patience: Patience | None = None,
     ) -> None:
         self._binary = binary
         self._bootstrap = bootstrap
         self._directory = directory
-        self._log_level = log_level
+        self._patience = patience or Patience()
         self._process: Process | None = None
         self.restarts = 0
 
@@ -47,53 +63,104 @@ class EnvoyProcess:
         return None if self._process is None else self._process.pid
 
     async def run(self) -> None:
-        """Run Envoy until cancelled. The bootstrap is written anew at each start: the token may have been replaced."""
-        delay = _FIRST_DELAY_SECONDS
+        """Run Envoy until cancelled. The bootstrap is written anew at each start: the token may have been replaced.
+
+        Raises ConfigError and MissingProgramError where the first start is impossible; afterwards whatever goes wrong
+        is tried again, because an upgrade or a new token may be half done.
+        """
+        delay = self._patience.first_delay
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
-            code = await self._run_once()
-            if loop.time() - started >= _HEALTHY_AFTER_SECONDS:
-                delay = _FIRST_DELAY_SECONDS
+            facts = await self._run_once()
+            if loop.time() - started >= self._patience.healthy_after:
+                delay = self._patience.first_delay
             self.restarts += 1
-            _log.warning("envoy died", exit_code=code, restart_in_seconds=delay, log=str(self._log_file))
+            # Again and again at once: it won't get better by itself.
+            say = _log.warning if delay == self._patience.first_delay else _log.error
+            say("envoy died", **facts, restart_in_seconds=delay, log=str(self._log_file))
             await asyncio.sleep(delay)
-            delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
+            delay = min(delay * 2, self._patience.longest_delay)
 
     @property
     def _log_file(self) -> Path:
         return self._directory / "envoy.log"
 
-    async def _run_once(self) -> int:
-        config = self._write_bootstrap()
-        self._process = await asyncio.create_subprocess_exec(
-            self._binary,
-            "--config-path",
-            config,
-            "--disable-hot-restart",
-            "--concurrency",
-            "1",
-            "--log-level",
-            self._log_level,
-            "--log-path",
-            self._log_file,
-            preexec_fn=die_with_parent,
-            stdin=asyncio.subprocess.DEVNULL,
-        )
+    async def _run_once(self) -> dict[str, object]:
+        """One life of Envoy, as the facts of its end."""
         try:
-            return await self._process.wait()
+            secrets = self._write_bootstrap()
+            log, begin = self._open_log()
+            try:
+                self._process = await self._spawn(log)
+            finally:
+                os.close(log)
+        except FederationError as error:
+            if self._process is None:
+                raise
+            return {"reason": str(error)}
+        try:
+            code = await self._process.wait()
         finally:
             await self._stop(self._process)
+        return {"exit_code": code, "reason": last_words(self._read_log(begin), secrets)}
 
-    def _write_bootstrap(self) -> Path:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async def _spawn(self, log: int) -> Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                self._binary,
+                "--config-path",
+                self._directory / "envoy.json",
+                "--disable-hot-restart",
+                "--concurrency",
+                "1",
+                "--log-level",
+                "warning",
+                preexec_fn=die_with_parent,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        except OSError as error:
+            raise MissingProgramError(
+                f"envoy {self._binary} can't be started: {error.strerror}",
+                hint="is it a binary of Envoy 1.40 for this machine? `make envoy` brings one",
+            ) from error
+
+    def _write_bootstrap(self) -> frozenset[str]:
+        """Write the bootstrap; returns the secrets in it."""
+        document = self._bootstrap()
         path = self._directory / "envoy.json"
-        # Unlinked first: the mode of an existing file would stay, and an Envoy that still reads keeps its own copy.
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(self._bootstrap(), file)
-        return path
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Unlinked first: the mode of an existing file would stay, and an Envoy that still reads keeps its own copy.
+            path.unlink(missing_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(document, file)
+        except OSError as error:
+            raise ConfigError(
+                f"bootstrap {path} can't be written: {error.strerror}",
+                hint="stateDirectory must be on a writable disk and belong to the user this program runs as",
+            ) from error
+        return bearer_tokens(document)
+
+    def _open_log(self) -> tuple[int, int]:
+        """The log as a descriptor to append to, and its length so far."""
+        try:
+            descriptor = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise ConfigError(f"log {self._log_file} can't be written: {error.strerror}") from error
+        return descriptor, os.fstat(descriptor).st_size
+
+    def _read_log(self, begin: int) -> str:
+        try:
+            with self._log_file.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(begin, end - _LOG_TAIL_BYTES))
+                return file.read(_LOG_TAIL_BYTES).decode(errors="replace")
+        except OSError:
+            return ""
 
     async def _stop(self, process: Process) -> None:
         if process.returncode is not None:
@@ -102,7 +169,7 @@ class EnvoyProcess:
             process.send_signal(signal.SIGTERM)
         try:
             # Shielded: stopping must finish although the owner is being cancelled.
-            await asyncio.wait_for(asyncio.shield(process.wait()), _STOP_SECONDS)
+            await asyncio.wait_for(asyncio.shield(process.wait()), self._patience.stop)
         except (TimeoutError, asyncio.CancelledError):
             with suppress(ProcessLookupError):
                 process.kill()

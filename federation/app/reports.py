@@ -21,6 +21,7 @@ from controllers.status import (
     service_status,
 )
 from federation import __version__
+from federation.app.readiness import waited_for
 from federation.exchange.session import ExchangeSession
 from federation.membership.tokens import TokenStore
 from federation.model.configuration import ClusterSettings
@@ -48,9 +49,13 @@ class Reports:
         """Whether nodes are answered, and if not, what is waited for."""
         if self.controller.ready:
             return True, "ok"
-        if not self.controller.source_synced:
-            return False, "waiting for the first whole read of the manifests"
-        return False, "waiting for the first whole read of every peer from the exchange"
+        members = self.session.snapshot().members
+        what = waited_for(
+            source_synced=self.controller.source_synced,
+            exchange_connected=self.session.connected,
+            unknown_peers=[cluster for cluster, member in sorted(members.items()) if not member.synced],
+        )
+        return False, f"waiting for {what}"
 
     def status(self) -> StatusReport:
         snapshot = self.session.snapshot()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from federation.model.configuration import ClusterSettings, SidecarSettings
 from federation.model.errors import ConfigError
@@ -10,26 +11,37 @@ from federation.model.settings import parse_cluster_settings, parse_sidecar_sett
 
 CLUSTER_FILE = "cluster.yaml"
 
+S_co = TypeVar("S_co", covariant=True)
+
+
+class _Parse(Protocol[S_co]):
+    def __call__(self, text: str, *, directory: Path) -> S_co: ...
+
 
 def load_cluster(directory: Path) -> ClusterSettings:
     """The settings in a cluster's directory; raises ConfigError with every violation."""
-    directory = directory.absolute()
-    return parse_cluster_settings(_read(directory / CLUSTER_FILE), directory=directory)
+    return _load(
+        directory.absolute() / CLUSTER_FILE,
+        parse_cluster_settings,
+        hint="name the cluster's directory with --dir; docs/reference/cluster.yaml shows every setting",
+    )
 
 
 def load_sidecar(path: Path) -> SidecarSettings:
     """The settings of one sidecar, paths in them relative to the file; raises ConfigError with every violation."""
-    path = path.absolute()
-    return parse_sidecar_settings(_read(path), directory=path.parent)
+    return _load(
+        path.absolute(),
+        parse_sidecar_settings,
+        hint="name the workload's sidecar.yaml; docs/reference/sidecar.yaml shows every setting",
+    )
 
 
-def _read(path: Path) -> str:
+def _load(path: Path, parse: _Parse[S_co], *, hint: str) -> S_co:
     try:
-        return path.read_text()
+        return parse(path.read_text(encoding="utf-8"), directory=path.parent)
     except OSError as error:
-        raise ConfigError(
-            f"{path} can't be read: {error.strerror}",
-            hint="name the cluster's directory with --dir; docs/reference/cluster.yaml shows every setting",
-        ) from error
+        raise ConfigError(f"{path} can't be read: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text") from error
+        raise ConfigError(f"{path} is not UTF-8 text", hint=hint) from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}", violations=error.violations, hint=error.hint) from error

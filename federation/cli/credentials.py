@@ -9,7 +9,6 @@ import typer
 
 from federation.app.sites import load_cluster
 from federation.cli.processes import Directory
-from federation.membership.keys import encode_public_key, generate_signing_key, public_key, save_signing_key
 from federation.membership.tokens import create_token
 from federation.model.errors import ConfigError
 from federation.model.names import parse_service_key
@@ -21,17 +20,24 @@ app = typer.Typer(help="Keys and tokens of a site without Kubernetes.", no_args_
 def member_key(
     file: Annotated[Path, typer.Argument(help="New file for the private key (mode 0600).", metavar="FILE")],
 ) -> None:
-    """Make the Ed25519 key that signs what a cluster publishes, and print its public half for the others' settings.
+    """Make the key that signs what a cluster publishes.
 
-    Example: federation credentials member-key clusters/us-east/member.key
+    Prints its public half, which goes into the settings of the other clusters (members[].publicKey).
+
+    \b
+    Example:
+      federation credentials member-key clusters/us-east/member.key
     """
+    # Imported here: nothing else on the command line needs cryptography.
+    from federation.membership.keys import (  # noqa: PLC0415
+        encode_public_key,
+        generate_signing_key,
+        public_key,
+        save_signing_key,
+    )
+
     key = generate_signing_key()
-    try:
-        save_signing_key(file, key)
-    except FileExistsError as error:
-        raise ConfigError(f"{file} is there already", hint="a member's key is not replaced by accident") from error
-    except OSError as error:
-        raise ConfigError(f"{file} can't be written: {error.strerror}") from error
+    save_signing_key(file, key)
     typer.echo(encode_public_key(public_key(key)))
 
 
@@ -40,9 +46,15 @@ def node_token(
     workload: Annotated[str, typer.Argument(help="NAMESPACE/SERVICEACCOUNT, or the word gateway.", metavar="WORKLOAD")],
     directory: Directory = Path(),
 ) -> None:
-    """Make the token by which a sidecar or the gateway proves to the controller who it is.
+    """Make the token of a sidecar or of the gateway.
 
-    Example: federation credentials node-token demo/echo --dir clusters/us-east
+    By it a proxy proves to the controller who it is; whoever holds it gets the certificate of that workload. Prints the
+    path of the file (mode 0600).
+
+    \b
+    Examples:
+      federation credentials node-token gateway --dir clusters/us-east
+      federation credentials node-token demo/echo --dir clusters/us-east
     """
     name = "gateway"
     if workload != "gateway":

@@ -14,16 +14,22 @@ def demo(
         bool, typer.Option("--keep", help="Stay up at the end and print URLs and commands to try, until Ctrl-C.")
     ] = False,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Write calls, failures and latencies of each phase as JSON.")
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write calls, failures and latencies of each phase as JSON."),
     ] = None,
     no_chaos: Annotated[bool, typer.Option("--no-chaos", help="Only show calls; break nothing.")] = False,
 ) -> None:
-    """Start three clusters on this machine, send calls across them, break things, and count who noticed.
+    """Run three clusters on this machine and break things.
 
-    Everything is real: a Redis, three controllers, three gateways and sidecars (Envoy), certificates, sockets. It takes
-    under 90 seconds and leaves nothing behind. Exits with 1 if a call failed that should not have.
+    Sends calls across the clusters at a steady rate, and counts who noticed what was broken. Everything is real: a
+    Redis, three controllers, three gateways and sidecars (Envoy), certificates, sockets. Takes under 90 seconds and
+    leaves nothing behind. Exits with 1 if a call failed that should not have.
 
-    Example: federation demo --report demo.json
+    \b
+    Examples:
+      federation demo
+      federation demo --report demo.json
+      federation demo --keep
     """
     from federation.demo.command import DemoOptions, run_demo  # noqa: PLC0415 - needs every part of the product
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from federation import __version__
 from federation.cli import credentials, demo, processes, rotate, translate, views
-from federation.cli.output import fail
+from federation.cli.output import tell
 from federation.model.errors import FederationError
+
+_EXIT_CODES = """
+\b
+Exit codes:
+  0  done
+  1  failed, or something is not as it should be
+  2  the command line or a file of settings is wrong
+  3  no controller answers
+"""
 
 app = typer.Typer(
     name="federation",
     help="Multi-cluster federation gateway: export a service in one cluster, call it from every other.",
+    epilog=_EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,30 +52,23 @@ def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback prot
 
 @app.callback()
 def _options(
+    context: typer.Context,
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - answered by its callback
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    # Colours are for terminals, and only where nobody has said no (no-color.org).
+    context.color = False if os.environ.get("NO_COLOR") else None
 
 
 def run() -> None:
-    """Run the command line. Expected errors are printed with their hint; exit 2 is for bad usage or configuration."""
+    """Run the command line and exit. Expected errors are told with their hint; only a bug of ours shows a traceback."""
     try:
-        app(standalone_mode=False)
+        app()
     except FederationError as error:
-        try:
-            fail(error)
-        except typer.Exit as end:
-            sys.exit(end.exit_code)
-    except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
-    except click.ClickException as error:
-        error.show()
+        tell(error)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
 
 
 if __name__ == "__main__":

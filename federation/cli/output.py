@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NoReturn
 
 import msgspec
 import typer
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from federation.model.errors import ConfigError, FederationError
+
+# A cell that is longer moves its own row only, not every row of the table.
+_WIDEST = 48
 
 
 class Format(StrEnum):
@@ -26,35 +25,42 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
-def console() -> Console:
-    """Standard output; colours only on a terminal, and tables as wide as they need where nobody measures."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+class DataFormat(StrEnum):
+    """How data is printed that is no table."""
+
+    JSON = "json"
+    YAML = "yaml"
 
 
-def print_data(value: object, output: Format) -> None:
-    """A view as JSON or YAML."""
+def data_text(value: object, output: DataFormat) -> str:
+    """A value as JSON or YAML."""
     plain = msgspec.to_builtins(value)
-    if output is Format.JSON:
-        typer.echo(json.dumps(plain, indent=2))
-    else:
-        typer.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+    if output is DataFormat.JSON:
+        return json.dumps(plain, indent=2)
+    text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return text.rstrip("\n")
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table in kubectl's manner: upper-case headers, no frame."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for header in headers:
-        table.add_column(header.upper(), no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    console().print(table)
+def table_lines(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in kubectl's manner: upper-case headers, no frame, nothing cut."""
+    cells = [[header.upper() for header in headers], *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(cell) for cell in column if len(cell) <= _WIDEST) for column in zip(*cells, strict=True)]
+    return ["   ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 
 
-def fail(error: FederationError) -> NoReturn:
-    """Say what is wrong and what to do, on standard error, and exit with the error's code."""
-    typer.echo(f"error: {error}", err=True)
+def printable(text: str) -> str:
+    """Text of a peer or an Envoy on one line, with what could steer a terminal spelt out."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def tell(error: FederationError) -> None:
+    """Say on standard error what is wrong, with every violation, and what to do."""
+    message = str(error)
+    if isinstance(error, ConfigError) and error.violations:
+        # The message repeats the violations for those who have nothing else; here each gets a line.
+        message = message.removesuffix("; ".join(error.violations)).rstrip(": ")
+    typer.echo(f"error: {printable(message)}", err=True)
     for violation in error.violations if isinstance(error, ConfigError) else ():
-        typer.echo(f"  {violation}", err=True)
+        typer.echo(f"  {printable(violation)}", err=True)
     if error.hint:
-        typer.echo(f"hint: {error.hint}", err=True)
-    raise typer.Exit(error.exit_code)
+        typer.echo(f"hint: {printable(error.hint)}", err=True)

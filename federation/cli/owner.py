@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
-import asyncio
+import socket
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import TypeVar
 
-import aiohttp
+import msgspec
 
 from federation.app.sites import load_cluster
 from federation.model.errors import FederationError
 
-_TIMEOUT_SECONDS = 10
+_TIMEOUT_SECONDS = 10.0
+
+T = TypeVar("T")
 
 
 class ControllerUnavailableError(FederationError):
     """The controller does not answer."""
 
-
-def ask(directory: Path, path: str, *, method: str = "GET") -> bytes:
-    """The body of the controller's answer; raises ControllerUnavailableError and ConfigError."""
-    socket = load_cluster(directory).state_directory / "admin.sock"
-    return asyncio.run(_ask(socket, path, method))
+    exit_code = 3
 
 
-async def _ask(socket: Path, path: str, method: str) -> bytes:
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+def ask(directory: Path, path: str, answer: type[T], *, method: str = "GET") -> T:
+    """The controller's answer; raises ControllerUnavailableError, and ConfigError where the settings are unusable."""
+    address = load_cluster(directory).state_directory / "admin.sock"
     try:
-        async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=timeout) as session,
-            session.request(method, f"http://controller{path}") as response,
-        ):
-            response.raise_for_status()
-            return await response.read()
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        return msgspec.json.decode(_exchange(address, method, path), type=answer)
+    except PermissionError as error:
         raise ControllerUnavailableError(
-            f"no controller answers on {socket}: {error}",
-            hint=f"is it running? `federation controller --dir {socket.parent.parent}` starts it",
+            f"controller at {address} can't be asked: {error.strerror}", hint="only the user that it runs as may ask it"
         ) from error
+    except msgspec.DecodeError as error:
+        raise ControllerUnavailableError(
+            f"controller at {address} gives an answer that is not understood: {error}",
+            hint="is it of another version? `federation --version` tells this one's",
+        ) from error
+    except (HTTPException, OSError) as error:
+        raise ControllerUnavailableError(
+            f"no controller answers at {address}: {getattr(error, 'strerror', None) or error}",
+            hint=f"`federation controller --dir {directory}` starts it",
+        ) from error
+
+
+def _exchange(address: Path, method: str, path: str) -> bytes:
+    with closing(_UnixConnection(address)) as connection:
+        connection.request(method, path)
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != 200:
+            raise HTTPException(f"{method} {path} is answered with {response.status} {response.reason}")
+        return body
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, address: Path) -> None:
+        super().__init__("controller", timeout=_TIMEOUT_SECONDS)
+        self._address = address
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_TIMEOUT_SECONDS)
+        self.sock.connect(str(self._address))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
 from federation.app.signals import run_until_signal
 from federation.app.sites import load_cluster, load_sidecar
 
 Directory = Annotated[
-    Path, typer.Option("--dir", "-d", help="The cluster's directory: cluster.yaml and manifests.", show_default=True)
+    Path,
+    typer.Option("--dir", "-d", metavar="DIRECTORY", help="The cluster's directory: cluster.yaml and manifests."),
 ]
 
 
@@ -25,7 +26,9 @@ def controller(directory: Directory = Path()) -> None:
     Reads the manifests, exchanges records with the other clusters, and serves xDS to the cluster's gateway and
     sidecars. /healthz, /readyz and /metrics are on http.listen.
 
-    Example: federation controller --dir clusters/us-east
+    \b
+    Example:
+      federation controller --dir clusters/us-east
     """
     # Imported here: the other commands start twice as fast without gRPC and Envoy's messages.
     from federation.app.controller import run_controller  # noqa: PLC0415
@@ -36,9 +39,13 @@ def controller(directory: Directory = Path()) -> None:
 
 
 def gateway(directory: Directory = Path()) -> None:
-    """Run a cluster's east-west gateway (Envoy), and start it again if it dies.
+    """Run a cluster's east-west gateway (Envoy).
 
-    Example: federation gateway --dir clusters/us-east
+    If Envoy dies it is started again. Takes the token tokens/gateway.token, and its configuration from the controller.
+
+    \b
+    Example:
+      federation gateway --dir clusters/us-east
     """
     from federation.app.proxies import gateway_process  # noqa: PLC0415
 
@@ -47,11 +54,17 @@ def gateway(directory: Directory = Path()) -> None:
 
 
 def sidecar(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The workload's sidecar.yaml.")] = Path("sidecar.yaml"),
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The workload's sidecar.yaml.")] = Path(
+        "sidecar.yaml"
+    ),
 ) -> None:
-    """Run the sidecar (Envoy) of one workload, and start it again if it dies.
+    """Run the sidecar (Envoy) of one workload.
 
-    Example: federation sidecar --config clusters/us-east/sidecar-echo-1.yaml
+    If Envoy dies it is started again. Takes the workload's token, and its configuration from the controller.
+
+    \b
+    Example:
+      federation sidecar --config clusters/us-east/sidecar-echo-1.yaml
     """
     from federation.app.proxies import sidecar_process  # noqa: PLC0415
 
@@ -61,6 +74,9 @@ def sidecar(
 
 
 def _set_up_logging() -> None:
+    """Lines for a person on a terminal, JSON elsewhere; never the values of local variables, which may be secret."""
+    import structlog  # noqa: PLC0415 - brings rich, which takes longer than all the rest of the command line
+
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -69,7 +85,11 @@ def _set_up_logging() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
             *(
-                [structlog.dev.ConsoleRenderer()]
+                [
+                    structlog.dev.ConsoleRenderer(
+                        colors=not os.environ.get("NO_COLOR"), exception_formatter=structlog.dev.plain_traceback
+                    )
+                ]
                 if terminal
                 else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
             ),

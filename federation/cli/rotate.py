@@ -19,9 +19,13 @@ def _group() -> None:
 
 @app.command("ca")
 def rotate_ca(directory: Directory = Path()) -> None:
-    """Replace the cluster's CA: the next one is published, then signs; the old one stays until nothing needs it.
+    """Replace the cluster's CA.
 
-    Example: federation rotate ca --dir clusters/us-east
+    The next one is published first, then signs; the old one stays until nothing needs it. No call fails meanwhile.
+
+    \b
+    Example:
+      federation rotate ca --dir clusters/us-east
     """
-    ask(directory, "/v1/rotations/ca", method="POST")
+    ask(directory, "/v1/rotations/ca", dict[str, object], method="POST")
     typer.echo("rotation of the CA begun; `federation status` shows the bundle's sequence grow")

@@ -1,0 +1,165 @@
+"""What a controller's report says to a person: lines, with whatever needs attention never left out.
+
+Pure. A clusterset has up to 250 peers and a cluster thousands of sidecars: without ``wide``, those that are well are
+counted where they are many.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import typer
+
+from controllers.status import NodeStatus, PeerStatus, StatusReport
+from federation.app.readiness import waited_for
+from federation.cli.output import printable, table_lines
+
+# A screenful: up to here all are listed.
+_MANY = 20
+_WORDS = 300
+
+T = TypeVar("T")
+
+
+def status_lines(report: StatusReport, *, wide: bool) -> Iterator[str]:
+    """The report, styled for a terminal."""
+    yield from _summary(report)
+    if report.peers:
+        yield ""
+        yield from _peers(report.peers, wide=wide)
+    if report.nodes:
+        yield ""
+        yield from _nodes(report.nodes, wide=wide)
+    trouble = [
+        *_refusals(report.nodes, wide=wide),
+        *_rejections(report.peers, wide=wide),
+        *_problems(report, wide=wide),
+    ]
+    if trouble:
+        yield ""
+        yield from trouble
+
+
+def _summary(report: StatusReport) -> Iterator[str]:
+    ready = _good("ready") if report.ready else _bad("not ready")
+    yield f"Cluster    {report.cluster} of clusterset {report.clusterset} (region {report.region}): {ready}"
+    if not report.ready:
+        unknown = [peer.cluster for peer in report.peers if peer.state == "Unknown"]
+        what = waited_for(
+            source_synced=report.source_synced, exchange_connected=report.exchange_connected, unknown_peers=unknown
+        )
+        yield f"Waits for  {what}"
+    yield "Exchange   " + (
+        _good("connected") if report.exchange_connected else _bad("can't be reached, what was read last stays in use")
+    )
+    yield f"Services   {report.exported} exported, {report.imported} imported"
+    if report.authority is not None:
+        authority = report.authority
+        yield (
+            f"Trust      {authority.trust_domain}, bundle {authority.sequence} (authorities: {authority.authorities}), "
+            f"next change {authority.next_change:%Y-%m-%d %H:%M:%SZ}"
+        )
+    states = Counter(peer.state for peer in report.peers)
+    counts = [f"{count} {state.lower()}" for state, count in sorted(states.items())]
+    untrusted = sum(1 for peer in report.peers if not peer.trusted)
+    yield f"Peers      {len(report.peers)}" + _listed([*counts, *([f"{untrusted} not trusted"] if untrusted else [])])
+    refusing = sum(1 for node in report.nodes if node.nacks)
+    yield f"Envoys     {len(report.nodes)} connected" + _listed(
+        [f"{refusing} refusing configuration"] if refusing else []
+    )
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return f": {', '.join(parts)}" if parts else ""
+
+
+def _peers(peers: Sequence[PeerStatus], *, wide: bool) -> Iterator[str]:
+    shown = list(peers) if wide else _of_interest(peers, lambda peer: not _is_well(peer))
+    headers = ["peer", "state", "trusted", "services", "rejected", *(["version", "from"] if wide else [])]
+    if shown:
+        yield from table_lines(headers, [_peer_row(peer, wide=wide) for peer in shown])
+    yield from _left_out(len(peers) - len(shown), "peers are live and trusted, and nothing of them was rejected")
+
+
+def _is_well(peer: PeerStatus) -> bool:
+    return peer.state == "Live" and peer.trusted and not peer.rejected
+
+
+def _peer_row(peer: PeerStatus, *, wide: bool) -> list[str]:
+    rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(peer.rejected.items()))
+    row = [peer.cluster, peer.state, "yes" if peer.trusted else "no", str(peer.services), rejected or "0"]
+    if wide:
+        row += [peer.version, "exchange" if peer.saved_at is None else f"disk, {peer.saved_at:%Y-%m-%d %H:%M:%SZ}"]
+    return row
+
+
+def _nodes(nodes: Sequence[NodeStatus], *, wide: bool) -> Iterator[str]:
+    shown = list(nodes) if wide else _of_interest(nodes, lambda node: bool(node.nacks))
+    rows = [
+        [
+            _node_id(node),
+            f"{node.since:%Y-%m-%d %H:%M:%SZ}",
+            str(len(node.nacks)),
+            *([node.identity] if wide else []),
+        ]
+        for node in shown
+    ]
+    if shown:
+        yield from table_lines(["envoy", "connected since", "refused", *(["identity"] if wide else [])], rows)
+    yield from _left_out(len(nodes) - len(shown), "Envoys refuse nothing")
+
+
+def _node_id(node: NodeStatus) -> str:
+    """What the Envoy calls itself; the view's name has its identity before it, which is a column of its own."""
+    return node.node.removeprefix(f"{node.identity} ")
+
+
+def _refusals(nodes: Sequence[NodeStatus], *, wide: bool) -> Iterator[str]:
+    for node in nodes:
+        for nack in node.nacks:
+            yield (
+                f"{_bad('refused')} by {printable(_node_id(node))}: {nack.type} {printable(nack.name)}: "
+                f"{_words(nack.error, wide=wide)}"
+            )
+
+
+def _rejections(peers: Sequence[PeerStatus], *, wide: bool) -> Iterator[str]:
+    for peer in peers:
+        # The newest is enough to begin with.
+        for rejection in peer.last_rejections if wide else peer.last_rejections[-1:]:
+            record = f" {printable(rejection.record)}" if rejection.record else ""
+            yield (
+                f"{_bad('rejected')} from {peer.cluster}{record}: {_words(rejection.message, wide=wide)} "
+                f"({rejection.reason})"
+            )
+
+
+def _problems(report: StatusReport, *, wide: bool) -> Iterator[str]:
+    shown = report.problems if wide else report.problems[:_MANY]
+    for problem in shown:
+        yield f"{_bad('not used')}: {_words(problem, wide=wide)}"
+    yield from _left_out(len(report.problems) - len(shown), "are not used")
+
+
+def _of_interest(items: Sequence[T], interesting: Callable[[T], bool]) -> list[T]:
+    return list(items) if len(items) <= _MANY else [item for item in items if interesting(item)]
+
+
+def _left_out(count: int, what: str) -> Iterator[str]:
+    if count:
+        yield f"{count} more {what} (-o wide lists all)"
+
+
+def _words(text: str, *, wide: bool) -> str:
+    text = printable(text)
+    return text if wide or len(text) <= _WORDS else f"{text[:_WORDS]}…"
+
+
+def _good(text: str) -> str:
+    return typer.style(text, fg="green")
+
+
+def _bad(text: str) -> str:
+    return typer.style(text, fg="red")

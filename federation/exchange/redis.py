@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
@@ -108,27 +108,28 @@ class RedisExchange:
         self._clusterset = clusterset
         self._timeout = timeout_seconds
         self._log_length = log_length
-        # redis-py retries ten times by default; our callers know better what is still worth sending.
+        # redis-py retries ten times by default; our callers know better what is still worth sending. Its own
+        # socket timeout ends subscriptions that are merely quiet, and goes through asyncio.wait_for, which in
+        # Python 3.11 may swallow a cancellation (python/cpython#86296): _answered is our timeout.
         options: dict[str, Any] = {
             "retry": Retry(NoBackoff(), 0),
             "socket_connect_timeout": timeout_seconds,
+            "socket_timeout": None,
             "protocol": 2,
         }
         try:
-            self._commands = Redis.from_url(url, socket_timeout=timeout_seconds, **options)
-            # A quiet channel is no error: without this, redis-py ends a subscription after five seconds.
-            self._subscriber = Redis.from_url(url, socket_timeout=None, **options)
+            self._redis = Redis.from_url(url, **options)
         except ValueError as error:
             raise ConfigError(f"exchange url is unusable: {error}") from error
-        self._append = self._commands.register_script(_APPEND)
-        self._update = self._commands.register_script(_UPDATE)
-        self._renew = self._commands.register_script(_RENEW)
-        self._replace = self._commands.register_script(_REPLACE)
+        self._append = self._redis.register_script(_APPEND)
+        self._update = self._redis.register_script(_UPDATE)
+        self._renew = self._redis.register_script(_RENEW)
+        self._replace = self._redis.register_script(_REPLACE)
 
     async def replace(self, cluster: ClusterId, snapshot: StoredSnapshot, lease: bytes, lease_seconds: float) -> None:
         keys = self._keys(cluster)
         numbers = range(SHARDS)
-        with _answered():
+        async with self._answered():
             await self._replace(
                 keys=[keys.log, keys.manifest, keys.lease, *map(keys.shard, numbers)],
                 args=[
@@ -142,7 +143,7 @@ class RedisExchange:
 
     async def append(self, cluster: ClusterId, written: Written, version: Version, batch: bytes) -> bool:
         keys = self._keys(cluster)
-        with _answered():
+        async with self._answered():
             done = await self._append(
                 keys=[keys.log, keys.manifest],
                 args=[*_written(written), _entry_id(version), batch, keys.channel, self._log_length],
@@ -155,7 +156,7 @@ class RedisExchange:
         keys = self._keys(cluster)
         numbers = sorted(snapshot.shards.keys() | removed)
         blobs = [snapshot.shards.get(number, b"") for number in numbers]
-        with _answered():
+        async with self._answered():
             done = await self._update(
                 keys=[keys.log, keys.manifest, *map(keys.shard, numbers)],
                 args=[*_written(written), snapshot.manifest, *blobs],
@@ -164,7 +165,7 @@ class RedisExchange:
 
     async def renew(self, cluster: ClusterId, written: Written, lease: bytes, lease_seconds: float) -> bool:
         keys = self._keys(cluster)
-        with _answered():
+        async with self._answered():
             done = await self._renew(
                 keys=[keys.log, keys.manifest, keys.lease, *map(keys.shard, sorted(written.shards))],
                 args=[*_written(written), lease, _milliseconds(lease_seconds), keys.channel],
@@ -191,25 +192,23 @@ class RedisExchange:
     @asynccontextmanager
     async def watch(self, clusters: frozenset[ClusterId]) -> AsyncIterator[AsyncIterator[Message]]:
         channels = {self._keys(cluster).channel.encode(): cluster for cluster in clusters}
-        pubsub = self._subscriber.pubsub()
+        pubsub = self._redis.pubsub()
         try:
-            with _answered():
-                async with asyncio.timeout(self._timeout):
-                    await pubsub.subscribe(*channels)
-                    for _ in channels:
-                        await pubsub.get_message(timeout=None)
+            async with self._answered():
+                await pubsub.subscribe(*channels)
+                for _ in channels:
+                    await pubsub.get_message(timeout=None)
             yield self._messages(pubsub, channels)
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def aclose(self) -> None:
-        await self._commands.aclose()
-        await self._subscriber.aclose()
+        await self._redis.aclose()
 
     async def _messages(self, pubsub: Any, channels: dict[bytes, ClusterId]) -> AsyncIterator[Message]:
         probed = False
         while True:
-            with _answered():
+            async with self._answered(bounded=False):
                 message = await pubsub.get_message(timeout=self._timeout)
                 if message is None:
                     if probed:
@@ -220,20 +219,20 @@ class RedisExchange:
                 yield Message(channels[message["channel"]], message["data"])
 
     async def _read(self, *command: str | int) -> Any:
-        with _answered():
-            return await self._commands.execute_command(*command)  # type: ignore[no-untyped-call]
+        async with self._answered():
+            return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    @asynccontextmanager
+    async def _answered(self, *, bounded: bool = True) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout if bounded else None):
+                yield
+        except (RedisError, OSError, TimeoutError) as error:
+            cause = str(error)[:200] or type(error).__name__
+            raise ExchangeUnavailableError(f"exchange gave no answer: {cause}") from error
 
     def _keys(self, cluster: ClusterId) -> Keys:
         return Keys(self._clusterset, cluster)
-
-
-@contextmanager
-def _answered() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        cause = str(error)[:200] or type(error).__name__
-        raise ExchangeUnavailableError(f"exchange gave no answer: {cause}") from error
 
 
 def _written(written: Written) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from federation.exchange.payloads import Changes, encode_batch
 from federation.exchange.redis import RedisExchange
 from federation.exchange.server import EmbeddedRedis
 from federation.exchange.session import ExchangeSession
-from federation.exchange.signing import BlobKind, Envelope, sign
+from federation.exchange.signing import BlobKind, Envelope, open_envelope, sign
 from federation.exchange.timing import Timing
 from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Record, Version
@@ -91,6 +91,17 @@ async def publish(east: Site, records: dict[RecordKey, Record]) -> None:
     before = east.session.published
     east.session.publish(records)
     await until(lambda: east.session.published not in {None, before})
+
+
+async def compacted(east: Site) -> None:
+    """Wait until the snapshot is as new as the log."""
+    async with asyncio.timeout(20):
+        while True:
+            stored = await east.exchange.read_snapshot(EAST)
+            assert stored is not None
+            manifest = open_envelope(stored.manifest, BlobKind.MANIFEST, member_of("east"), CLUSTERSET)
+            if manifest.version == east.session.published:
+                return
 
 
 async def test_records_and_changes_reach_a_peer(server: EmbeddedRedis, tmp_path: Path) -> None:
@@ -186,6 +197,7 @@ async def test_a_trimmed_log_leads_to_the_snapshot(server: EmbeddedRedis, tmp_pa
             await until(lambda: west.of("east") == services(100))
         for ready in (2, 3, 4):
             await publish(east, services(100) | by_key(endpoints("s5", ready)))
+        await compacted(east)
         async with Redis.from_url(server.url) as redis:
             await redis.xtrim(EAST_KEYS.log, maxlen=1, approximate=False)
         async with site(server, "west", "east", tmp_path) as west:

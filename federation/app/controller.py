@@ -216,27 +216,37 @@ async def _keep_trust(
 
     A disk that can't be written ends no controller: what is in use stays, and all that is due is tried again.
     """
-    while True:
+
+    def rotate() -> None:
         now = utc_now()
+        if session.settled:
+            authority.mark_published(authority.bundle().sequence, now)
+        authority.tick(now)
+
+    while True:
         before = authority.bundle()
-        try:
-            if session.settled:
-                authority.mark_published(before.sequence, now)
-            authority.tick(now)
-            write_bundle(authority.bundle())
-            desk.renew(now)
-        except (OSError, TrustError) as error:
-            _log.error("certificates can't be kept up to date", reason=str(error), hint=getattr(error, "hint", ""))
+        steps = (rotate, lambda: write_bundle(authority.bundle()), lambda: desk.renew(utc_now()))
+        outcomes = [_carried_out(step) for step in steps]
         if authority.bundle() != before:
             controller.on_trust()
             engine.mark()
-        desk.forget_absent(now, (stream.node for stream in xds.streams()))
+        desk.forget_absent(utc_now(), (stream.node for stream in xds.streams()))
         hurry.clear()
+        due = _until(authority.next_wakeup(utc_now()), desk.next_renewal())
         try:
-            async with asyncio.timeout(_until(authority.next_wakeup(utc_now()), desk.next_renewal())):
+            async with asyncio.timeout(due if all(outcomes) else _TRUST_INTERVAL.total_seconds()):
                 await hurry.wait()
         except TimeoutError:
             continue
+
+
+def _carried_out(step: Callable[[], object]) -> bool:
+    try:
+        step()
+    except (OSError, TrustError) as error:
+        _log.error("certificates can't be kept up to date", reason=str(error), hint=getattr(error, "hint", ""))
+        return False
+    return True
 
 
 def _write_if_changed(path: Path, text: str) -> None:

@@ -77,7 +77,7 @@ class FlakyExchange:
 
     def __init__(self, inner: MemoryExchange) -> None:
         self.inner = inner
-        self.reads: list[str] = []
+        self.refused = 0
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._up.set()
@@ -88,6 +88,7 @@ class FlakyExchange:
 
     def _check(self) -> None:
         if not self._up.is_set():
+            self.refused += 1
             raise ExchangeUnavailableError("switched off")
 
     async def replace(self, cluster: ClusterId, snapshot: StoredSnapshot, lease: bytes, lease_seconds: float) -> None:
@@ -110,12 +111,10 @@ class FlakyExchange:
 
     async def read_snapshot(self, cluster: ClusterId) -> StoredSnapshot | None:
         self._check()
-        self.reads.append("snapshot")
         return await self.inner.read_snapshot(cluster)
 
     async def read_log(self, cluster: ClusterId, after: Version) -> tuple[bytes, ...]:
         self._check()
-        self.reads.append("log")
         return await self.inner.read_log(cluster, after)
 
     async def read_lease(self, cluster: ClusterId) -> bytes | None:

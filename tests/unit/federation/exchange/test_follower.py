@@ -1,0 +1,170 @@
+"""The follower's disk: it does not grow without end, and what it holds is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from federation.exchange import follower as follower_module
+from federation.exchange.base import Rejected
+from federation.exchange.disk import ReplicaDisk
+from federation.exchange.follower import Follower
+from federation.exchange.memory import MemoryExchange
+from federation.exchange.publisher import Publisher
+from federation.exchange.timing import Timing
+from federation.model.names import RecordKey
+from federation.model.records import Version
+from support.exchange import CLUSTERSET, FlakyExchange, by_key, endpoints, gateway, key_of, member_of, until
+
+EAST = member_of("east")
+
+
+class Stage:
+    """The member east on a store, and a follower with a clock of its own."""
+
+    def __init__(self, directory: Path, exchange: FlakyExchange | None = None) -> None:
+        self.now = 100.0
+        self.exchange = exchange or FlakyExchange(MemoryExchange(lambda: self.now))
+        self.publisher = Publisher(EAST, key_of("east"), CLUSTERSET)
+        self.disk = ReplicaDisk(directory)
+        self.steps: list[tuple[frozenset[RecordKey], tuple[Rejected, ...]]] = []
+        self.follower = Follower(
+            EAST,
+            CLUSTERSET,
+            self.exchange,
+            self.disk,
+            timing=Timing(lease=0.05, retry=0.001, retry_max=0.002),
+            clock=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+            monotonic=lambda: self.now,
+            rng=random.Random(1),
+            on_step=lambda _, changed, rejected: self.steps.append((changed, rejected)),
+        )
+
+    async def begin(self) -> None:
+        self.publisher.desire(by_key(gateway()))
+        whole = self.publisher.replacement(100, 0)
+        await self.exchange.replace(EAST.cluster, whole.snapshot, whole.lease, 60)
+        self.publisher.replaced(whole)
+
+    async def say(self, ready: int) -> bytes:
+        self.publisher.desire(by_key(gateway(), endpoints("a", ready)))
+        batch, written = self.publisher.batch(), self.publisher.written
+        assert batch is not None
+        assert written is not None
+        assert await self.exchange.append(EAST.cluster, written, batch.version, batch.blob)
+        self.publisher.appended()
+        return batch.blob
+
+    async def compact(self) -> None:
+        update, written = self.publisher.compaction(), self.publisher.written
+        assert update is not None
+        assert written is not None
+        assert await self.exchange.update(EAST.cluster, written, update.snapshot, update.removed)
+        self.publisher.compacted()
+
+    def beat(self) -> bytes:
+        lease = self.publisher.lease(0)
+        assert lease is not None
+        return lease
+
+    def version(self) -> Version | None:
+        return self.follower.snapshot().version
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+async def test_saved_batches_are_folded_into_a_newer_snapshot(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the file has grown, the stored snapshot becomes the new base, and nothing is lost."""
+    monkeypatch.setattr(follower_module, "_REBASE_BYTES", 0)
+    await stage.begin()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await until(lambda: stage.version() == Version(100, 0))
+        for seq in range(1, 30):
+            blob = await stage.say(seq)
+            await stage.compact()
+            stage.follower.deliver(blob)
+            await until(lambda seq=seq: stage.version() == Version(100, seq))
+        task.cancel()
+    saved = stage.disk.load(EAST.cluster)
+    assert saved is not None
+    assert len(saved.batches) < 10
+    again = Stage(tmp_path)
+    again.follower.restore()
+    assert by_key(gateway(), endpoints("a", 29)) == again.follower.snapshot().records
+
+
+async def test_a_read_that_fails_is_tried_again(stage: Stage) -> None:
+    """A store that does not answer is asked until it does, without another signal."""
+    stage.exchange.switch(on=False)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await until(lambda: stage.exchange.refused > 2)
+        stage.exchange.switch(on=True)
+        await stage.begin()
+        stage.follower.deliver(stage.beat())
+        await until(lambda: stage.version() == Version(100, 0))
+        task.cancel()
+
+
+async def test_freshness_ends_without_any_message(stage: Stage) -> None:
+    """When the lease runs out it is told, though nothing arrives that could tell it."""
+    await stage.begin()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await until(lambda: stage.follower.snapshot().fresh)
+        await until(lambda: (frozenset(), ()) in stage.steps)
+        stage.steps.clear()
+        stage.now += 10
+        await until(lambda: (frozenset(), ()) in stage.steps)
+        assert not stage.follower.snapshot().fresh
+        task.cancel()
+
+
+async def test_what_is_confirmed_is_no_longer_of_the_disk(stage: Stage, tmp_path: Path) -> None:
+    """A restored replica shows its age until the member is heard to say just that."""
+    await stage.begin()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await until(lambda: stage.follower.snapshot().fresh)
+        task.cancel()
+    again = Stage(tmp_path, stage.exchange).follower
+    again.restore()
+    assert again.snapshot().saved_at is not None
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(again.run())
+        again.connected()
+        await until(lambda: again.snapshot().saved_at is None)
+        task.cancel()
+
+
+async def test_a_flood_is_dropped_and_read_from_the_log(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More messages than the queue holds cost nothing but a read."""
+    monkeypatch.setattr(follower_module, "_QUEUE_MESSAGES", 2)
+    stage = Stage(tmp_path)
+    await stage.begin()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await until(lambda: stage.version() == Version(100, 0))
+        for blob in [await stage.say(ready) for ready in range(1, 6)]:
+            stage.follower.deliver(blob)
+        await until(lambda: stage.version() == Version(100, 2))
+        stage.follower.deliver(stage.beat())
+        await until(lambda: stage.version() == Version(100, 5))
+        task.cancel()

@@ -43,6 +43,11 @@ _STATS = (
     },
 )
 
+# Envoy closes a connection of whose streams half, and at least 250, were reset in their first two seconds: its guard
+# against floods of resets (CVE-2023-44487). Hedges that lose are such resets, so that slow answers alone would have
+# sidecars cut one another's calls. The peers of a sidecar are its application and workloads with an accepted identity.
+_SIDECAR_RUNTIME = {"overload.premature_reset_total_stream_count": 4_000_000_000}
+
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
@@ -81,7 +86,7 @@ def build_bootstrap(
     # A gateway has no CDS on this stream: it takes its clusters on demand, on a stream of their own.
     if isinstance(node, SidecarNode):
         dynamic["cds_config"] = {"ads": {}, "resource_api_version": "V3"}
-    return {
+    document: dict[str, object] = {
         "node": {
             "id": node_id,
             "cluster": cluster,
@@ -93,6 +98,9 @@ def build_bootstrap(
         "static_resources": {"clusters": [_xds_cluster(xds)]},
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": list(_STATS)}}},
     }
+    if isinstance(node, SidecarNode):
+        document["layered_runtime"] = {"layers": [{"name": "static", "static_layer": _SIDECAR_RUNTIME}]}
+    return document
 
 
 def _xds_cluster(xds: ControlPlane) -> dict[str, object]:

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
-from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as HeaderMutationRule
-from envoy.config.core.v3.address_pb2 import Address, BindConfig, CidrRange, Pipe, SocketAddress, TcpKeepalive
-from envoy.config.core.v3.backoff_pb2 import BackoffStrategy
+from envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from envoy.config.core.v3.base_pb2 import (
     DataSource,
     HeaderValue,
     HeaderValueOption,
     Locality,
-    Metadata,
     Node,
-    RoutingPriority,
-    RuntimeFractionalPercent,
     TrafficDirection,
     TransportSocket,
 )
@@ -36,16 +31,10 @@ from envoy.config.core.v3.config_source_pb2 import (
 )
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
-from envoy.config.core.v3.health_check_pb2 import HealthCheck, HealthStatus
+from envoy.config.core.v3.health_check_pb2 import HealthCheck
 from envoy.config.core.v3.protocol_pb2 import (
-    Http1ProtocolOptions,
     Http2ProtocolOptions,
-    KeepaliveSettings,
-    UpstreamHttpProtocolOptions,
 )
-from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions as CommonHttpProtocolOptions
-from envoy.config.core.v3.socket_option_pb2 import SocketOption
-from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import (
@@ -55,11 +44,8 @@ from envoy.config.listener.v3.listener_components_pb2 import (
     ListenerFilter,
 )
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal
 from envoy.config.route.v3.route_components_pb2 import (
-    DirectResponseAction,
     HeaderMatcher,
-    HedgePolicy,
     RetryPolicy,
     Route,
     RouteAction,
@@ -68,18 +54,12 @@ from envoy.config.route.v3.route_components_pb2 import (
     WeightedCluster,
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
-from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StderrAccessLog, StdoutAccessLog
-from envoy.extensions.clusters.aggregate.v3.cluster_pb2 import ClusterConfig as AggregateClusterConfig
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import (
     HeaderMutation,
     HeaderMutationPerRoute,
     Mutations,
 )
-from envoy.extensions.filters.http.on_demand.v3.on_demand_pb2 import OnDemand, OnDemandCds
-from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC as HttpRbac  # noqa: N811  # an acronym, not a constant
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
-from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -87,14 +67,12 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
     Rds,
 )
-from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC as NetworkRbac  # noqa: N811
 from envoy.extensions.filters.network.sni_cluster.v3.sni_cluster_pb2 import SniCluster
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
     PreviousPrioritiesConfig,
 )
-from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
     SubjectAltNameMatcher,
@@ -116,18 +94,14 @@ from envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryResponse,
     Resource,
 )
-from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.http_pb2 import CodecClientType
-from envoy.type.v3.percent_pb2 import FractionalPercent, Percent
 from envoy.type.v3.range_pb2 import Int64Range
 from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
-from google.protobuf.struct_pb2 import Struct
-from google.protobuf.wrappers_pb2 import BoolValue, DoubleValue, UInt32Value, UInt64Value
 from google.rpc.status_pb2 import Status
 
 Message = Any
@@ -169,43 +143,30 @@ __all__ = [
     "ENDPOINT",
     "LISTENER",
     "MESSAGES",
-    "RBAC",
     "ROUTE",
     "SECRET",
-    "AccessLog",
-    "AccessLogFilter",
     "Address",
-    "AggregateClusterConfig",
     "AggregatedConfigSource",
     "AnyMessage",
     "ApiConfigSource",
     "ApiVersion",
-    "BackoffStrategy",
-    "BindConfig",
-    "BoolValue",
     "CertificateValidationContext",
-    "CidrRange",
     "CircuitBreakers",
     "Cluster",
     "ClusterLoadAssignment",
     "CodecClientType",
-    "CommonHttpProtocolOptions",
     "CommonTlsContext",
     "ConfigSource",
     "DataSource",
     "DecodeError",
     "DeltaDiscoveryRequest",
     "DeltaDiscoveryResponse",
-    "DirectResponseAction",
-    "DoubleValue",
     "DownstreamTlsContext",
     "Duration",
     "Endpoint",
-    "FileAccessLog",
     "Filter",
     "FilterChain",
     "FilterChainMatch",
-    "FractionalPercent",
     "GrpcService",
     "HeaderMatcher",
     "HeaderMutation",
@@ -214,40 +175,23 @@ __all__ = [
     "HeaderValue",
     "HeaderValueOption",
     "HealthCheck",
-    "HealthStatus",
-    "HedgePolicy",
-    "Http1ProtocolOptions",
     "Http2ProtocolOptions",
     "HttpConnectionManager",
     "HttpFilter",
-    "HttpInspector",
     "HttpProtocolOptions",
-    "HttpRbac",
     "Int64Range",
-    "KeepaliveSettings",
     "LbEndpoint",
     "Listener",
     "ListenerFilter",
     "Locality",
     "LocalityLbEndpoints",
     "Message",
-    "Metadata",
-    "MetadataMatcher",
     "Mutations",
-    "NetworkRbac",
     "Node",
-    "OnDemand",
-    "OnDemandCds",
     "OriginalDst",
     "OutlierDetection",
-    "Percent",
-    "Permission",
-    "Pipe",
-    "Policy",
     "PreviousHostsPredicate",
     "PreviousPrioritiesConfig",
-    "Principal",
-    "RawBuffer",
     "Rds",
     "RegexMatcher",
     "Resource",
@@ -257,22 +201,14 @@ __all__ = [
     "RouteConfiguration",
     "RouteMatch",
     "Router",
-    "RoutingPriority",
-    "RuntimeFractionalPercent",
     "SPIFFECertValidatorConfig",
     "SdsSecretConfig",
     "Secret",
     "SniCluster",
     "SocketAddress",
-    "SocketOption",
     "Status",
-    "StderrAccessLog",
-    "StdoutAccessLog",
     "StringMatcher",
-    "Struct",
     "SubjectAltNameMatcher",
-    "SubstitutionFormatString",
-    "TcpKeepalive",
     "TcpProxy",
     "TlsCertificate",
     "TlsInspector",
@@ -280,10 +216,6 @@ __all__ = [
     "TrafficDirection",
     "TransportSocket",
     "TypedExtensionConfig",
-    "UInt32Value",
-    "UInt64Value",
-    "UpstreamConnectionOptions",
-    "UpstreamHttpProtocolOptions",
     "UpstreamTlsContext",
     "VirtualHost",
     "WeightedCluster",

@@ -1,0 +1,301 @@
+"""What callers notice when parts die or freeze under load: nothing, where the product promises it.
+
+Three clusters, us-east and us-west in one region. The caller is in us-east, whose own two pods answer while they can.
+Every scenario counts calls and failures, never time: it lasts as long as the fault takes to happen and to be noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from support.clusterset import Cluster, ClusterSet, Pod, Sidecar, all_ready, get, port_name
+from support.load import Outcome, calls_reach, steady_load
+from support.processes import eventually
+
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(180)]
+
+ECHO, SLOW, FAR, PROBED = 8080, 8081, 8082, 8083
+RATES = {ECHO: 100.0, FAR: 40.0, SLOW: 10.0}
+"""Calls per second: every pod answers the first at once, only eu-west the second, every pod the third after 2 s."""
+LOST_WITH_A_CLUSTER = 0.001
+
+
+@dataclass(frozen=True)
+class Sites:
+    set: ClusterSet
+    east: Cluster
+    west: Cluster
+    europe: Cluster
+    local: tuple[Pod, Pod]
+    west_pod: Pod
+    europe_pod: Pod
+    caller: Sidecar
+
+    @property
+    def clusters(self) -> tuple[Cluster, Cluster, Cluster]:
+        return self.east, self.west, self.europe
+
+    def url(self, port: int) -> str:
+        return f"http://{self.caller.address}:{port}/"
+
+    def targets(self) -> dict[str, float]:
+        return {self.url(port): rate for port, rate in RATES.items()}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    """Three clusters that serve."""
+    with ClusterSet(tmp_path_factory.mktemp("failover")) as clusters:
+        east = clusters.add("us-east", "us")
+        west = clusters.add("us-west", "us")
+        europe = clusters.add("eu-west", "eu")
+        clusters.introduce()
+        probe = {"port": ECHO, "path": "/healthz"}
+        local = tuple(east.pod(number, f"http:{ECHO}", f"slow:{SLOW}", probe=probe) for number in (11, 12))
+        west_pod, europe_pod = (cluster.pod(11, f"http:{ECHO}", f"slow:{SLOW}") for cluster in (west, europe))
+        for cluster, pods in ((east, local), (west, [west_pod]), (europe, [europe_pod])):
+            hosts = [pod.sidecar.address for pod in pods]
+            cluster.export("echo", {"http": ECHO}, hosts)
+            cluster.export("slow", {"http": SLOW}, hosts)
+        europe.export("far", {"http": FAR}, [europe_pod.sidecar.address], targets={"http": ECHO})
+        here = east.host(21)
+        outbound = [
+            {"service": f"demo/{name}", "port": port, "listen": f"{here}:{port}"}
+            for name, port in (("echo", ECHO), ("slow", SLOW), ("far", FAR))
+        ]
+        caller = east.sidecar("caller", here, "caller", outbound=outbound)
+        sites = Sites(clusters, east, west, europe, (local[0], local[1]), west_pod, europe_pod, caller)
+        for cluster in sites.clusters:
+            cluster.controller.start()
+            cluster.gateway.start()
+        for pod in (*local, west_pod, europe_pod):
+            pod.start()
+        caller.start()
+        all_ready(*sites.clusters)
+        yield sites
+
+
+@pytest.fixture
+def sites(running: Sites) -> Sites:
+    """The clusters with everything up, and the caller sure of it."""
+    restore(running)
+    return running
+
+
+def restore(sites: Sites) -> None:
+    """Start and thaw what a test left behind, and wait until the caller takes every endpoint for healthy again."""
+    if sites.set.redis is not None:
+        sites.set.redis.start()
+    for cluster in sites.clusters:
+        for child in cluster.children:
+            child.thaw()
+        for child in (cluster.controller, cluster.gateway):
+            if not child.running:
+                child.start()
+    for pod in (*sites.local, sites.west_pod, sites.europe_pod):
+        for process in (pod.app, pod.sidecar.child):
+            if not process.running:
+                process.start()
+        eventually(pod.sidecar.listening, f"{pod.sidecar.address} listens")
+    all_ready(*sites.clusters)
+    eventually(lambda: get(sites.caller.address, FAR)[0] == 200, "eu-west answers")
+    for name, port, count in (("echo", ECHO, 4), ("slow", SLOW, 4), ("far", FAR, 1)):
+        eventually(
+            lambda name=name, port=port, count=count: (
+                list(sites.caller.admin.hosts(port_name(name, port)).values()) == [True] * count
+            ),
+            f"the caller takes all of {name} for healthy",
+            seconds=60,
+        )
+
+
+def failures(outcomes: dict[str, Outcome]) -> dict[str, list[str]]:
+    return {url: outcome.failures[:5] for url, outcome in outcomes.items() if outcome.failures}
+
+
+def report(what: str, outcomes: dict[str, Outcome]) -> None:
+    """Say what was measured (pytest -s shows it)."""
+    for url, outcome in outcomes.items():
+        print(f"{what}: {url} {len(outcome.failures)} of {outcome.calls} failed; {dict(outcome.answers)}")
+
+
+async def test_killed_local_endpoints_cost_no_call(sites: Sites) -> None:
+    """kill -9 of every pod of the caller's own cluster: the calls go to the other cluster of the region."""
+    echo = sites.url(ECHO)
+    async with steady_load(sites.targets()) as outcomes:
+        await calls_reach(outcomes[echo], 50)
+        for pod in sites.local:
+            pod.kill()
+        await calls_reach(outcomes[echo], 300)
+        await calls_reach(outcomes[sites.url(SLOW)], 30)
+    report("killed endpoints", outcomes)
+    assert failures(outcomes) == {}
+    # Where this machine stalls for a second, us-west may be left for a while, too.
+    assert outcomes[echo].answered_by("us-west") > 0
+    assert outcomes[echo].answered_by("us-west") + outcomes[echo].answered_by("eu-west") > 200
+
+
+async def test_a_whole_killed_cluster_costs_a_call_in_a_thousand_at_most(sites: Sites) -> None:
+    """With the local pods gone, kill -9 of us-west, its controller and gateway too: eu-west answers."""
+    echo = sites.url(ECHO)
+    for pod in sites.local:
+        pod.kill()
+    async with steady_load({echo: 200.0, sites.url(FAR): 40.0}) as outcomes:
+        await _until(lambda: outcomes[echo].answered_by("us-west") > 100)
+        sites.west.controller.kill()
+        sites.west.gateway.kill()
+        sites.west_pod.kill()
+        await calls_reach(outcomes[echo], 1000)
+    report("killed cluster", outcomes)
+    outcome = outcomes[echo]
+    assert len(outcome.failures) <= LOST_WITH_A_CLUSTER * outcome.calls, outcome.failures[:5]
+    assert outcomes[sites.url(FAR)].failures == []
+    assert outcome.answered_by("eu-west") > 800
+
+
+async def test_frozen_local_endpoints_cost_no_call(sites: Sites) -> None:
+    """SIGSTOP of every local pod, which accepts connections and answers nothing: calls that wait there are answered
+    elsewhere, and a service that always takes 2 s loses none, neither to the fault nor to its cure."""
+    echo = sites.url(ECHO)
+    async with steady_load(sites.targets()) as outcomes:
+        await calls_reach(outcomes[echo], 50)
+        for pod in sites.local:
+            pod.freeze()
+        await calls_reach(outcomes[echo], 400)
+        await calls_reach(outcomes[sites.url(SLOW)], 20)
+        for pod in sites.local:
+            pod.thaw()
+    report("frozen endpoints", outcomes)
+    assert failures(outcomes) == {}
+    assert outcomes[echo].answered_by("us-west") + outcomes[echo].answered_by("eu-west") > 200
+
+
+async def test_frozen_applications_with_a_probe_cost_no_call(sites: Sites) -> None:
+    """SIGSTOP of the applications alone: their sidecars answer pings as before, but notice, and say so."""
+    echo = sites.url(ECHO)
+    async with steady_load(sites.targets()) as outcomes:
+        await calls_reach(outcomes[echo], 50)
+        for pod in sites.local:
+            pod.app.freeze()
+        await calls_reach(outcomes[echo], 400)
+        await calls_reach(outcomes[sites.url(SLOW)], 20)
+        for pod in sites.local:
+            pod.app.thaw()
+    report("frozen applications", outcomes)
+    assert failures(outcomes) == {}
+    assert outcomes[echo].answered_by("us-west") + outcomes[echo].answered_by("eu-west") > 200
+
+
+async def test_slow_answers_are_not_taken_for_failures(sites: Sites) -> None:
+    """A service whose every answer takes 2 s stays with its local endpoints: none is ejected, none is cut.
+
+    There are more calls than a sidecar would let peers abandon (500, of which half) if it took lost hedges for a flood.
+    """
+    slow = sites.url(SLOW)
+    before = _ejections(sites, "slow", SLOW)
+    async with steady_load({slow: 80.0}) as outcomes:
+        await calls_reach(outcomes[slow], 320)
+    report("slow answers", outcomes)
+    assert failures(outcomes) == {}
+    assert outcomes[slow].answered_by("us-east") == outcomes[slow].calls
+    assert _ejections(sites, "slow", SLOW) == before
+
+
+async def test_a_killed_redis_that_returns_empty_costs_no_call(sites: Sites) -> None:
+    """The exchange is no part of the data path, and what it forgot is published again."""
+    redis = sites.set.redis
+    assert redis is not None
+    async with steady_load(sites.targets()) as outcomes:
+        await calls_reach(outcomes[sites.url(ECHO)], 50)
+        redis.kill()
+        for cluster in sites.clusters:
+            await _until(lambda cluster=cluster: cluster.metric("exchange_connected") == 0)
+        hosts = _known(sites)
+        redis.start()
+        for cluster in sites.clusters:
+            await _until(lambda cluster=cluster: _all_live(cluster))
+        await calls_reach(outcomes[sites.url(ECHO)], 50)
+        assert _known(sites) == hosts
+    report("killed redis", outcomes)
+    assert failures(outcomes) == {}
+
+
+async def test_killed_controllers_that_return_cost_no_call(sites: Sites) -> None:
+    """kill -9 of all controllers at once: Envoys keep what they have, and are served again."""
+    async with steady_load(sites.targets()) as outcomes:
+        await calls_reach(outcomes[sites.url(ECHO)], 50)
+        hosts = _known(sites)
+        for cluster in sites.clusters:
+            cluster.controller.kill()
+        await calls_reach(outcomes[sites.url(ECHO)], 100)
+        for cluster in sites.clusters:
+            cluster.controller.start()
+        await _until(lambda: _nodes_are_back(sites.clusters))
+        await calls_reach(outcomes[sites.url(ECHO)], 50)
+        assert _known(sites) == hosts
+    report("killed controllers", outcomes)
+    assert failures(outcomes) == {}
+
+
+async def test_controllers_that_start_without_redis_empty_nothing(sites: Sites) -> None:
+    """Controllers killed and started while Redis is down serve the last good word of their peers, from disk."""
+    redis = sites.set.redis
+    assert redis is not None
+    async with steady_load(sites.targets()) as outcomes:
+        await calls_reach(outcomes[sites.url(ECHO)], 50)
+        hosts = _known(sites)
+        redis.kill()
+        for cluster in sites.clusters:
+            cluster.controller.kill()
+        for cluster in sites.clusters:
+            cluster.controller.start()
+        await _until(lambda: _nodes_are_back(sites.clusters))
+        await calls_reach(outcomes[sites.url(ECHO)], 100)
+        assert _known(sites) == hosts
+        assert all(peer["savedAt"] for cluster in sites.clusters for peer in cluster.status()["peers"])
+        redis.start()
+        for cluster in sites.clusters:
+            await _until(lambda cluster=cluster: _all_live(cluster))
+        assert _known(sites) == hosts
+    report("controllers without redis", outcomes)
+    assert failures(outcomes) == {}
+
+
+async def _until(condition: object, seconds: float = 40.0) -> None:
+    """Await a condition without holding up the load."""
+    assert callable(condition)
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                if await asyncio.to_thread(condition):
+                    return
+            except (OSError, ValueError):
+                pass
+            await asyncio.sleep(0.05)
+
+
+def _ejections(sites: Sites, service: str, port: int) -> int:
+    name = port_name(service, port).replace(".", r"\.")
+    return sites.caller.admin.counter(rf"cluster\.{name}\.outlier_detection\.ejections_enforced_total")
+
+
+def _known(sites: Sites) -> list[set[str]]:
+    """The endpoints that the caller's Envoy has, whatever it thinks of their health."""
+    return [
+        set(sites.caller.admin.hosts(port_name(name, port)))
+        for name, port in (("echo", ECHO), ("slow", SLOW), ("far", FAR))
+    ]
+
+
+def _all_live(cluster: Cluster) -> bool:
+    peers = cluster.status()["peers"]
+    return all(peer["state"] == "Live" and peer["trusted"] for peer in peers)
+
+
+def _nodes_are_back(clusters: Sequence[Cluster]) -> bool:
+    """Whether every Envoy has its stream again: the gateways, the pods' sidecars, the caller's."""
+    return [cluster.ready() and len(cluster.status()["nodes"]) for cluster in clusters] == [4, 2, 2]

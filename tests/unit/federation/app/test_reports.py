@@ -1,0 +1,127 @@
+"""Reports: what status, readiness and metrics are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controllers.engine import Engine
+from federation.app.reports import Reports
+from federation.exchange.base import ExchangeSnapshot, MemberSnapshot, Rejected
+from federation.membership.tokens import TokenStore
+from federation.model.names import ClusterId
+from gateway.xds.server import XdsServer
+from support.builders import EAST, ECHO, NORTH, WEST, endpoint_slice, exported_state
+from support.clock import ManualClock
+from support.control import GATEWAY, ControlLoop
+
+
+class FakeSession:
+    """A seat at an exchange that is not heard, where nothing is known of north and west."""
+
+    connected = False
+    publications = 0
+    recent_rejections = (Rejected(WEST, "BadSignature", "signature does not match"),) * 2
+
+    @property
+    def rejections(self) -> dict[tuple[ClusterId, str], int]:
+        return {(WEST, "BadSignature"): 2}
+
+    @property
+    def synced(self) -> bool:
+        return False
+
+    def snapshot(self) -> ExchangeSnapshot:
+        return ExchangeSnapshot({peer: MemberSnapshot(peer) for peer in (WEST, NORTH)})
+
+
+async def nobody(*_: object) -> None:
+    """Authenticates nobody and has no view for anybody."""
+
+
+@pytest.fixture
+async def loop(tmp_path: Path) -> ControlLoop:
+    return ControlLoop(tmp_path, clock=ManualClock())
+
+
+@pytest.fixture
+async def reports(loop: ControlLoop, tmp_path: Path) -> Reports:
+    return Reports(
+        loop.settings,
+        loop.controller,
+        Engine(loop.controller.step),
+        FakeSession(),
+        loop.authority,
+        loop.dataplane,
+        loop.journal,
+        TokenStore.load(tmp_path / "tokens"),
+        XdsServer(loop.cache, authenticate=nobody, on_node=nobody, now=loop.clock),
+        loop.clock,
+    )
+
+
+def with_echo(loop: ControlLoop) -> None:
+    loop.own({ECHO: exported_state(endpoint_slice())})
+    loop.step()
+
+
+async def test_it_says_what_it_waits_for(loop: ControlLoop, reports: Reports) -> None:
+    """Before the manifests are read that is it; then the peers of whom nothing is known."""
+    before = reports.ready()
+    loop.peers.synced = False
+    loop.own({ECHO: exported_state(endpoint_slice())})
+    loop.controller.step()
+    assert [before, reports.ready()] == [
+        (False, "waiting for the first whole read of the manifests"),
+        (False, "waiting for the first whole read of north, west from the exchange, which can't be reached"),
+    ]
+
+
+async def test_after_the_first_pass_it_is_ready(loop: ControlLoop, reports: Reports) -> None:
+    """Readiness, status and metrics agree."""
+    with_echo(loop)
+    assert (reports.ready(), reports.status().ready, reports.numbers().ready) == ((True, "ok"), True, True)
+
+
+async def test_services_are_counted_and_listed(loop: ControlLoop, reports: Reports) -> None:
+    """An exported service of the own cluster is exported, imported and listed with its address."""
+    with_echo(loop)
+    status, numbers, services = reports.status(), reports.numbers(), reports.services()
+    assert (status.exported, status.imported, numbers.exported, numbers.imported) == (1, 1, 1, 1)
+    assert [(one.name, one.vip, [backend.cluster for backend in one.backends]) for one in services] == [
+        ("echo", str(loop.journal.vips[ECHO]), [EAST])
+    ]
+
+
+async def test_problems_of_all_parts_are_told_together(loop: ControlLoop, reports: Reports) -> None:
+    """A missing directory of tokens is among the problems, sorted, in words."""
+    with_echo(loop)
+    assert [problem for problem in reports.status().problems if "tokens can't be read" in problem] != []
+
+
+async def test_peers_come_with_what_was_rejected_of_them(reports: Reports) -> None:
+    """Rejections are counted by reason for each peer, the last ones with their messages."""
+    north, west = reports.status().peers
+    assert (north.rejected, west.rejected) == ({}, {"BadSignature": 2})
+    assert [one.message for one in west.last_rejections] == ["signature does not match"] * 2
+    assert reports.numbers().rejected == {("west", "BadSignature"): 2}
+
+
+async def test_the_bundle_is_told_but_no_key(loop: ControlLoop, reports: Reports) -> None:
+    """Of the CA there is its sequence, the number of authorities, and when it next changes."""
+    authority = reports.status().authority
+    assert authority is not None
+    assert (authority.trust_domain, authority.sequence, authority.authorities) == (
+        "east.test",
+        loop.authority.bundle().sequence,
+        1,
+    )
+    assert authority.next_change >= loop.clock.now()
+
+
+async def test_no_certificate_no_life_left(loop: ControlLoop, reports: Reports) -> None:
+    """While only a gateway is connected, which has no certificate, that metric has no value."""
+    with_echo(loop)
+    loop.connect("gateway", GATEWAY)
+    assert reports.numbers().svid_seconds_left is None

@@ -59,15 +59,6 @@ class PhaseNumbers:
     violations: tuple[str, ...] = ()
 
     @property
-    def answered_by(self) -> Mapping[str, int]:
-        """Calls per answering cluster, all streams together."""
-        total: dict[str, int] = {}
-        for numbers in self.streams.values():
-            for cluster, count in numbers.answered_by.items():
-                total[cluster] = total.get(cluster, 0) + count
-        return total
-
-    @property
     def calls(self) -> int:
         return sum(numbers.calls for numbers in self.streams.values())
 
@@ -86,7 +77,6 @@ class PhaseRecord:
     """When its fault began; None where it has none (yet)."""
     fault_done_at: float | None = None
     """When every process that the fault is for was gone, frozen or up again."""
-    ended: float | None = None
     calls: list[Call] = field(default_factory=list)
 
     def numbers(self, now: float) -> PhaseNumbers:
@@ -95,8 +85,7 @@ class PhaseRecord:
             stream: summarise(calls, struck_at=self.struck_at, fault_done_at=self.fault_done_at)
             for stream, calls in by_stream(self.calls).items()
         }
-        seconds = (now if self.ended is None else self.ended) - self.began
-        return PhaseNumbers(self.phase, seconds, streams, judge(self.phase, streams))
+        return PhaseNumbers(self.phase, now - self.began, streams, judge(self.phase, streams))
 
     def settled(self) -> bool:
         """Whether each stream's last calls, all due after the fault was done, were answered from where they should."""

@@ -17,7 +17,8 @@ class Recorder:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._records: list[PhaseRecord] = []
+        self._finished: list[PhaseNumbers] = []
+        self._counted = False
         self.current: PhaseRecord | None = None
 
     def add(self, call: Call) -> None:
@@ -28,20 +29,21 @@ class Recorder:
     def warm_up(self, phase: Phase) -> PhaseRecord:
         """Begin a phase that will not be among the numbers."""
         self.current = PhaseRecord(phase, began=self._clock())
+        self._counted = False
         return self.current
 
     def begin(self, phase: Phase) -> PhaseRecord:
         """Begin a phase; the one before ends at the same moment, so that no call falls between."""
         self.end()
         self.current = PhaseRecord(phase, began=self._clock())
-        self._records.append(self.current)
+        self._counted = True
         return self.current
 
     def end(self) -> None:
         """End the current phase, if there is one."""
-        if self.current is not None:
-            self.current.ended = self._clock()
-            self.current = None
+        if self.current is not None and self._counted:
+            self._finished.append(self.current.numbers(self._clock()))
+        self.current = None
 
     def strike(self) -> None:
         """Note that the current phase's fault begins."""
@@ -60,8 +62,8 @@ class Recorder:
 
     def numbers(self) -> tuple[PhaseNumbers, ...]:
         """Every phase up to now, the current one as far as it has come."""
-        now = self._clock()
-        return tuple(record.numbers(now) for record in self._records)
+        going_on = () if self.current is None or not self._counted else (self.current.numbers(self._clock()),)
+        return (*self._finished, *going_on)
 
 
 async def read_calls(descriptor: int, add: Callable[[Call], None]) -> None:

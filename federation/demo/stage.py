@@ -73,10 +73,25 @@ class Stage:
     def directory(self, cluster: str) -> Path:
         return self.root / cluster
 
+    def write_files(self) -> None:
+        """Write every cluster's directory: settings, member key, tokens and manifests."""
+        keys = {cluster: generate_signing_key() for cluster in self.sites}
+        public = {cluster: encode_public_key(public_key(key)) for cluster, key in keys.items()}
+        for cluster, site in self.sites.items():
+            directory = self.directory(cluster)
+            (directory / "tokens").mkdir(mode=0o700, parents=True)
+            save_signing_key(directory / "member.key", keys[cluster])
+            accounts = [BACKEND_ACCOUNT] if site.client is None else [BACKEND_ACCOUNT, CLIENT_ACCOUNT]
+            for name in ("gateway", *(f"{NAMESPACE}.{account}" for account in accounts)):
+                create_token(directory / "tokens" / f"{name}.token")
+            text = cluster_text(site, tuple(self.sites.values()), exchange_url=self._redis.url, public_keys=public)
+            (directory / "cluster.yaml").write_text(text)
+            self._write_manifests(site, ready=True)
+
     async def start(self) -> None:
         """Write the directories, start everything, and wait until all of it is ready."""
         self._redis.start()
-        self._write_files()
+        self.write_files()
         self.start_controllers(self.sites)
         for site in self.sites.values():
             self._start_gateway(site)
@@ -190,20 +205,6 @@ class Stage:
             raise FederationError(f"`federation rotate ca` failed: {words}", hint=f"see {child.log}")
 
     # How it is done
-
-    def _write_files(self) -> None:
-        keys = {cluster: generate_signing_key() for cluster in self.sites}
-        public = {cluster: encode_public_key(public_key(key)) for cluster, key in keys.items()}
-        for cluster, site in self.sites.items():
-            directory = self.directory(cluster)
-            (directory / "tokens").mkdir(mode=0o700, parents=True)
-            save_signing_key(directory / "member.key", keys[cluster])
-            accounts = [BACKEND_ACCOUNT] if site.client is None else [BACKEND_ACCOUNT, CLIENT_ACCOUNT]
-            for name in ("gateway", *(f"{NAMESPACE}.{account}" for account in accounts)):
-                create_token(directory / "tokens" / f"{name}.token")
-            text = cluster_text(site, tuple(self.sites.values()), exchange_url=self._redis.url, public_keys=public)
-            (directory / "cluster.yaml").write_text(text)
-            self._write_manifests(site, ready=True)
 
     def _write_manifests(self, site: SitePlan, *, ready: bool) -> None:
         directory = self.directory(site.cluster)

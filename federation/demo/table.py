@@ -84,7 +84,7 @@ def footnotes(phases: Sequence[PhaseNumbers]) -> list[str]:
         notes.append(
             "Lost POSTs had reached a server that died or froze: nobody may repeat them unasked. Counted, not judged."
         )
-    if any(stream.excused for numbers in phases for stream in numbers.streams.values()):
+    if any(numbers.streams[Stream.TCP].excused for numbers in phases):
         notes.append("A TCP connection through a process dies with it; every connection begun afterwards must succeed.")
     return notes
 
@@ -124,7 +124,7 @@ class LiveNarrator:
     def __init__(self, console: Console, recorder: Recorder) -> None:
         self._recorder = recorder
         self._words = Text("")
-        self.live = Live(console=console, auto_refresh=False, vertical_overflow="visible")
+        self.live = Live(console=console, auto_refresh=False, transient=True)
 
     def began(self, phase: Phase) -> None:
         self._words = Text.assemble((f"▶ {phase.title}: ", "bold yellow"), phase.words)

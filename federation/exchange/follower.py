@@ -61,10 +61,15 @@ class Follower:
         self._confirmed_at = monotonic()
         self._rebase_at = 0
         self._shown = (False, False)
+        self._read = False
+        """Whether everything that was needed was read once, whatever came of it."""
 
     @property
-    def synced(self) -> bool:
-        return self._replica.synced
+    def judged(self) -> bool:
+        """Whether all that is to be known of the peer is known: a whole picture, or that what the exchange (or the disk)
+        holds of it is refused. Nobody waits for a peer whose word is forged: it harms itself only.
+        """
+        return self._replica.synced or self._read
 
     def snapshot(self) -> MemberSnapshot:
         """What is known of the peer now."""
@@ -124,6 +129,7 @@ class Follower:
                     step = self._replica.on_connected(lease, self._monotonic())
                     self._report(step)
                     await self._meet(step.need)
+                    self._read = True
                     self._backoff.reset()
                     self._take_note()
                 blob = await self._next()
@@ -180,7 +186,7 @@ class Follower:
     def _take_note(self) -> None:
         """Tell of a change of freshness or knowledge, and of what the disk may count as current."""
         now = self._monotonic()
-        shown = (self._replica.synced, self._replica.fresh(now))
+        shown = (self.judged, self._replica.fresh(now))
         if shown != self._shown:
             self._shown = shown
             self._on_step(self, frozenset(), ())

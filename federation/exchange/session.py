@@ -95,8 +95,8 @@ class ExchangeSession:
 
     @property
     def synced(self) -> bool:
-        """Whether a whole picture is known of every peer: read, loaded from disk, or known never to have
-        been."""
+        """Whether all is known of every peer that the exchange has: a whole picture (read, or loaded from disk), that it
+        never published, or that what it published is refused."""
         return self._synced.is_set()
 
     @property
@@ -218,7 +218,7 @@ class ExchangeSession:
             self._on_change(follower.member.cluster, changed)
 
     def _note_synced(self) -> None:
-        if all(follower.synced for follower in self._followers.values()):
+        if all(follower.judged for follower in self._followers.values()):
             self._synced.set()
         else:
             self._synced.clear()

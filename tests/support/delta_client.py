@@ -33,6 +33,7 @@ class DeltaClient:
         method: str = AGGREGATED,
         credentials: grpc.ChannelCredentials | None = None,
         server_name: str | None = None,
+        metadata: Mapping[str, object] | None = None,
     ) -> None:
         self.received: list[protos.Message] = []
         self.has: dict[str, dict[str, str]] = {}
@@ -42,9 +43,10 @@ class DeltaClient:
             self._channel = grpc.aio.insecure_channel(target, options=options)
         else:
             self._channel = grpc.aio.secure_channel(target, credentials, options=options)
-        metadata = (("authorization", f"Bearer {token}"),) if token is not None else ()
-        self._call = self._channel.stream_stream(method)(metadata=metadata)
+        headers = (("authorization", f"Bearer {token}"),) if token is not None else ()
+        self._call = self._channel.stream_stream(method)(metadata=headers)
         self._node = protos.Node(id=node)
+        protos.json_format.ParseDict(dict(metadata or {}), self._node.metadata)
 
     async def __aenter__(self) -> DeltaClient:
         return self

@@ -37,6 +37,7 @@ from federation.model.wire import (
 )
 
 _RECORD_OVERHEAD_BYTES = 16  # msgpack heads of key and data
+_SHARD_OVERHEAD_BYTES = 64  # heads of the maps and lists around them
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class Publisher:
         self._clusterset = clusterset
         self._records: Mapping[RecordKey, Record] | None = None
         self._desired: dict[RecordKey, bytes] = {}
+        self._shard_bytes = [0] * SHARDS  # of the desired records
+        self._unsaid: set[RecordKey] = set()  # keys that may differ between desired and published
         self._published: dict[RecordKey, bytes] = {}  # counts the batch on offer as published
         self._dirty: set[int] = set()
         self._digests: dict[int, bytes] = {}
@@ -94,24 +97,24 @@ class Publisher:
         return self.written is not None and self._batch is None and self._published == self._desired
 
     def desire(self, records: Mapping[RecordKey, Record]) -> tuple[Rejected, ...]:
-        """Take the whole desired set; a record that peers would refuse is left out, or stays as it was, and
-        named."""
-        rejected: list[Rejected] = []
+        """Take the whole desired set; a record that peers would refuse is named, and stays as it was.
+
+        Costs a look at each record, and work for those that are other objects than last time.
+        """
         before = self._records or {}
-        desired: dict[RecordKey, bytes] = {}
+        rejected: list[Rejected] = []
         for key, record in records.items():
             last = before.get(key)
-            encoded = self._desired.get(key)
-            if encoded is None or (last is not record and last != record):
-                try:
-                    encoded = self._encode(key, record, count=len(desired))
-                except WireError as error:
-                    rejected.append(Rejected(self.member.cluster, error.reason, str(error), key))
-            if encoded is not None:
-                desired[key] = encoded
+            if last is record or last == record:
+                continue
+            try:
+                self._want(key, self._encode(key, record))
+            except WireError as error:
+                rejected.append(Rejected(self.member.cluster, error.reason, str(error), key))
+        for key in self._desired.keys() - records.keys():
+            self._want(key, None)
         self._records = dict(records)
-        self._desired, oversized = self._fitting(desired)
-        return (*rejected, *oversized)
+        return tuple(rejected)
 
     def next_epoch(self, now_ms: int, known: Iterable[int]) -> int:
         """An epoch later than every one that is known to have been used; ``now_ms`` unless the clock went
@@ -139,6 +142,7 @@ class Publisher:
         snapshot = replacement.snapshot
         self.written = Written(snapshot.manifest, frozenset(snapshot.shards), replacement.version)
         self._published = dict(self._desired)
+        self._unsaid.clear()
         self._digests = {number: digest(blob) for number, blob in snapshot.shards.items()}
         self._dirty.clear()
         self._batch = self._compaction = None
@@ -200,47 +204,45 @@ class Publisher:
         """The next beat of the lease, with the head of the log; None while nothing is published."""
         return None if self.written is None else self._lease(self.written.head, wall_ms)
 
-    def _encode(self, key: RecordKey, record: Record, *, count: int) -> bytes:
+    def _encode(self, key: RecordKey, record: Record) -> bytes:
         if record.record_key != key:
             raise WireError(Reason.WRONG_KEY, f"{key} holds the record {record.record_key}")
-        if count >= MAX_MEMBER_RECORDS:
+        if key not in self._desired and len(self._desired) >= MAX_MEMBER_RECORDS:
             raise WireError(Reason.OVERSIZED, f"{key} is one record more than {MAX_MEMBER_RECORDS}")
         return encode_record(record, self.member)
 
-    def _fitting(self, desired: dict[RecordKey, bytes]) -> tuple[dict[RecordKey, bytes], list[Rejected]]:
-        # Only a member with hundreds of MB of records can overflow a shard: ask for the sum first.
-        if sum(map(len, desired.values())) < MAX_SHARD_BYTES // 2:
-            return desired, []
-        sizes = dict.fromkeys(range(SHARDS), 0)
-        fitting: dict[RecordKey, bytes] = {}
-        rejected: list[Rejected] = []
-        for key in sorted(desired):
-            number = shard_of(key)
-            size = _size(key, desired[key])
-            if sizes[number] + size > MAX_SHARD_BYTES - 64:
-                message = f"{key} does not fit: shard {number} is full"
-                rejected.append(Rejected(self.member.cluster, Reason.OVERSIZED, message, key))
-                continue
-            sizes[number] += size
-            fitting[key] = desired[key]
-        return fitting, rejected
+    def _want(self, key: RecordKey, data: bytes | None) -> None:
+        """Make ``data`` the desired bytes of ``key``; raises WireError where the key's shard can't hold them."""
+        number = shard_of(key)
+        last = self._desired.get(key)
+        size = self._shard_bytes[number] - _size(key, last) + _size(key, data)
+        if data is not None and size > MAX_SHARD_BYTES - _SHARD_OVERHEAD_BYTES:
+            raise WireError(Reason.OVERSIZED, f"{key} does not fit: shard {number} is full")
+        self._shard_bytes[number] = size
+        if data is None:
+            del self._desired[key]
+        else:
+            self._desired[key] = data
+        self._unsaid.add(key)
 
     def _changes(self) -> Changes | None:
         upserts: dict[RecordKey, bytes] = {}
         deletes: list[RecordKey] = []
-        size = 64
-        for key, data in self._desired.items():
-            if self._published.get(key) != data:
-                size += _size(key, data)
-                if size > MAX_BATCH_BYTES or len(upserts) == MAX_BATCH_RECORDS:
-                    return Changes(upserts, ())
-                upserts[key] = data
-        for key in self._published.keys() - self._desired.keys():
-            size += _size(key, b"")
-            if size > MAX_BATCH_BYTES or len(upserts) + len(deletes) == MAX_BATCH_RECORDS:
-                break
-            deletes.append(key)
-        return Changes(upserts, tuple(sorted(deletes))) if upserts or deletes else None
+        size = 0
+        for key in sorted(self._unsaid):
+            data = self._desired.get(key)
+            if data != self._published.get(key):
+                size += _size(key, data or b"")
+                if size > MAX_BATCH_BYTES - _SHARD_OVERHEAD_BYTES:
+                    break
+                if len(upserts) + len(deletes) == MAX_BATCH_RECORDS:
+                    break
+                if data is None:
+                    deletes.append(key)
+                else:
+                    upserts[key] = data
+            self._unsaid.remove(key)
+        return Changes(upserts, tuple(deletes)) if upserts or deletes else None
 
     def _shards(self, version: Version, records: Mapping[RecordKey, bytes], numbers: Iterable[int]) -> dict[int, bytes]:
         content: dict[int, dict[RecordKey, bytes]] = {number: {} for number in numbers}
@@ -265,5 +267,5 @@ class Publisher:
         return sign(envelope, self._clusterset, self._key)
 
 
-def _size(key: RecordKey, data: bytes) -> int:
-    return len(key.encode()) + len(data) + _RECORD_OVERHEAD_BYTES
+def _size(key: RecordKey, data: bytes | None) -> int:
+    return 0 if data is None else len(key.encode()) + len(data) + _RECORD_OVERHEAD_BYTES

@@ -66,8 +66,8 @@ class Follower:
 
     @property
     def judged(self) -> bool:
-        """Whether all that is to be known of the peer is known: a whole picture, or that what the exchange (or the disk)
-        holds of it is refused. Nobody waits for a peer whose word is forged: it harms itself only.
+        """Whether all that is to be known of the peer is known: a whole picture, or that what the exchange
+        (or the disk) holds of it is refused. Nobody waits for a peer whose word is forged: it harms itself only.
         """
         return self._replica.synced or self._read
 

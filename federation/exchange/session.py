@@ -95,8 +95,8 @@ class ExchangeSession:
 
     @property
     def synced(self) -> bool:
-        """Whether all is known of every peer that the exchange has: a whole picture (read, or loaded from disk), that it
-        never published, or that what it published is refused."""
+        """Whether all is known of every peer that the exchange has: a whole picture (read, or loaded from
+        disk), that it never published, or that what it published is refused."""
         return self._synced.is_set()
 
     @property

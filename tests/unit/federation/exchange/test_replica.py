@@ -173,6 +173,16 @@ def test_an_old_epoch_never_comes_back() -> None:
     assert dict(made.records) == by_key(gateway(port=2))
 
 
+def test_an_older_manifest_put_back_is_replayed() -> None:
+    """Within an epoch too, a snapshot older than one that was read before is named, and read no further."""
+    speaker = Speaker(endpoints("a", 1))
+    made = reader(speaker)
+    speaker.say(endpoints("a", 2))
+    made.on_snapshot(speaker.snapshot())
+    assert reasons(made.on_snapshot(speaker.whole.snapshot)) == [Reason.REPLAYED]
+    assert dict(made.records) == by_key(endpoints("a", 2))
+
+
 def test_an_old_batch_sent_again_is_replayed() -> None:
     """What the channel already passed it can't bring again: the attempt is named, the state stays."""
     speaker = Speaker(endpoints("a", 1))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from controllers.controller import Controller
@@ -50,7 +51,7 @@ GATEWAYS = NodePrincipal("gateway")
 
 
 def settings(directory: Path, *peers: ClusterId) -> ClusterSettings:
-    """East, in region eu, with these peers."""
+    """East, in region eu, with these peers and six clusterset IPs."""
     return ClusterSettings(
         clusterset="test",
         cluster=EAST,
@@ -64,6 +65,8 @@ def settings(directory: Path, *peers: ClusterId) -> ClusterSettings:
         gateway=GatewaySettings((HostPort("127.0.0.1", 15443),)),
         xds=XdsSettings(HostPort("127.0.0.1", 15012)),
         members=tuple(member(peer) for peer in sorted(peers)),
+        # So small that services compete for addresses.
+        vip_range=IPv4Network("240.96.0.0/29"),
     )
 
 

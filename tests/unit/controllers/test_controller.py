@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from federation.model.errors import InvariantError
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, export_key, sni
 from federation.model.state import ServiceState
 from gateway.nodes import Listen, LocalPort, SidecarNode
@@ -30,8 +31,12 @@ from support.builders import (
     service_export,
     spiffe_id,
 )
+from support.certificates import MemoryKeystore
 from support.clock import ManualClock
 from support.control import GATEWAY, SIDECAR, Changes, ControlLoop, bundle, ca_of, started_authority
+from trustbundle.authority import CertificateAuthority
+from trustbundle.identity import TrustDomain
+from trustbundle.rotation import RotationPolicy
 
 HTTP = sni(ECHO, 80)
 EXPORTED = {ECHO: exported_state(endpoint_slice(endpoint("10.0.0.9")))}
@@ -307,7 +312,7 @@ def test_a_peer_that_moved_in_a_failed_pass_is_met_by_the_next(loop: ControlLoop
     exported_by(loop)
     loop.step()
     loop.say(WEST, gateway_record("192.0.2.2", region="us"))
-    loop.own(EXPORTED)
+    loop.own({key("demo/web"): exported_state(of=key("demo/web"))})
     loop.journal.broken = True
     with pytest.raises(OSError, match="no space"):
         loop.step()
@@ -319,7 +324,39 @@ def test_a_peer_that_moved_in_a_failed_pass_is_met_by_the_next(loop: ControlLoop
         for locality in loop.message("web", "EDS", HTTP).endpoints
         for host in locality.lb_endpoints
     ]
-    assert hosts == ["10.0.0.9", "192.0.2.2"]
+    assert hosts == ["192.0.2.2"]
+
+
+def test_a_workload_that_moved_in_a_failed_pass_is_found_by_the_next(loop: ControlLoop) -> None:
+    """A workload that is not ready changes no result, only its sidecar's inbound side: that is not forgotten either."""
+    loop.connect("web", SIDECAR)
+    loop.own(EXPORTED)
+    loop.step()
+    unready = endpoint_slice(endpoint("10.0.0.9"), endpoint(SIDECAR.address, ready=False))
+    loop.own({ECHO: exported_state(unready), key("demo/web"): exported_state(of=key("demo/web"))})
+    loop.journal.broken = True
+    with pytest.raises(OSError, match="no space"):
+        loop.step()
+    loop.journal.broken = False
+    loop.step()
+
+    assert loop.names("web", "LDS") == ["http-proxy", "inbound"]
+
+
+def test_trust_that_could_not_be_judged_is_judged_by_the_next_pass(tmp_path: Path) -> None:
+    """Where the own CA can't be read, the pass fails; the next one meets the peers all the same."""
+    policy = RotationPolicy(timedelta(hours=1), timedelta(hours=24), timedelta(0))
+    authority = CertificateAuthority(TrustDomain("east.test"), policy, MemoryKeystore())
+    loop = ControlLoop(tmp_path, authority=authority)
+    loop.connect("web", SIDECAR)
+    loop.own({})
+    exported_by(loop)
+    with pytest.raises(InvariantError):
+        loop.step()
+    authority.tick(loop.clock.now())
+    loop.step()
+
+    assert loop.names("web", "CDS") == [HTTP]
 
 
 def test_a_failed_first_pass_leaves_the_controller_unready(loop: ControlLoop) -> None:

@@ -66,6 +66,9 @@ def node_token(
     path = tokens / f"{name}.token"
     try:
         tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{tokens} can't be made: {error.strerror}") from error
+    try:
         create_token(path)
     except FileExistsError as error:
         raise ConfigError(f"{path} is there already", hint="remove it first to replace it") from error

@@ -1,0 +1,162 @@
+"""What a report says to a person."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import msgspec.structs
+
+from controllers.status import (
+    AuthorityStatus,
+    NackStatus,
+    NodeStatus,
+    PeerStatus,
+    RejectionStatus,
+    StatusReport,
+)
+from federation.cli.status_text import status_lines
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+IDENTITY = "spiffe://us-east.acme/ns/demo/sa/echo"
+WELL = StatusReport(
+    clusterset="acme",
+    cluster="us-east",
+    region="us",
+    version="0.1.0",
+    ready=True,
+    source_synced=True,
+    exchange_connected=True,
+    exchange_synced=True,
+    exported=2,
+    imported=3,
+    authority=AuthorityStatus("us-east.acme", 7, 2, NOW),
+    peers=(PeerStatus("us-west", "Live", True, 3, "4-17"),),
+    nodes=(NodeStatus(f"{IDENTITY} sidecar~demo~127.0.0.1", IDENTITY, NOW),),
+    problems=(),
+)
+
+
+def changed(**fields: object) -> StatusReport:
+    return msgspec.structs.replace(WELL, **fields)
+
+
+def lines(report: StatusReport, *, wide: bool = False) -> list[str]:
+    """The lines without their colours."""
+    return [re.sub("\x1b\\[[0-9;]*m", "", line) for line in status_lines(report, wide=wide)]
+
+
+def peer(number: int, state: str = "Live", **fields: object) -> PeerStatus:
+    return msgspec.structs.replace(PeerStatus(f"peer-{number:03}", state, True, 1), **fields)
+
+
+def test_all_is_well() -> None:
+    """A cluster that is well fits on a screen: a summary, its peers, its Envoys."""
+    assert lines(WELL) == [
+        "Cluster    us-east of clusterset acme (region us): ready",
+        "Exchange   connected",
+        "Services   2 exported, 3 imported",
+        "Trust      us-east.acme, bundle 7 (authorities: 2), next change 2026-01-02 03:04:05Z",
+        "Peers      1: 1 live",
+        "Envoys     1 connected",
+        "",
+        "PEER      STATE   TRUSTED   SERVICES   REJECTED",
+        "us-west   Live    yes       3          0",
+        "",
+        "ENVOY                    CONNECTED SINCE        REFUSED",
+        "sidecar~demo~127.0.0.1   2026-01-02 03:04:05Z   0",
+    ]
+
+
+def test_wide_adds_columns() -> None:
+    """Wide shows versions, where records come from, and identities."""
+    shown = lines(changed(peers=(peer(1, version="4-17"), peer(2, saved_at=NOW))), wide=True)
+    assert shown[7:10] == [
+        "PEER       STATE   TRUSTED   SERVICES   REJECTED   VERSION   FROM",
+        "peer-001   Live    yes       1          0          4-17      exchange",
+        "peer-002   Live    yes       1          0                    disk, 2026-01-02 03:04:05Z",
+    ]
+    assert shown[-1].endswith(f"   {IDENTITY}")
+
+
+def test_not_ready_says_what_it_waits_for() -> None:
+    """The same sentence as /readyz, with the peers that are missing."""
+    report = changed(ready=False, exchange_connected=False, peers=(peer(1, "Unknown"), peer(2)))
+    assert lines(report)[:3] == [
+        "Cluster    us-east of clusterset acme (region us): not ready",
+        "Waits for  the first whole read of peer-001 from the exchange, which can't be reached",
+        "Exchange   can't be reached, what was read last stays in use",
+    ]
+
+
+def test_many_peers_are_counted_and_only_those_in_trouble_are_listed() -> None:
+    """With 250 peers a screen shows whoever is silent, not trusted or rejected, and how many are well."""
+    peers = [peer(number) for number in range(250)]
+    peers[7] = peer(7, "Silent")
+    peers[70] = peer(70, trusted=False)
+    peers[100] = peer(100, rejected={"Replayed": 2, "BadSignature": 1})
+    shown = lines(changed(peers=tuple(peers), nodes=()))
+    assert shown[4] == "Peers      250: 249 live, 1 silent, 1 not trusted"
+    assert shown[7:] == [
+        "PEER       STATE    TRUSTED   SERVICES   REJECTED",
+        "peer-007   Silent   yes       1          0",
+        "peer-070   Live     no        1          0",
+        "peer-100   Live     yes       1          1 BadSignature, 2 Replayed",
+        "247 more peers are live and trusted, and nothing of them was rejected (-o wide lists all)",
+    ]
+    assert len([line for line in lines(changed(peers=tuple(peers)), wide=True) if line.startswith("peer-")]) == 250
+
+
+def test_many_envoys_are_counted_and_only_those_that_refuse_are_listed() -> None:
+    """A thousand sidecars do not push a refusal off the screen."""
+    nodes = [NodeStatus(f"id sidecar-{number}", "id", NOW) for number in range(1000)]
+    nodes[500] = NodeStatus("id sidecar-500", "id", NOW, (NackStatus("Cluster", "demo/echo", "no such field"),))
+    shown = lines(changed(nodes=tuple(nodes)))
+    assert "Envoys     1000 connected: 1 refusing configuration" in shown
+    assert shown[-4:] == [
+        "sidecar-500   2026-01-02 03:04:05Z   1",
+        "999 more Envoys refuse nothing (-o wide lists all)",
+        "",
+        "refused by sidecar-500: Cluster demo/echo: no such field",
+    ]
+
+
+def test_long_words_of_an_envoy_are_shortened_but_in_wide() -> None:
+    """An error of a thousand characters keeps its beginning; wide has all of it."""
+    node = NodeStatus("id n", "id", NOW, (NackStatus("Listener", "inbound", "x" * 1000),))
+    report = changed(nodes=(node,))
+    assert (lines(report)[-1], lines(report, wide=True)[-1]) == (
+        f"refused by n: Listener inbound: {'x' * 300}…",
+        f"refused by n: Listener inbound: {'x' * 1000}",
+    )
+
+
+def test_rejections_are_told_by_their_last_message_and_all_in_wide() -> None:
+    """Why something of a peer was rejected is said in words, with the record."""
+    last = (
+        RejectionStatus("BadSignature", "signature does not match", "export/demo/echo"),
+        RejectionStatus("Replayed", "sequence 4 is not above 7"),
+    )
+    report = changed(peers=(peer(1, rejected={"BadSignature": 1, "Replayed": 1}, last_rejections=last),))
+    first, second = (
+        "rejected from peer-001 export/demo/echo: signature does not match (BadSignature)",
+        "rejected from peer-001: sequence 4 is not above 7 (Replayed)",
+    )
+    assert (lines(report)[13:], lines(report, wide=True)[13:]) == ([second], [first, second])
+
+
+def test_problems_are_listed_up_to_a_screenful() -> None:
+    """Five thousand bad manifests are counted; wide lists all."""
+    report = changed(problems=tuple(f"a.yaml document {number}: no" for number in range(5000)))
+    shown = lines(report)
+    assert (shown[13], shown[-1], len(lines(report, wide=True)) - len(shown)) == (
+        "not used: a.yaml document 0: no",
+        "4980 more are not used (-o wide lists all)",
+        4979,
+    )
+
+
+def test_words_of_others_stay_on_their_line() -> None:
+    """An Envoy or a peer can't forge a line of the report."""
+    report = changed(problems=("x\nCluster    fine: ready\x1b[2J",))
+    assert lines(report)[-1] == "not used: x\\nCluster    fine: ready\\x1b[2J"

@@ -14,6 +14,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as HeaderMutationRule
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.backoff_pb2 import BackoffStrategy
 from envoy.config.core.v3.base_pb2 import (
     DataSource,
     HeaderValue,
@@ -150,6 +151,7 @@ __all__ = [
     "AnyMessage",
     "ApiConfigSource",
     "ApiVersion",
+    "BackoffStrategy",
     "CertificateValidationContext",
     "CircuitBreakers",
     "Cluster",

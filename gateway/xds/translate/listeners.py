@@ -20,8 +20,10 @@ from gateway.xds.translate.tls import ads, downstream_tls
 
 PASSTHROUGH_CLUSTER = "passthrough"
 
-# A TCP call first tries dead hosts of its own cluster; each refused try ejects one.
+# A TCP call first tries dead hosts of its own cluster; each refused try ejects one. Envoy decides that on its main
+# thread: tries in one go would all see the same dead host, so they wait a little, ever longer.
 _TCP_CONNECT_ATTEMPTS = 10
+_TCP_BACK_OFF_MS = 5, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def gateway_listener(address: Address) -> pb.Message:
             timeout=milliseconds(1000),
         ),
     )
-    proxy.max_connect_attempts.value = _TCP_CONNECT_ATTEMPTS
+    _try_again(proxy)
     chain = pb.FilterChain(
         filter_chain_match=pb.FilterChainMatch(transport_protocol="tls", server_names=[f"*.{CLUSTERSET_DOMAIN}"]),
         filters=[
@@ -172,7 +174,7 @@ def vip_listener(vip: str, port: ImportedPort) -> pb.Message:
 def _outbound_filters(port: ImportedPort) -> list[pb.Message]:
     if port.protocol is AppProtocol.TCP:
         proxy = pb.TcpProxy(stat_prefix="outbound_tcp", cluster=port.name)
-        proxy.max_connect_attempts.value = _TCP_CONNECT_ATTEMPTS
+        _try_again(proxy)
         return [_filter("envoy.filters.network.tcp_proxy", proxy)]
     manager = _outbound_manager()
     manager.route_config.CopyFrom(
@@ -182,6 +184,14 @@ def _outbound_filters(port: ImportedPort) -> list[pb.Message]:
         )
     )
     return [_filter("envoy.filters.network.http_connection_manager", manager)]
+
+
+def _try_again(proxy: pb.Message) -> None:
+    """Have connections that fail tried again, on what is healthy then."""
+    base, longest = _TCP_BACK_OFF_MS
+    proxy.max_connect_attempts.value = _TCP_CONNECT_ATTEMPTS
+    proxy.backoff_options.base_interval.CopyFrom(milliseconds(base))
+    proxy.backoff_options.max_interval.CopyFrom(milliseconds(longest))
 
 
 def _outbound(name: str, address: Address, filters: Sequence[pb.Message]) -> pb.Message:

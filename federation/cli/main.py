@@ -65,7 +65,7 @@ def _options(
 def run() -> None:
     """Run the command line and exit. Expected errors are told with their hint; only a bug of ours shows a traceback."""
     try:
-        app()
+        app(prog_name="federation")
     except FederationError as error:
         tell(error)
         sys.exit(error.exit_code)

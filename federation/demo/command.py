@@ -32,7 +32,7 @@ from federation.demo.stage import Stage, child_environment
 from federation.demo.story import Narrator, chapters, tell, warm_up
 from federation.demo.table import LiveNarrator, PlainNarrator, footnotes, others_table, phase_table
 from federation.exchange.server import EmbeddedRedis, find_redis_server
-from federation.model.errors import FederationError, MissingProgramError
+from federation.model.errors import ConfigError, FederationError, MissingProgramError
 
 _CALLER = (sys.executable, "-P", "-m", "federation.demo.caller")
 
@@ -61,17 +61,18 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run the demo. Returns 0 where every rule was kept, 1 where one was not, 2 where Envoy or Redis is missing, 130
-    where it was interrupted before its end.
+    """Run the demo. Returns 0 where every rule was kept and 1 where one was not; 2 where Envoy or Redis is missing or
+    an option is wrong, 130 where it was interrupted before its end.
     """
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     try:
+        _check_report(options.report)
         find_envoy()
         redis_program = find_redis_server(os.environ)
         layout = choose_layout()
     except FederationError as error:
         _complain(console, error)
-        return _UNUSABLE if isinstance(error, MissingProgramError) else _FAILED
+        return _UNUSABLE if isinstance(error, (MissingProgramError, ConfigError)) else _FAILED
     root = Path(mkdtemp(prefix="federation-"))
     code = _FAILED
     try:
@@ -109,9 +110,10 @@ class _Demo:
                 _complain(self._console, error)
             run = RunReport(self._recorder.numbers(), time.monotonic() - began, self._options.rate, trouble)
             self._sum_up(run)
+            saved = self._save(run)
             if self._options.keep and not trouble:
                 await self._stay()
-            return 0 if run.ok else _FAILED
+            return 0 if run.ok and saved else _FAILED
         finally:
             await self._fleet.stop()
             self._redis.stop()
@@ -162,8 +164,16 @@ class _Demo:
             self._console.print()
         for line in summary_lines(run):
             _say(self._console, line, style="green" if run.ok else "red")
-        if self._options.report is not None:
-            save_report(self._options.report, run)
+
+    def _save(self, run: RunReport) -> bool:
+        """Write the report where one is wanted; false where it can't be written."""
+        try:
+            if self._options.report is not None:
+                save_report(self._options.report, run)
+        except FederationError as error:
+            _complain(self._console, error)
+            return False
+        return True
 
     async def _stay(self) -> None:
         beside = Path(sys.prefix) / "bin" / "federation"
@@ -193,6 +203,12 @@ async def _interruptible(demo: _Demo) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, interrupt)
     return _INTERRUPTED if playing.cancelled() else playing.result()
+
+
+def _check_report(path: Path | None) -> None:
+    """Raise ConfigError now rather than after a minute where the report would have no place."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ConfigError(f"report {path} can't be written: there is no directory {path.parent}")
 
 
 async def _repeat(draw: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ def guide_lines(root: Path, sites: Mapping[str, SitePlan], client: ClientPlan, f
         f"  curl http://{outbound[BILLING]}/                  # only eu-west has it",
         f"  curl 'http://{outbound[ECHO]}/?delay=1'",
         f"  curl -x http://{client.http_proxy} http://{ECHO.key.host}/",
-        f"  nc {outbound[LEDGER].host} {outbound[LEDGER].port}                         # TCP; type a line",
+        f"  curl telnet://{outbound[LEDGER]}          # TCP; type a line",
         "",
         "  # what a platform team looks at",
         f"  {federation} status --dir {directory}",

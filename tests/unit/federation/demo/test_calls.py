@@ -46,7 +46,7 @@ def test_nothing_to_settle() -> None:
 
 def test_calls_under_way_when_the_fault_struck_are_told_apart() -> None:
     """Excused are failed calls that were due before the fault was done, and no others."""
-    calls = [call(9.9, error="reset"), call(10.05, error="reset"), call(10.2, error="reset")]
+    calls = [call(due, 0.3, error="reset") for due in (9.9, 10.05, 10.2)]
     numbers = summarise(calls, struck_at=10.0, fault_done_at=10.1)
     assert (numbers.failed, numbers.excused) == (3, 2)
 

@@ -10,6 +10,12 @@ import pytest
 from federation.demo.command import DemoOptions, run_demo
 
 
+def test_a_report_without_a_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A report that could not be written is refused at once, not after the run."""
+    assert run_demo(DemoOptions(report=tmp_path / "missing" / "report.json")) == 2
+    assert "there is no directory" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("variable", ["FEDERATION_ENVOY", "FEDERATION_REDIS_SERVER"])
 def test_missing_programs(
     variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

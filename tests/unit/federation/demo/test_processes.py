@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from federation.demo.processes import Child, Fleet, ProcessDiedError, group_states, wait_until
 from federation.model.errors import FederationError
 
+SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 )
@@ -28,7 +30,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="the states of proces
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     made = Fleet(tmp_path, os.environ)
     yield made
-    await made.stop()
+    await made.kill(made.children)
 
 
 async def start(fleet: Fleet, program: str, *, members: int = 1) -> Child:
@@ -55,6 +57,15 @@ async def test_a_frozen_group_stands_still_and_goes_on(fleet: Fleet) -> None:
     assert group_states(child.pid) == "TT"
     fleet.thaw([child])
     await wait_until(lambda: "T" not in group_states(child.pid), "the group to go on", 10)
+
+
+@linux
+async def test_a_frozen_program_is_asked_before_it_is_killed(fleet: Fleet) -> None:
+    """Stopping thaws what is frozen, so that it can end the polite way."""
+    child = await start(fleet, SLEEPER)
+    await fleet.freeze([child])
+    await fleet.stop()
+    assert child.exit_code == -signal.SIGTERM
 
 
 @linux

@@ -1,0 +1,104 @@
+"""The journal: what it remembers over a restart, and that it never starts anew by itself."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from controllers.journal import Journal
+from federation.model.errors import ConfigError
+from support.builders import ECHO, key
+from support.clock import START
+from support.control import FlakyJournal
+
+WEB = key("demo/web")
+VIPS = {ECHO: IPv4Address("240.96.0.1"), WEB: IPv4Address("240.96.0.2")}
+LATER = START + timedelta(hours=1)
+
+
+def test_a_new_journal_is_empty_and_writes_nothing(tmp_path: Path) -> None:
+    """Where no journal is, there is nothing to remember, and no file before there is."""
+    journal = Journal(tmp_path)
+    journal.see([], [ECHO], START)
+    journal.assign({})
+    assert (dict(journal.vips), dict(journal.first_seen), list(tmp_path.iterdir())) == ({}, {}, [])
+
+
+def test_both_tables_survive_a_restart(tmp_path: Path) -> None:
+    """Addresses and dates are read back as they were written, whichever was written last."""
+    journal = Journal(tmp_path)
+    journal.see([ECHO], [], START)
+    journal.assign(VIPS)
+    journal.see([WEB], [], LATER)
+    read = Journal(tmp_path)
+    assert (read.vips, read.first_seen) == (VIPS, {ECHO: START, WEB: LATER})
+
+
+def test_the_first_sight_counts_until_the_export_is_gone(tmp_path: Path) -> None:
+    """Seen again an export keeps its date; gone and come back it has a new one."""
+    journal = Journal(tmp_path)
+    journal.see([ECHO, WEB], [], START)
+    journal.see([ECHO], [WEB], LATER)
+    assert journal.first_seen == {ECHO: START}
+    journal.see([], [ECHO], LATER)
+    journal.see([ECHO], [], LATER)
+    assert journal.first_seen == {ECHO: LATER}
+
+
+def test_nothing_is_remembered_that_could_not_be_written(tmp_path: Path) -> None:
+    """Where the disk is full, the journal in memory stays as the file is."""
+    journal = FlakyJournal(tmp_path)
+    journal.see([ECHO], [], START)
+    journal.broken = True
+    with pytest.raises(OSError, match="no space"):
+        journal.see([WEB], [], LATER)
+    with pytest.raises(OSError, match="no space"):
+        journal.assign(VIPS)
+    assert (journal.first_seen, journal.vips) == ({ECHO: START}, {})
+
+
+def test_the_file_is_private_and_leaves_no_other(tmp_path: Path) -> None:
+    """One file of mode 0600, also where a crash left an unfinished one."""
+    (tmp_path / "journal.new").write_text("half a jour")
+    Journal(tmp_path).assign(VIPS)
+    (file,) = tmp_path.iterdir()
+    assert (file.name, oct(file.stat().st_mode & 0o777)) == ("journal.json", "0o600")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        '{"vips": {}}',
+        '{"vips": {}, "first_seen": {}, "more": 1}',
+        '{"vips": {"demo": "240.96.0.1"}, "first_seen": {}}',
+        '{"vips": {"demo/echo": "240.96.0"}, "first_seen": {}}',
+        '{"vips": {}, "first_seen": {"demo/echo": "yesterday"}}',
+        '{"vips": {}, "first_seen": {"Demo/echo": "2026-01-01T00:00:00Z"}}',
+    ],
+)
+def test_a_journal_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
+    """Starting anew would move addresses, so that is left to a person."""
+    (tmp_path / "journal.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"journal .*journal\.json can't be read") as caught:
+        Journal(tmp_path)
+    assert "remove it" in caught.value.hint
+
+
+def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
+    """Only a file that is not there counts as none."""
+    (tmp_path / "journal.json").mkdir()
+    with pytest.raises(ConfigError, match="can't be read"):
+        Journal(tmp_path)
+
+
+def test_the_file_is_sorted_text(tmp_path: Path) -> None:
+    """What a person or a backup sees does not depend on the order of events."""
+    Journal(tmp_path).assign({WEB: VIPS[WEB], ECHO: VIPS[ECHO]})
+    document = json.loads((tmp_path / "journal.json").read_text())
+    assert list(document["vips"]) == ["demo/echo", "demo/web"]

@@ -1,0 +1,169 @@
+"""What follows for one service: whom we meet, what is imported from whom, and when nothing follows at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from controllers.projection import Projection, Surroundings, meet, moved, project_service
+from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
+from federation.model.locality import Site
+from federation.model.names import ClusterId, ServiceKey
+from federation.model.records import GatewayAddress, Record
+from federation.model.state import ClusterState, ServiceState
+from support.builders import (
+    CREATED,
+    EAST,
+    ECHO,
+    NORTH,
+    WEST,
+    after,
+    cluster_state,
+    endpoint,
+    endpoint_slice,
+    endpoints_record,
+    export_record,
+    exported_state,
+    gateway_record,
+    key,
+    port,
+    service,
+    service_export,
+    spiffe_id,
+)
+
+OWN = Site(EAST, "eu", "east")
+
+
+def peers(*, synced: bool = True, **records: list[Record]) -> ExchangeSnapshot:
+    """Members by name, each with its records."""
+    return ExchangeSnapshot(
+        {
+            ClusterId(name): MemberSnapshot(
+                ClusterId(name), records={record.record_key: record for record in said}, synced=synced
+            )
+            for name, said in records.items()
+        }
+    )
+
+
+def around(*, trusted: tuple[ClusterId, ...] = (), snapshot: ExchangeSnapshot | None = None) -> Surroundings:
+    return meet(OWN, "east.test", 15006, snapshot or ExchangeSnapshot(), trusted)
+
+
+def exporting(peer: ClusterId) -> list[Record]:
+    return [export_record(identities=[spiffe_id(peer)]), endpoints_record(), gateway_record("192.0.2.1", region="us")]
+
+
+def test_peers_are_met_by_trust_and_gateway() -> None:
+    """A peer counts where its bundle is accepted and its gateway known; its site is what its gateway says."""
+    snapshot = peers(west=[gateway_record("192.0.2.1", region="us", network="lan")], north=[gateway_record()], far=[])
+    met = around(trusted=(WEST, ClusterId("far")), snapshot=snapshot)
+    assert met.sites == {WEST: Site(WEST, "us", "lan")}
+    assert met.gateways == {WEST: (GatewayAddress("192.0.2.1", 15443),)}
+
+
+@pytest.mark.parametrize(
+    ("later", "concerned"),
+    [
+        ([gateway_record("192.0.2.1")], set()),
+        ([gateway_record("192.0.2.2")], {WEST}),
+        ([gateway_record("192.0.2.1", region="us")], {WEST}),
+        ([gateway_record("192.0.2.1", network="other")], {WEST}),
+        ([], {WEST}),
+    ],
+    ids=["nothing", "address", "region", "network", "gone"],
+)
+def test_a_peer_moves_with_what_services_depend_on(later: list[Record], concerned: set[ClusterId]) -> None:
+    """A gateway's address, region or network concerns the services behind it, and so does its coming and going."""
+    before = around(trusted=(WEST,), snapshot=peers(west=[gateway_record("192.0.2.1")]))
+    now = around(trusted=(WEST,), snapshot=peers(west=later))
+    assert moved(before, now) == concerned == moved(now, before)
+
+
+def test_a_service_of_ours_and_of_a_peer_is_called_at_both() -> None:
+    """Own pods come first, then the peer's gateways; both identities are expected."""
+    snapshot = peers(west=exporting(WEST))
+    local = exported_state(endpoint_slice(endpoint("10.0.0.1")))
+    result = project_service(ECHO, local, snapshot, around(trusted=(WEST,), snapshot=snapshot), CREATED)
+    (imported,) = result.imports
+    assert imported.identities == (spiffe_id(EAST), spiffe_id(WEST))
+    assert [(each.priority, each.cluster) for each in imported.localities] == [(0, EAST), (1, WEST)]
+    assert sorted(result.records) == ["endpoints/demo/echo", "export/demo/echo"]
+    assert [served.port for served in result.exports] == [80]
+
+
+def test_an_untrusted_peer_is_merged_but_not_called() -> None:
+    """The import shows who exports it; an identity to expect and an address to call come with trust only."""
+    snapshot = peers(west=exporting(WEST))
+    result = project_service(ECHO, ServiceState(), snapshot, around(snapshot=snapshot), CREATED)
+    assert result.merged is not None
+    assert [backend.cluster for backend in result.merged.backends] == [WEST]
+    assert result.imports == ()
+
+
+def test_endpoints_without_export_import_nothing() -> None:
+    """A peer's endpoints record alone says nothing of a service."""
+    snapshot = peers(west=[endpoints_record(), gateway_record()])
+    result = project_service(ECHO, ServiceState(), snapshot, around(trusted=(WEST,), snapshot=snapshot), CREATED)
+    assert (result.merged, result.imports) == (None, ())
+
+
+def test_an_export_that_is_invalid_serves_nothing() -> None:
+    """A ServiceExport without a Service has its condition, and neither records nor gateway ports."""
+    result = project_service(ECHO, ServiceState(export=service_export()), ExchangeSnapshot(), around(), CREATED)
+    assert (result.records, result.exports, result.merged) == ({}, (), None)
+    assert [condition.status for condition in result.exported.conditions] == ["False"]
+
+
+def test_an_undated_export_has_the_age_it_is_given() -> None:
+    """The journal's date stands in where the manifest has none."""
+    local = ServiceState(service(), service_export(created=None))
+    result = project_service(ECHO, local, ExchangeSnapshot(), around(), after(60))
+    assert result.merged is not None
+    assert result.merged.backends[0].created == after(60)
+
+
+def test_a_pass_returns_what_changed() -> None:
+    """Changes are (before, after); equal results are no change, and what comes to nothing is not kept."""
+    projection = Projection()
+    first = projection.update([ECHO, key("demo/none")], cluster_state(), ExchangeSnapshot(), around(), {}, CREATED)
+    result = projection.results[ECHO]
+    again = projection.update([ECHO], cluster_state(), ExchangeSnapshot(), around(), {}, CREATED)
+    gone = projection.update([ECHO], ClusterState(), ExchangeSnapshot(), around(), {}, CREATED)
+
+    assert (first, again, gone) == ({ECHO: (None, result)}, {}, {ECHO: (result, None)})
+    assert projection.results == {}
+
+
+def test_a_pass_that_raises_leaves_every_result_as_it_was() -> None:
+    """Results of one pass come together, so that the next pass finds the same changes again."""
+    projection = Projection()
+
+    def first_good_then_bad() -> Iterator[ServiceKey]:
+        yield ECHO
+        raise RuntimeError("no more keys")
+
+    with pytest.raises(RuntimeError):
+        projection.update(first_good_then_bad(), cluster_state(), ExchangeSnapshot(), around(), {}, CREATED)
+    assert projection.results == {}
+
+
+def test_the_services_behind_a_peer_are_known_whether_it_is_trusted_or_not() -> None:
+    """When trust comes, the services it concerns are found by their backends."""
+    projection = Projection()
+    snapshot = peers(west=exporting(WEST), north=[export_record(key("demo/web"))])
+    keys = [ECHO, key("demo/web")]
+    projection.update(keys, ClusterState(), snapshot, around(snapshot=snapshot), {}, CREATED)
+    assert projection.backed_by({WEST}) == {ECHO}
+    assert projection.backed_by({WEST, NORTH}) == set(keys)
+    assert projection.backed_by(set()) == set()
+
+
+def test_a_port_that_is_not_tcp_is_exported_but_not_served() -> None:
+    """UDP travels in records, for DNS; neither gateway nor sidecar carries it."""
+    local = ServiceState(service(ports=[port(53, "dns", "UDP")]), service_export(), (endpoint_slice(),))
+    result = project_service(ECHO, local, ExchangeSnapshot(), around(), CREATED)
+    assert result.exported.export is not None
+    assert (result.imports, result.exports) == ((), ())

@@ -21,13 +21,13 @@ from gateway.xds.translate.listeners import Address, local_listener
 pytestmark = pytest.mark.envoy
 
 NETWORK = f"127.77.{os.getpid() % 250 + 1}"
-DEAD = [f"{NETWORK}.{number}" for number in range(1, 9)]
-"""Of ten tries, eight are needed to find out about these: none may be spent on an address twice."""
+DEAD = [f"{NETWORK}.{number}" for number in range(1, 10)]
+"""Of ten tries, nine are needed to find out about these: none may be spent on an address twice."""
 ALIVE, CALLER = f"{NETWORK}.20", f"{NETWORK}.21"
 
 
 def imported() -> ImportedPort:
-    """Seven dead addresses in the own cluster, a dead gateway in the region, and a living one elsewhere."""
+    """Eight dead addresses in the own cluster, a dead gateway in the region, and a living one elsewhere."""
 
     def locality(priority: int, cluster: str, *addresses: str) -> UpstreamLocality:
         return UpstreamLocality(

@@ -4,8 +4,9 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 RUN := .venv/bin
-# Two workers, and a file never split between them: what a file's fixtures start (Envoy, Redis) starts once.
 PYTEST := $(RUN)/python -m pytest
+# Two workers. A file is never split between them, so that what its fixtures start (a Redis) starts once.
+PYTEST_IN_TWO := $(PYTEST) -p tools.scheduling -n 2 --dist loadfile --no-loadscope-reorder
 CHECKS := lint types arch
 BENCHES ?= $(patsubst bench/%.py,%,$(filter-out bench/_%,$(wildcard bench/*.py)))
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -24,7 +25,7 @@ demo: envoy ## three clusters on this machine: real calls, real faults, a report
 test: envoy ## all checks, then all tests but the long ones
 	@failed=; \
 	for check in $(CHECKS); do $(MAKE) $$check || failed="$$failed $$check"; done; \
-	$(PYTEST) -n 2 --dist loadfile -m "not soak" || failed="$$failed tests"; \
+	$(PYTEST_IN_TWO) -m "not soak" || failed="$$failed tests"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 lint: env ## style: ruff's rules and its formatting

@@ -106,7 +106,7 @@ class _Demo:
                 await self._perform()
             except* FederationError as errors:
                 error = _first(errors)
-                trouble = str(error).splitlines()[0]
+                trouble = str(error)
                 _complain(self._console, error)
             run = RunReport(self._recorder.numbers(), time.monotonic() - began, self._options.rate, trouble)
             self._sum_up(run)

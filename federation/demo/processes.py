@@ -23,10 +23,11 @@ POLL_SECONDS = 0.02
 _STOP_SECONDS = 6.0
 _KILL_SECONDS = 5.0
 _LAST_WORDS = 12
+_LONGEST_WORDS = 200
 
 
 class ProcessDiedError(FederationError):
-    """A process of ours ended that should have run; the message has its last words."""
+    """A process of ours ended that should have run; the message has its last line."""
 
 
 class Child:
@@ -52,8 +53,8 @@ class Child:
         """Raise ProcessDiedError if the leader has ended."""
         code = self.exit_code
         if code is not None:
-            words = "\n".join(self.last_words())
-            raise ProcessDiedError(f"{self.name} ended with {code}; its last words:\n{words}", hint=f"see {self.log}")
+            words = (self.last_words() or ["it said nothing"])[-1][:_LONGEST_WORDS]
+            raise ProcessDiedError(f"{self.name} ended with {code}: {words}", hint=f"see {self.log}")
 
     def last_words(self) -> list[str]:
         """The end of the program's log."""

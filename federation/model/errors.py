@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class FederationError(Exception):
-    """Base of all our exceptions: a message that names the object and the cause, and a hint that names the next step."""
+    """Base of all our exceptions: a message that names object and cause, and a hint that names the next step."""
 
     exit_code = 1
 

@@ -54,7 +54,7 @@ def parse_service_key(text: str) -> ServiceKey:
 
 
 def sni(key: ServiceKey, port: int) -> str:
-    """The SNI, and the Envoy cluster name, of one service port: ``outbound_.8080_._.echo.demo.svc.clusterset.local``."""
+    """SNI and Envoy cluster name of one service port: ``outbound_.8080_._.echo.demo.svc.clusterset.local``."""
     return f"outbound_.{port}_._.{key.host}"
 
 

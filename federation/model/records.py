@@ -126,7 +126,7 @@ Record = ExportRecord | EndpointsRecord | GatewayRecord | BundleRecord
 
 @dataclass(frozen=True, slots=True, order=True)
 class Version:
-    """Position in one member's log: epoch (start of that publication, Unix ms), then the sequence number of the batch."""
+    """Position in one member's log: epoch (start of that publication, Unix ms), then sequence number of the batch."""
 
     epoch: int
     seq: int

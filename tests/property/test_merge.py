@@ -8,13 +8,13 @@ from itertools import chain
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.builders import after, endpoints_record, export_record, key
 
 from federation.model.merge import conflict_condition, merge_all, merge_service
 from federation.model.names import ClusterId, ServiceKey
 from federation.model.records import EndpointsRecord, ExportRecord, ImportType
 from federation.model.state import Protocol, ServicePort
 from federation.model.view import MergedService
+from support.builders import after, endpoints_record, export_record, key
 
 Export = tuple[ExportRecord, EndpointsRecord | None]
 Exports = dict[ClusterId, dict[ServiceKey, Export]]

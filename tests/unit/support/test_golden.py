@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
+
 from support.builders import ECHO, endpoints_record
 from support.golden import StrictInput, cases, check_golden, parse_yaml, read_input, to_yaml
 

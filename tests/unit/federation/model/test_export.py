@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import permutations
 
-from support.builders import CREATED, ECHO, endpoint, endpoint_slice, exported_state, service
-
 from federation.model.export import Exported, export_service
 from federation.model.state import ServiceState
+from support.builders import CREATED, ECHO, endpoint, endpoint_slice, exported_state, service
 
 
 def export(state: ServiceState) -> Exported:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.builders import EAST, NORTH, WEST, backend, merged_port, merged_service
 
 from federation.model.locality import (
     MAX_READY,
@@ -16,6 +15,7 @@ from federation.model.locality import (
     spread_weight,
 )
 from federation.model.names import ClusterId
+from support.builders import EAST, NORTH, WEST, backend, merged_port, merged_service
 
 SOUTH = ClusterId("south")
 OWN = Site(EAST, "eu", "net-east")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from support.builders import EAST, ECHO, NORTH, WEST, endpoints_record, export_record, key
-
 from federation.model.merge import merge_all, merge_service
+from support.builders import EAST, ECHO, NORTH, WEST, endpoints_record, export_record, key
 
 OTHER = key("demo/other")
 

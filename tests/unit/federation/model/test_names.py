@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.builders import ECHO
 
 from federation.model.names import (
     GATEWAY_KEY,
@@ -19,6 +18,7 @@ from federation.model.names import (
     service_of,
     sni,
 )
+from support.builders import ECHO
 
 labels = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
 keys = st.builds(ServiceKey, namespace=labels, name=labels)

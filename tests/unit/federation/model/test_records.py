@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.builders import bundle_record, endpoints_record, export_record, gateway_record
 
 from federation.model.records import Record
+from support.builders import bundle_record, endpoints_record, export_record, gateway_record
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from federation.model.wire import MAX_RECORD_BYTES, Reason, decode_record, encod
 from support.exchange import CREATED, bundle, endpoints, export, gateway, member_of
 
 EAST = member_of("east")
-GOLDEN = Path(__file__).parents[3] / "golden" / "wire" / "schema-1.0"
+GOLDEN = Path(__file__).parent / "wire_schemas" / "schema-1.0"
 
 FULL_EXPORT = ExportRecord(
     key=ServiceKey("demo", "echo"),

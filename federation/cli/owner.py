@@ -51,7 +51,10 @@ def _exchange(address: Path, method: str, path: str) -> bytes:
         response = connection.getresponse()
         body = response.read()
         if response.status != 200:
-            raise HTTPException(f"{method} {path} is answered with {response.status} {response.reason}")
+            raise ControllerUnavailableError(
+                f"controller at {address} answers {method} {path} with {response.status} {response.reason}",
+                hint="its log says why",
+            )
         return body
 
 

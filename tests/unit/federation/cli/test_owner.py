@@ -80,8 +80,10 @@ def test_a_socket_that_nobody_serves_is_the_same(site: Path) -> None:
 
 def test_a_refusal_is_told(site: Path) -> None:
     """An error of the controller is passed on with its status."""
-    with answering(site, 500, b"boom"), pytest.raises(ControllerUnavailableError, match="answered with 500 Internal"):
+    message = "answers GET /v1/status with 500 Internal Server Error"
+    with answering(site, 500, b"boom"), pytest.raises(ControllerUnavailableError, match=message) as caught:
         ask(site, "/v1/status", dict)
+    assert caught.value.hint == "its log says why"
 
 
 @pytest.mark.parametrize("body", [b'{"a": "x"}', b"no json"])

@@ -1,0 +1,197 @@
+"""Transparent redirect: a caller that knows nothing of a mesh, in a network namespace like a pod's.
+
+Two namespaces joined by a veth pair are the networks of two clusters; no address outside them is touched. The caller's
+connections are redirected by iptables to its sidecar, whose own are not: caller and sidecar are different users. The
+controllers and the Redis stay outside: their Unix sockets are reached from every namespace.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from federation.exchange.server import find_redis_server
+from support.clusterset import Cluster, ClusterSet, Pod, Sidecar, all_ready, app_command
+from support.processes import Child, eventually
+
+pytestmark = [pytest.mark.envoy, pytest.mark.netns]
+
+HTTP, TCP, PLAIN = 8080, 9000, 8090
+REDIRECT_PORT = 15001
+CALLER_UID = 65534
+EAST_HOST, WEST_HOST = "10.201.7.1", "10.201.7.2"
+
+# Speaks to a host and port and prints what comes back, as an unprivileged user: one who may not be able to read this
+# Python's own files, so that everything is imported before.
+_SPEAK = """
+import encodings.idna, os, socket, sys
+os.setuid(int(sys.argv[1]))
+with socket.create_connection((sys.argv[2], int(sys.argv[3])), 10) as connection:
+    connection.sendall(sys.argv[4].encode())
+    if sys.argv[5:]:
+        connection.shutdown(socket.SHUT_WR)
+    while data := connection.recv(65536):
+        sys.stdout.write(data.decode())
+"""
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One network namespace."""
+
+    name: str
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        return ("ip", "netns", "exec", self.name)
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run([*self.prefix, *command], capture_output=True, text=True, check=False, timeout=30)
+        if done.returncode:
+            raise OSError(f"{' '.join(command[:6])}: {done.stderr.strip()[-300:]}")
+        return done.stdout
+
+
+@dataclass(frozen=True)
+class Sites:
+    east: Cluster
+    west: Cluster
+    network: Namespace
+    caller: Sidecar
+    server: Pod
+
+    def speak(self, host: str, port: int, text: str, *options: str) -> str:
+        """What a client in the caller's namespace is answered; with the option ``end`` it says that it has ended."""
+        return self.network.run(sys.executable, "-c", _SPEAK, str(CALLER_UID), host, str(port), text, *options)
+
+    def get(self, host: str, port: int, path: str = "/") -> dict[str, object]:
+        """The JSON body of a GET."""
+        request = f"GET {path} HTTP/1.1\r\nhost: echo.demo.svc.clusterset.local\r\nconnection: close\r\n\r\n"
+        # The ends of lines come as text mode reads them.
+        head, _, body = self.speak(host, port, request).partition("\n\n")
+        if not head.startswith("HTTP/1.1 200"):
+            raise ValueError(head[:200])
+        # Answers that pass proxies come in chunks.
+        return dict(json.loads(body[body.index("{") : body.rindex("}") + 1]))
+
+
+def namespaces(stack: ExitStack) -> tuple[Namespace, Namespace]:
+    """The networks of east and west, gone at the end; skips where they can't be had."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces need root")
+    if missing := [program for program in ("ip", "iptables") if shutil.which(program) is None]:
+        pytest.skip(f"not on this machine: {', '.join(missing)}")
+    suffix = os.getpid() % 100_000
+    made = Namespace(f"fge{suffix}"), Namespace(f"fgw{suffix}")
+    try:
+        for namespace in made:
+            _run("ip", "netns", "add", namespace.name)
+            stack.callback(_run, "ip", "netns", "del", namespace.name)
+        inside = f"fgv{suffix}"
+        _run(
+            "ip",
+            "-n",
+            made[0].name,
+            "link",
+            "add",
+            inside,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            inside,
+            "netns",
+            made[1].name,
+        )
+        for namespace, host, other in zip(made, (EAST_HOST, WEST_HOST), (WEST_HOST, EAST_HOST), strict=True):
+            namespace.run("ip", "link", "set", "lo", "up")
+            namespace.run("ip", "address", "add", f"{host}/24", "dev", inside)
+            namespace.run("ip", "link", "set", inside, "up")
+            # As in a pod: what is nobody's neighbour goes to a router, so that a clusterset IP can be connected to.
+            namespace.run("ip", "route", "add", "default", "via", other)
+        rule = ("-p", "tcp", "-m", "owner", "--uid-owner", str(CALLER_UID), "-j", "REDIRECT", "--to-ports")
+        made[0].run("iptables", "-t", "nat", "-A", "OUTPUT", *rule, str(REDIRECT_PORT))
+    except OSError as error:
+        pytest.skip(f"no network namespaces with iptables here: {error}")
+    return made
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    if done.returncode:
+        raise OSError(f"{' '.join(command[:4])}: {done.stderr.strip()}")
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    """East's caller in one namespace, west's gateway and pod in the other."""
+    directory = tmp_path_factory.mktemp("redirect")
+    with ExitStack() as stack:
+        east_network, west_network = namespaces(stack)
+        clusters = stack.enter_context(ClusterSet(directory))
+        socket_path = directory / "exchange.sock"
+        stack.callback((exchange := _redis_on(socket_path)).end)
+        exchange.start()
+        eventually(socket_path.exists, "the exchange is up")
+        settings = {"exchange": {"url": f"unix://{socket_path}"}}
+        east = clusters.add("east", "eu", prefix=east_network.prefix, **settings)
+        west = clusters.add("west", "us", prefix=west_network.prefix, **settings)
+        west.settings["gateway"] = {"listen": f"{WEST_HOST}:15443", "admin": "127.0.0.1:15000"}
+        clusters.introduce()
+        server = west.pod_at(WEST_HOST, "west", f"http:{HTTP}", f"tcp:{TCP}", admin="127.0.0.1:15001")
+        west.export("echo", {"http": HTTP, "tcp": TCP}, [WEST_HOST])
+        plain = Child(
+            "plain", [*west_network.prefix, *app_command("plain", WEST_HOST, f"http:{PLAIN}")], directory / "plain.log"
+        )
+        stack.callback(plain.end)
+        caller = east.sidecar("caller", EAST_HOST, "caller", admin="127.0.0.1:15000", redirectPort=REDIRECT_PORT)
+        for child in (east.controller, west.controller, west.gateway, plain):
+            child.start()
+        server.start()
+        caller.start()
+        all_ready(east, west)
+        sites = Sites(east, west, east_network, caller, server)
+        eventually(lambda: sites.get(vip(east), HTTP), "the caller reaches the clusterset IP")
+        yield sites
+
+
+def _redis_on(path: Path) -> Child:
+    program = find_redis_server(os.environ)
+    command = [str(program), "--port", "0", "--unixsocket", str(path), "--save", "", "--daemonize", "no"]
+    return Child("exchange", command, path.with_suffix(".log"))
+
+
+def vip(cluster: Cluster) -> str:
+    """The clusterset IP of the service; ValueError while it has none."""
+    found = cluster.services().get("echo", {}).get("vip")
+    if not found:
+        raise ValueError("no clusterset IP yet")
+    return str(found)
+
+
+def test_http_to_a_clusterset_ip_arrives_with_the_callers_identity(sites: Sites) -> None:
+    """A plain connection to the clusterset IP becomes a call by mutual TLS through west's gateway."""
+    seen = sites.get(vip(sites.east), HTTP, "/transparent")
+    assert (seen["app"], seen["path"]) == ("west", "/transparent")
+    assert "URI=spiffe://east.test/ns/demo/sa/caller" in str(seen["headers"])
+
+
+def test_tcp_to_a_clusterset_ip_arrives(sites: Sites) -> None:
+    """Bytes pass both ways, the end of one direction by itself."""
+    assert sites.speak(vip(sites.east), TCP, "some bytes", "end") == "some bytes|west 10"
+
+
+def test_other_destinations_pass_through_untouched(sites: Sites) -> None:
+    """What is no clusterset IP reaches where it was sent: no identity is added, nothing is changed."""
+    seen = sites.get(WEST_HOST, PLAIN, "/elsewhere")
+    assert (seen["app"], seen["path"]) == ("plain", "/elsewhere")
+    assert "x-forwarded-client-cert" not in str(seen["headers"])

@@ -82,7 +82,7 @@ async def test_a_program_that_died_is_told_with_its_last_words(fleet: Fleet) -> 
     """The check names the program, its exit code and the last line of its log."""
     child = fleet.start("doomed", [sys.executable, "-c", "import sys; print('first'); print('no token'); sys.exit(3)"])
     await wait_until(child.gone, "the program to end", 30)
-    with pytest.raises(ProcessDiedError, match="^doomed ended with 3: no token$"):
+    with pytest.raises(ProcessDiedError, match=r"^doomed ended with 3: no token$"):
         fleet.check()
 
 

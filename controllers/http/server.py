@@ -77,7 +77,6 @@ async def serve_tcp(app: web.Application, listen: HostPort) -> AsyncIterator[Non
 async def serve_unix(app: web.Application, path: Path) -> AsyncIterator[None]:
     """Serve ``app`` on a socket that only its owner can open; its directory must be private already."""
     async with _runner(app) as runner:
-        path.unlink(missing_ok=True)
         await web.UnixSite(runner, str(path)).start()
         path.chmod(0o600)
         yield

@@ -11,7 +11,7 @@ from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.model.locality import Site
 from federation.model.names import ClusterId, ServiceKey
 from federation.model.records import GatewayAddress, Record
-from federation.model.state import ClusterState, ServiceState
+from federation.model.state import ClusterState, ServiceState, ServiceType
 from support.builders import (
     CREATED,
     EAST,
@@ -115,6 +115,14 @@ def test_an_export_that_is_invalid_serves_nothing() -> None:
     result = project_service(ECHO, ServiceState(export=service_export()), ExchangeSnapshot(), around(), CREATED)
     assert (result.records, result.exports, result.merged) == ({}, (), None)
     assert [condition.status for condition in result.exported.conditions] == ["False"]
+
+
+def test_an_external_name_is_served_by_no_gateway() -> None:
+    """A Service that can't be exported is not served either, whatever slices carry its name."""
+    external = service(type=ServiceType.EXTERNAL_NAME)
+    local = ServiceState(external, service_export(), (endpoint_slice(endpoint("10.0.0.1")),))
+    result = project_service(ECHO, local, ExchangeSnapshot(), around(), CREATED)
+    assert (result.records, result.exports) == ({}, ())
 
 
 def test_an_undated_export_has_the_age_it_is_given() -> None:

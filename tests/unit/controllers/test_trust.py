@@ -87,6 +87,12 @@ def test_nobody_takes_the_ca_key_of_another_member() -> None:
     assert [(problem.subject, problem.reason) for problem in found.problems] == [("bundle of north", "SharedAuthority")]
 
 
+def test_of_two_who_claim_a_ca_key_at_once_the_first_by_name_has_it() -> None:
+    """Where nothing was accepted before, the outcome is the same in whatever order members are configured."""
+    shared = make_ca(START, name="without a trust domain")
+    assert judge({WEST: bundle(WEST, shared), NORTH: bundle(NORTH, shared)}).trusted == {NORTH}
+
+
 def test_nobody_takes_our_own_ca_key() -> None:
     """A member that publishes the own cluster's CA is refused: it could speak for our workloads."""
     own = make_ca(START, name="ours")

@@ -1,0 +1,76 @@
+"""The metrics: their names, labels and values, as Prometheus reads them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from prometheus_client import generate_latest
+
+from controllers.http.metrics import Numbers, registry
+
+TYPE = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+NUMBERS = Numbers(
+    ready=True,
+    exchange_connected=False,
+    exported=3,
+    imported=5,
+    passes=7,
+    failed_passes=1,
+    publications=2,
+    peers_fresh={"west": True, "north": False},
+    peers_trusted={"west": True},
+    rejected={("west", "TooLarge"): 4},
+    xds_streams=2,
+    xds_responses={TYPE: 8},
+    xds_resources={TYPE: 80},
+    xds_nacks={TYPE: 1},
+    xds_refused=6,
+    xds_denied_secrets=9,
+    bundle_sequence=11,
+    svid_seconds_left=1800.5,
+)
+
+
+def lines(numbers: Numbers) -> list[str]:
+    text = generate_latest(registry(lambda: numbers)).decode()
+    return sorted(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def test_every_number_has_its_metric() -> None:
+    """Counters end in _total, labels are peer, reason and type, and a type is named shortly."""
+    assert lines(NUMBERS) == [
+        "federation_exchange_connected 0.0",
+        "federation_exported_services 3.0",
+        "federation_failed_passes_total 1.0",
+        "federation_imported_services 5.0",
+        "federation_passes_total 7.0",
+        'federation_peer_fresh{peer="north"} 0.0',
+        'federation_peer_fresh{peer="west"} 1.0',
+        'federation_peer_trusted{peer="west"} 1.0',
+        "federation_publications_total 2.0",
+        "federation_ready 1.0",
+        'federation_records_rejected_total{peer="west",reason="TooLarge"} 4.0',
+        "federation_svid_seconds_left 1800.5",
+        "federation_trust_bundle_sequence 11.0",
+        "federation_xds_auth_refused_total 6.0",
+        "federation_xds_denied_secrets_total 9.0",
+        'federation_xds_nacks_total{type="Cluster"} 1.0',
+        'federation_xds_resources_sent_total{type="Cluster"} 80.0',
+        'federation_xds_responses_sent_total{type="Cluster"} 8.0',
+        "federation_xds_streams 2.0",
+    ]
+
+
+def test_a_certificate_that_is_not_there_has_no_age() -> None:
+    """Without a node with a certificate the metric is absent, not zero: zero would be an alarm."""
+    names = {line.split()[0] for line in lines(replace(NUMBERS, svid_seconds_left=None))}
+    assert names == {line.split()[0] for line in lines(NUMBERS)} - {"federation_svid_seconds_left"}
+
+
+def test_each_reading_asks_anew() -> None:
+    """A registry keeps nothing: each reading is of the moment, and two controllers in one process don't meet."""
+    held = [NUMBERS]
+    found = registry(lambda: held[0])
+    held[0] = replace(NUMBERS, passes=8)
+    assert found.get_sample_value("federation_passes_total") == 8.0
+    assert registry(lambda: NUMBERS).get_sample_value("federation_passes_total") == 7.0

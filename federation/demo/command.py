@@ -23,7 +23,7 @@ from rich.console import Console
 from federation.app.programs import find_envoy
 from federation.demo.caller import arguments_of
 from federation.demo.guide import guide_lines
-from federation.demo.loopback import choose_layout
+from federation.demo.loopback import reserve_layout
 from federation.demo.processes import Fleet
 from federation.demo.recording import Recorder, read_calls
 from federation.demo.report import RunReport, save_report, summary_lines
@@ -69,10 +69,14 @@ def run_demo(options: DemoOptions) -> int:
         _check_report(options.report)
         find_envoy()
         redis_program = find_redis_server(os.environ)
-        layout = choose_layout()
+        with reserve_layout() as layout:
+            return _run(options, console, layout, redis_program)
     except FederationError as error:
         _complain(console, error)
         return _UNUSABLE if isinstance(error, (MissingProgramError, ConfigError)) else _FAILED
+
+
+def _run(options: DemoOptions, console: Console, layout: Layout, redis_program: Path) -> int:
     root = Path(mkdtemp(prefix="federation-"))
     code = _FAILED
     try:

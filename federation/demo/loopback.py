@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from federation.demo.sites import Layout, plan_sites
 from federation.model.addresses import HostPort
@@ -11,17 +12,23 @@ from federation.model.errors import FederationError
 
 _VARIANTS = 10
 
+# One port per variant, held as long as a demo uses it: two demos that start at once must not both find it free.
+_FIRST_CLAIM = 20_990
 
-def choose_layout() -> Layout:
-    """The first layout whose addresses are all free: a range per cluster, else (macOS) ports on 127.0.0.1.
 
-    Raises FederationError where there is none.
+@contextmanager
+def reserve_layout() -> Iterator[Layout]:
+    """The first layout whose addresses are all free, ours alone among demos while the context lasts.
+
+    A range per cluster, else (macOS) ports on 127.0.0.1. Raises FederationError where there is none.
     """
     has_ranges = is_free(HostPort("127.10.0.1", 0))
     for variant in range(_VARIANTS):
         layout = Layout(ranges=has_ranges, variant=variant)
-        if all(is_free(address) for address in addresses(layout)):
-            return layout
+        with socket.socket() as claim:
+            if _claimed(claim, variant) and all(is_free(address) for address in addresses(layout)):
+                yield layout
+                return
     raise FederationError(
         "no free loopback addresses for three clusters",
         hint="is another demo still running? look for processes named federation or envoy",
@@ -42,3 +49,11 @@ def is_free(address: HostPort) -> bool:
         except OSError:
             return False
         return True
+
+
+def _claimed(claim: socket.socket, variant: int) -> bool:
+    try:
+        claim.bind(("127.0.0.1", _FIRST_CLAIM + variant))
+    except OSError:
+        return False
+    return True

@@ -27,12 +27,22 @@ def test_the_first_layout_with_room_is_chosen(monkeypatch: pytest.MonkeyPatch, r
     monkeypatch.setattr(
         loopback, "is_free", lambda address: address != taken and (ranges or address.host == "127.0.0.1")
     )
-    assert loopback.choose_layout() == Layout(ranges, variant=1)
+    with loopback.reserve_layout() as layout:
+        assert layout == Layout(ranges, variant=1)
+
+
+def test_two_demos_that_start_at_once_get_different_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one demo has a layout, another finds the next, although nothing listens there; then it is free again."""
+    monkeypatch.setattr(loopback, "is_free", lambda _: True)
+    with loopback.reserve_layout() as first, loopback.reserve_layout() as second:
+        assert first != second
+    with loopback.reserve_layout() as third:
+        assert third == first
 
 
 def test_no_room_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where every layout is taken, the error says what to look for."""
     monkeypatch.setattr(loopback, "is_free", lambda _: False)
-    with pytest.raises(FederationError, match="no free loopback addresses") as error:
-        loopback.choose_layout()
+    with pytest.raises(FederationError, match="no free loopback addresses") as error, loopback.reserve_layout():
+        pass
     assert "another demo" in error.value.hint

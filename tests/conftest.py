@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
+
+# Before anything imports gRPC: what it does at a fork can abort or hang children that tests start with a preexec_fn. No
+# program of ours forks where gRPC is loaded.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 # A busy machine is slow, not wrong: examples have no deadline of their own, the test's timeout is enough.
 settings.register_profile("house", deadline=None, print_blob=True)

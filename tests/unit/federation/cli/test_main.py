@@ -99,6 +99,16 @@ def test_commands_that_only_look_start_quickly(arguments: tuple[str, ...]) -> No
     assert found.stdout.splitlines()[-1] == "loaded:"
 
 
+def test_what_starts_other_programs_does_not_load_grpc() -> None:
+    """The supervisors and the demo fork; with gRPC in the process, a fork can abort or hang the child."""
+    code = (
+        "import sys, federation.app.proxies, federation.demo.command\n"
+        "print('grpc' in sys.modules, 'federation.app.envoy' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False True\n"
+
+
 def test_no_library_that_only_developers_have_is_needed() -> None:
     """The command line imports nothing but what the product's own dependencies bring: Typer, not click."""
     code = "import sys, federation.cli.main; print('click' in sys.modules)"

@@ -23,7 +23,7 @@ from federation.exchange.server import find_redis_server
 from support.clusterset import Cluster, ClusterSet, Pod, Sidecar, all_ready, app_command
 from support.processes import Child, eventually
 
-pytestmark = [pytest.mark.envoy, pytest.mark.netns]
+pytestmark = [pytest.mark.envoy, pytest.mark.netns, pytest.mark.timeout(120)]
 
 HTTP, TCP, PLAIN = 8080, 9000, 8090
 REDIRECT_PORT = 15001

@@ -49,7 +49,7 @@ from support.processes import eventually
 from trustbundle.identity import TrustDomain
 from trustbundle.keystore import FileKeystore
 
-pytestmark = pytest.mark.envoy
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
 
 ECHO, MASKED = 8080, 8081
 REFUSED = "refused"
@@ -119,6 +119,11 @@ def authority(cluster: Cluster) -> Ca:
 
 def call(directory: Path, address: tuple[str, int], name: str, leaf: Leaf | None) -> str:
     """GET over TLS with a certificate: the status line, or that it was refused."""
+    return answer(directory, address, name, leaf).partition("\r\n")[0] or REFUSED
+
+
+def answer(directory: Path, address: tuple[str, int], name: str, leaf: Leaf | None, *headers: str) -> str:
+    """GET over TLS with a certificate: the whole answer; empty where it was refused."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -132,11 +137,15 @@ def call(directory: Path, address: tuple[str, int], name: str, leaf: Leaf | None
             socket.create_connection(address, 10) as plain,
             context.wrap_socket(plain, server_hostname=name) as connection,
         ):
-            connection.sendall(b"GET / HTTP/1.1\r\nhost: echo\r\nconnection: close\r\n\r\n")
+            lines = ["GET / HTTP/1.1", "host: echo", "connection: close", *headers, "", ""]
+            connection.sendall("\r\n".join(lines).encode())
             # In TLS 1.3 the server judges the client after the client's handshake is done.
-            return connection.recv(65536).partition(b"\r\n")[0].decode() or REFUSED
+            received = b""
+            while data := connection.recv(65536):
+                received += data
+            return received.decode()
     except (ssl.SSLError, ConnectionError):
-        return REFUSED
+        return ""
 
 
 def say(address: tuple[str, int], text: bytes) -> bytes:
@@ -199,6 +208,13 @@ def test_a_caller_that_proves_an_accepted_identity_is_served(sites: Sites) -> No
     """The very same call with a good certificate: what is refused above is refused for its identity."""
     for address in (sites.gateway, sites.inbound):
         assert call(sites.directory, address, port_name("echo", ECHO), east_workload(sites)) == "HTTP/1.1 200 OK"
+
+
+def test_a_caller_cannot_claim_another_identity_in_a_header(sites: Sites) -> None:
+    """What the server's application is told of the caller is what the certificate proves, and nothing that was sent."""
+    forged = f"x-forwarded-client-cert: URI={identity('west', 'admin')}"
+    seen = answer(sites.directory, sites.inbound, port_name("echo", ECHO), east_workload(sites), forged)
+    assert (identity("east", "caller") in seen, identity("west", "admin") in seen) == (True, False)
 
 
 def test_an_unknown_name_is_refused_until_it_comes_to_exist(sites: Sites) -> None:

@@ -18,7 +18,7 @@ from support import h2c
 from support.clusterset import ADMIN_PORT, Cluster, ClusterSet, Pod, Sidecar, all_ready, cli, get, identity, port_name
 from support.processes import Child, eventually
 
-pytestmark = pytest.mark.envoy
+pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
 
 PORT = 8080
 

@@ -50,11 +50,11 @@ def identity(cluster: str, account: str) -> str:
     return f"spiffe://{cluster}.test/ns/{NAMESPACE}/sa/{account}"
 
 
-def get(host: str, port: int, path: str = "/", *, method: str = "GET", headers: Mapping[str, str] | None = None) -> Any:
+def get(host: str, port: int, path: str = "/", *, method: str = "GET") -> tuple[int, str]:
     """Status and body of one HTTP/1.1 request; OSError where the connection fails."""
     connection = http.client.HTTPConnection(host, port, timeout=10)
     try:
-        connection.request(method, path, headers=dict(headers or {}))
+        connection.request(method, path)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     except http.client.HTTPException as error:
@@ -197,12 +197,11 @@ class Cluster:
         return Pod(app, self.sidecar(name, address, account, **settings))
 
     def ready(self) -> bool:
-        return bool(self.public("/readyz")[0] == 200)
+        return self.public("/readyz")[0] == 200
 
     def public(self, path: str) -> tuple[int, str]:
         host, _, port = self.settings["http"]["listen"].partition(":")
-        status, body = get(host, int(port), path)
-        return status, body
+        return get(host, int(port), path)
 
     def metric(self, name: str, **labels: str) -> float:
         """One of the controller's metrics, without its prefix; 0 where there is no such sample yet."""

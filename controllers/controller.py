@@ -21,9 +21,9 @@ from controllers.trust import accept_bundles
 from federation.exchange.base import ExchangeSnapshot
 from federation.model.configuration import ClusterSettings
 from federation.model.locality import Site
-from federation.model.names import ClusterId, RecordKey, ServiceKey, service_of
+from federation.model.names import BUNDLE_KEY, ClusterId, RecordKey, ServiceKey, service_of
 from federation.model.problems import Problem
-from federation.model.records import GatewayAddress, GatewayRecord, Record
+from federation.model.records import BundleRecord, GatewayAddress, GatewayRecord, Record
 from federation.model.state import ClusterState
 from federation.model.vips import assign_vips
 from trustbundle.authority import CertificateAuthority
@@ -99,6 +99,12 @@ class Controller:
     @property
     def source_synced(self) -> bool:
         return self._state is not None
+
+    @property
+    def offered_bundle(self) -> int | None:
+        """Sequence of the own bundle that was last given to the exchange to publish."""
+        record = self._records.get(BUNDLE_KEY)
+        return record.sequence if isinstance(record, BundleRecord) else None
 
     @property
     def projection(self) -> Projection:

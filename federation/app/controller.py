@@ -54,6 +54,7 @@ ADMIN_SOCKET = "admin.sock"
 # Renewals and rotations are looked at this often at the least: a node that has just come is not in the wait for the
 # next renewal yet. Their own times say when more is due.
 _TRUST_INTERVAL = timedelta(seconds=5)
+_CONFIRM_SECONDS = 0.2
 
 
 async def run_controller(settings: ClusterSettings, directory: Path) -> None:
@@ -217,10 +218,15 @@ async def _keep_trust(
     A disk that can't be written ends no controller: what is in use stays, and all that is due is tried again.
     """
 
+    confirmed = 0
+
     def rotate() -> None:
+        nonlocal confirmed
         now = utc_now()
-        if session.settled:
-            authority.mark_published(authority.bundle().sequence, now)
+        sequence = authority.bundle().sequence
+        if session.settled and controller.offered_bundle == sequence:
+            authority.mark_published(sequence, now)
+            confirmed = sequence
         authority.tick(now)
 
     while True:
@@ -233,6 +239,9 @@ async def _keep_trust(
         desk.forget_absent(utc_now(), (stream.node for stream in xds.streams()))
         hurry.clear()
         due = _until(authority.next_wakeup(utc_now()), desk.next_renewal())
+        if session.connected and confirmed != authority.bundle().sequence:
+            # A rotation goes on from the moment that its bundle is in the exchange.
+            due = min(due, _CONFIRM_SECONDS)
         try:
             async with asyncio.timeout(due if all(outcomes) else _TRUST_INTERVAL.total_seconds()):
                 await hurry.wait()

@@ -107,6 +107,7 @@ def _action(cluster: str, retry_on: str) -> pb.Message:
         ),
         retry_back_off=pb.RetryPolicy.RetryBackOff(base_interval=milliseconds(2), max_interval=milliseconds(20)),
     )
-    policy.num_retries.value = 3
+    # One for each of the other two distances (region, the rest). Hedges count among them: a GET is sent thrice at most.
+    policy.num_retries.value = 2
     # No route timeout: calls last as long as caller and server agree; policies will set one.
     return pb.RouteAction(cluster=cluster, timeout=milliseconds(0), retry_policy=policy)

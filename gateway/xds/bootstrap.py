@@ -49,6 +49,14 @@ _STATS = (
 _SIDECAR_RUNTIME = {"overload.premature_reset_total_stream_count": 4_000_000_000}
 
 
+# Whoever is on this host reaches the admin port. It answers questions, changes nothing, and never shows the bootstrap,
+# which holds the node's token: only what came from the control plane can be dumped, without its keys.
+_ADMIN_PATHS = (
+    r"/(ready|server_info|stats(/prometheus)?|clusters|listeners|certs|memory)(\?.*)?"
+    r"|/config_dump\?resource=dynamic_[a-z_]+(&.*)?"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
     """Where the xDS server listens: a Unix socket path, or a TLS address with the CA file that it is verified by."""
@@ -93,7 +101,10 @@ def build_bootstrap(
             "locality": {"region": region, "zone": zone},
             "metadata": node_metadata(node),
         },
-        "admin": {"address": {"socket_address": {"address": admin.host, "port_value": admin.port}}},
+        "admin": {
+            "address": {"socket_address": {"address": admin.host, "port_value": admin.port}},
+            "allow_paths": [{"safe_regex": {"regex": _ADMIN_PATHS}}],
+        },
         "dynamic_resources": dynamic,
         "static_resources": {"clusters": [_xds_cluster(xds)]},
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": list(_STATS)}}},

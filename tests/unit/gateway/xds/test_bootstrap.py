@@ -1,0 +1,118 @@
+"""The bootstrap: how an Envoy of ours finds and proves itself to its control plane."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from gateway.nodes import GatewayNode, Listen, Node, SidecarNode, parse_node_metadata
+from gateway.xds.bootstrap import ControlPlane, build_bootstrap
+
+GATEWAY = GatewayNode(Listen("127.0.0.1", 15443))
+SIDECAR = SidecarNode("10.0.0.1", 15006)
+SOCKET = ControlPlane(socket="/run/federation/xds.sock")
+TLS = ControlPlane(
+    address=Listen("192.0.2.1", 15012),
+    trust_bundle="/run/federation/bundle.pem",
+    server_identity="spiffe://east.test/federation/controller",
+)
+
+
+def bootstrap(node: Node = SIDECAR, xds: ControlPlane = SOCKET) -> Any:
+    return build_bootstrap(
+        node,
+        node_id="node-1",
+        cluster="east",
+        region="eu",
+        zone="a",
+        token="the token",
+        admin=Listen("127.0.0.1", 15000),
+        xds=xds,
+    )
+
+
+def xds_cluster(document: Any) -> Any:
+    (cluster,) = document["static_resources"]["clusters"]
+    return cluster
+
+
+@pytest.mark.parametrize("node", [GATEWAY, SIDECAR], ids=["gateway", "sidecar"])
+def test_the_node_tells_who_where_and_what_it_is(node: Node) -> None:
+    """The controller finds in the bootstrap, a JSON document, what it needs to make the node's listeners."""
+    found = json.loads(json.dumps(bootstrap(node)))["node"]
+    assert (found["id"], found["cluster"], found["locality"]) == ("node-1", "east", {"region": "eu", "zone": "a"})
+    assert parse_node_metadata(found["metadata"]) == node
+
+
+def test_the_token_is_sent_and_is_nowhere_else() -> None:
+    """The token travels as a bearer token on the xDS stream; nothing that Envoy shows or logs holds it."""
+    document = bootstrap()
+    (service,) = document["dynamic_resources"]["ads_config"]["grpc_services"]
+    assert service.pop("initial_metadata") == [{"key": "authorization", "value": "Bearer the token"}]
+    assert "the token" not in json.dumps(document)
+
+
+def test_a_sidecar_takes_all_clusters_and_a_gateway_none() -> None:
+    """A gateway takes its clusters on demand, and beside a wildcard misses would not be delivered."""
+    assert [sorted(bootstrap(node)["dynamic_resources"]) for node in (SIDECAR, GATEWAY)] == [
+        ["ads_config", "cds_config", "lds_config"],
+        ["ads_config", "lds_config"],
+    ]
+
+
+def test_the_stream_is_incremental() -> None:
+    """Delta xDS: with the state of the world, one changed endpoint would resend everything."""
+    assert bootstrap()["dynamic_resources"]["ads_config"]["api_type"] == "DELTA_GRPC"
+
+
+def test_a_control_plane_behind_a_socket_needs_no_tls() -> None:
+    """A Unix socket is guarded by its permissions."""
+    cluster = xds_cluster(bootstrap())
+    endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    assert endpoint == {"address": {"pipe": {"path": "/run/federation/xds.sock"}}}
+    assert "transport_socket" not in cluster
+
+
+def test_a_control_plane_on_the_network_must_prove_its_identity() -> None:
+    """Over TCP it is TLS 1.3 with the own bundle and exactly the controller's SPIFFE ID, or no connection."""
+    cluster = xds_cluster(bootstrap(xds=TLS))
+    endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    assert endpoint == {"address": {"socket_address": {"address": "192.0.2.1", "port_value": 15012}}}
+    context = cluster["transport_socket"]["typed_config"]["common_tls_context"]
+    assert context["tls_params"]["tls_minimum_protocol_version"] == "TLSv1_3"
+    assert context["validation_context"] == {
+        "trusted_ca": {"filename": TLS.trust_bundle},
+        "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": TLS.server_identity}}],
+    }
+
+
+def test_only_counters_that_are_read_are_kept() -> None:
+    """An inclusion list: what is not named costs neither memory nor start-up time."""
+    assert list(bootstrap()["stats_config"]["stats_matcher"]) == ["inclusion_list"]
+
+
+def test_the_admin_page_listens_where_it_is_told() -> None:
+    """Nothing but the given address answers to an administrator."""
+    assert bootstrap()["admin"]["address"] == {"socket_address": {"address": "127.0.0.1", "port_value": 15000}}
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/ready", True),
+        ("/stats/prometheus?usedonly", True),
+        ("/config_dump?resource=dynamic_active_secrets", True),
+        ("/config_dump", False),
+        ("/config_dump?resource=bootstrap", False),
+        ("/config_dump?mask=bootstrap&resource=dynamic_listeners", False),
+        ("/quitquitquit", False),
+        ("/logging?level=trace", False),
+    ],
+)
+def test_the_admin_page_never_shows_the_token_and_takes_no_orders(path: str, *, allowed: bool) -> None:
+    """Everybody on the host reaches it: what holds the bootstrap, or changes the proxy, is not answered."""
+    (rule,) = bootstrap()["admin"]["allow_paths"]
+    assert (re.fullmatch(rule["safe_regex"]["regex"], path) is not None) == allowed

@@ -1,0 +1,67 @@
+"""TLS contexts: what is verified, on either side."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.xds import protos as pb
+from gateway.xds.translate.tls import BUNDLES_SECRET, OWN_SECRET, downstream_tls, upstream_tls
+
+IDENTITIES = ("spiffe://west.test/ns/demo/sa/a", "spiffe://west.test/ns/demo/sa/b")
+
+
+def upstream(*, http: bool = True) -> pb.Message:
+    return pb.unpack(upstream_tls("the.sni", IDENTITIES, http=http).typed_config, pb.UpstreamTlsContext)
+
+
+def downstream(*, http: bool = True) -> pb.Message:
+    return pb.unpack(downstream_tls(http=http).typed_config, pb.DownstreamTlsContext)
+
+
+def test_a_caller_without_identities_to_expect_is_a_bug() -> None:
+    """Without an identity any certificate of any trusted domain would do: that is refused, not sent."""
+    with pytest.raises(ValueError, match=r"the\.sni has no identity to expect"):
+        upstream_tls("the.sni", (), http=True)
+
+
+def test_a_caller_expects_exactly_the_identities_of_the_service() -> None:
+    """Each identity is matched whole, as a URI, in addition to the bundle of its trust domain."""
+    validation = upstream().common_tls_context.combined_validation_context.default_validation_context
+    assert [(each.san_type, each.matcher.exact) for each in validation.match_typed_subject_alt_names] == [
+        (pb.SubjectAltNameMatcher.URI, identity) for identity in IDENTITIES
+    ]
+
+
+def test_a_caller_names_the_service_port_it_wants() -> None:
+    """Gateway and server choose by SNI."""
+    assert upstream().sni == "the.sni"
+
+
+def test_a_server_requires_a_certificate_of_a_trusted_domain() -> None:
+    """Whoever comes without a certificate is refused; which identity it has is for policies to judge."""
+    context = downstream()
+    assert context.require_client_certificate.value is True
+    validation = context.common_tls_context.combined_validation_context
+    assert list(validation.default_validation_context.match_typed_subject_alt_names) == []
+    assert validation.validation_context_sds_secret_config.name == BUNDLES_SECRET
+
+
+@pytest.mark.parametrize("context", [upstream(), downstream()], ids=["upstream", "downstream"])
+def test_both_sides_speak_tls_1_3_with_secrets_of_this_stream(context: pb.Message) -> None:
+    """Never an older version, and keys and bundles by SDS on ADS, under the names that every node has."""
+    common = context.common_tls_context
+    parameters = common.tls_params
+    assert {parameters.tls_minimum_protocol_version, parameters.tls_maximum_protocol_version} == {
+        pb.TlsParameters.TLSv1_3
+    }
+    (own,) = common.tls_certificate_sds_secret_configs
+    bundles = common.combined_validation_context.validation_context_sds_secret_config
+    assert [each.name for each in (own, bundles)] == [OWN_SECRET, BUNDLES_SECRET]
+    assert [each.sds_config.HasField("ads") for each in (own, bundles)] == [True, True]
+
+
+@pytest.mark.parametrize(("http", "asked", "taken"), [(True, ["h2"], ["h2", "http/1.1"]), (False, [], [])])
+def test_http_is_negotiated_and_tcp_is_not(http: bool, asked: list[str], taken: list[str]) -> None:
+    """Sidecars ask for HTTP/2; opaque bytes are announced as nothing."""
+    assert list(upstream(http=http).common_tls_context.alpn_protocols) == asked
+    assert list(downstream(http=http).common_tls_context.alpn_protocols) == taken

@@ -6,6 +6,7 @@ together again. Every ClusterState it has given stays as it was.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -22,6 +23,10 @@ class Inventory:
     def __init__(self) -> None:
         self._objects: dict[ObjectId, ManifestObject] = {}
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
+        self._services: dict[ServiceKey, ServiceState] = {}
+        """What the state has, as a plain dict: a copy of such is quick, however many there are."""
+        self._namespaces: Counter[str] = Counter()
+        """How many objects are in each, itself included."""
         self._state = ClusterState(MappingProxyType({}))
 
     @property
@@ -35,27 +40,34 @@ class Inventory:
     def apply(self, changes: Mapping[ObjectId, ManifestObject | None]) -> frozenset[ServiceKey]:
         """Put objects in, or take them out (None); returns the services whose state is another by value."""
         touched: set[ServiceKey] = set()
-        membership_changed = False
         for key, value in changes.items():
-            before = self._objects.pop(key, None)
-            membership_changed |= (before is None) is not (value is None)
+            before = self._objects.get(key)
+            if before == value:
+                continue
             if before is not None:
-                touched |= self._unlink(before)
+                touched |= self._unlink(key, before)
             if value is not None:
-                self._objects[key] = value
-                touched |= self._link(value)
+                touched |= self._link(key, value)
         changed = {key: service for key in touched if (service := self._service(key)) != self._current(key)}
         if changed:
-            services = {**self._state.services, **changed}
+            # The state that was given keeps the dict that it has.
+            self._services = {**self._services, **changed}
             for service_key, service in changed.items():
                 if service == _NOTHING:
-                    del services[service_key]
-            self._state = ClusterState(MappingProxyType(services), self._state.namespaces)
-        if membership_changed and (namespaces := self._namespaces()) != self._state.namespaces:
-            self._state = ClusterState(self._state.services, namespaces)
+                    del self._services[service_key]
+        namespaces = self._state.namespaces
+        if self._namespaces.keys() != namespaces:
+            namespaces = frozenset(self._namespaces)
+        if changed or namespaces is not self._state.namespaces:
+            self._state = ClusterState(MappingProxyType(self._services), namespaces)
         return frozenset(changed)
 
-    def _unlink(self, value: ManifestObject) -> set[ServiceKey]:
+    def _unlink(self, key: ObjectId, value: ManifestObject) -> set[ServiceKey]:
+        del self._objects[key]
+        namespace = _namespace_of(key)
+        self._namespaces[namespace] -= 1
+        if not self._namespaces[namespace]:
+            del self._namespaces[namespace]
         match value:
             case Namespace():
                 return set()
@@ -68,7 +80,9 @@ class Inventory:
             case Service() | ServiceExport():
                 return {value.key}
 
-    def _link(self, value: ManifestObject) -> set[ServiceKey]:
+    def _link(self, key: ObjectId, value: ManifestObject) -> set[ServiceKey]:
+        self._objects[key] = value
+        self._namespaces[_namespace_of(key)] += 1
         match value:
             case Namespace():
                 return set()
@@ -79,7 +93,7 @@ class Inventory:
                 return {value.key}
 
     def _current(self, key: ServiceKey) -> ServiceState:
-        return self._state.services.get(key, _NOTHING)
+        return self._services.get(key, _NOTHING)
 
     def _service(self, key: ServiceKey) -> ServiceState:
         service = self._objects.get(ObjectId("Service", key.namespace, key.name))
@@ -91,6 +105,7 @@ class Inventory:
             slices=tuple(slices[name] for name in sorted(slices)),
         )
 
-    def _namespaces(self) -> frozenset[str]:
-        # An object can't be in a namespace that doesn't exist, so it proves its own.
-        return frozenset(key.namespace or key.name for key in self._objects)
+
+def _namespace_of(key: ObjectId) -> str:
+    """An object can't be in a namespace that doesn't exist, so it proves its own."""
+    return key.namespace or key.name

@@ -271,6 +271,39 @@ def test_the_first_of_two_counts_by_file_and_position() -> None:
     assert port(directory.delete("a")) == 2
 
 
+def test_places_in_what_is_told_of_duplicates_follow_an_edit() -> None:
+    """A document put in before them moves both, though neither was touched."""
+    rest = (service("fourth"), service(), service())
+    directory = Directory(a=stream(service("third"), *rest))
+
+    update = directory.write(a=stream(service("third"), service("other"), *rest))
+
+    assert [(problem.subject, problem.message) for problem in update.problems] == [
+        ("a.yaml document 5 (Service demo/echo)", "is already defined in a.yaml document 4, which counts")
+    ]
+
+
+def test_a_look_at_some_files_says_nothing_of_others() -> None:
+    """Others stay, also those that can't be read; one that can be read again is no problem any more."""
+    store = ManifestStore()
+    texts = {name: service(name[0]).encode() for name in ("a.yaml", "b.yaml", "c.yaml", "d.yaml")}
+    unreadable = dict.fromkeys(("a.yaml", "c.yaml"), "permission denied")
+    store.update(Reading(texts, frozenset(texts)))
+    store.update(Reading({}, frozenset(texts), unreadable))
+
+    update = store.update(Reading({}, frozenset({"a.yaml"}), looked_at=frozenset({"a.yaml", "b.yaml"})))
+
+    assert {key.name for key in update.state.services} == {"a", "c", "d"}
+    assert told(update) == [("c.yaml", "Unreadable")]
+
+
+def test_problems_that_stay_are_the_same_object() -> None:
+    """Thousands of them cost nothing where they don't change."""
+    directory = Directory(a=service(port=0), b=service("other"))
+
+    assert directory.write(b=service("other", port=81)).problems is directory.first.problems
+
+
 def test_a_slice_can_move_to_another_service() -> None:
     """Both services change."""
     directory = Directory(a=endpoint_slice())

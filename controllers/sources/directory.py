@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,10 +25,15 @@ SETTINGS_FILE: Final = "cluster.yaml"
 _Stamp = tuple[int, int, int, int]
 
 
-def is_manifest_name(name: str) -> bool:
-    """Whether a file of this name is read at all; the settings at the top are left out besides."""
-    hidden = name.startswith(".")
-    return name.endswith(SUFFIXES) and not hidden and not (name.startswith("sidecar") and name.endswith(".yaml"))
+def is_manifest(name: str) -> bool:
+    """Whether a file of this name, relative to the site, is read at all; of directories on its way nothing is asked."""
+    bare = name.rpartition("/")[2]
+    return (
+        bare.endswith(SUFFIXES)
+        and not bare.startswith(".")
+        and not (bare.startswith("sidecar") and bare.endswith(".yaml"))
+        and name != SETTINGS_FILE
+    )
 
 
 def absolute_name(path: Path) -> str:
@@ -53,6 +59,10 @@ class _Listing:
     unreadable_directories: dict[str, str] = field(default_factory=dict)
 
 
+def _enter_unseen(_name: str) -> None:
+    """For readings that nobody watches."""
+
+
 class DirectoryReader:
     """Reads one directory again and again, and only what may have changed since."""
 
@@ -61,17 +71,51 @@ class DirectoryReader:
         self._excluded = frozenset(absolute_name(path) for path in excluded)
         self._seen: dict[str, _Seen] = {}
 
-    def read(self, hinted: Collection[str] = ()) -> Reading:
+    def read(self, hinted: Collection[str] = (), enter: Callable[[str], None] = _enter_unseen) -> Reading:
         """Look at the whole directory; ``hinted`` are files to read whatever their stamp says.
 
-        Never raises for what the file system does; that the directory itself can't be listed is said under ``.``.
+        ``enter`` is called with each directory (relative, empty for the top) before it is listed. Never raises for what
+        the file system does; that the directory itself can't be listed is said under ``.``.
         """
-        listing = self._list()
+        listing = self._list(enter)
+        # Of thousands of files all but a few are as they were: this loop is what the repair costs.
+        unread = [
+            name
+            for name, stamp in listing.stamps.items()
+            if (seen := self._seen.get(name)) is None or seen.stamp != stamp or not seen.settled or name in hinted
+        ]
+        texts = self._read(unread, listing)
+        present = frozenset(listing.stamps).union(listing.unreadable_files)
+        reading = Reading(texts, present, listing.unreadable_files, listing.unreadable_directories)
+        self._forget(name for name in self._seen.keys() - present if reading.is_absent(name))
+        return reading
+
+    def read_files(self, names: Collection[str]) -> Reading:
+        """Look at these files only, whatever their stamps say; of all others nothing is known."""
+        listing = _Listing()
+        for name in filter(is_manifest, names):
+            self._stat(name, listing)
+        texts = self._read(list(listing.stamps), listing)
+        present = frozenset(listing.stamps).union(listing.unreadable_files)
+        looked_at = frozenset(names)
+        if not looked_at <= present and not self._directory.is_dir():
+            looked_at = present  # what went with the whole directory is unknown, not absent
+        self._forget(looked_at - present)
+        return Reading(texts, present, listing.unreadable_files, looked_at=looked_at)
+
+    def size_of(self, names: Collection[str]) -> int:
+        """How much there is to read in these files at the moment, in bytes."""
+        size = 0
+        for name in names:
+            with suppress(OSError):
+                size += (self._directory / name).stat().st_size
+        return size
+
+    def _read(self, names: list[str], listing: _Listing) -> dict[str, bytes]:
+        """The content of those of the listed files that have another than before; corrects the listing."""
         texts: dict[str, bytes] = {}
-        for name, stamp in sorted(listing.stamps.items()):
+        for name in sorted(names):
             seen = self._seen.get(name)
-            if seen is not None and seen.stamp == stamp and seen.settled and name not in hinted:
-                continue
             try:
                 content = _read_file(self._directory / name)
             except (FileNotFoundError, NotADirectoryError):
@@ -82,16 +126,17 @@ class DirectoryReader:
                 continue
             digest = hashlib.blake2b(content, digest_size=16).digest()
             same = seen is not None and seen.digest == digest
-            self._seen[name] = _Seen(stamp, digest, settled=same)
+            self._seen[name] = _Seen(listing.stamps[name], digest, settled=same)
             if not same:
                 texts[name] = content
-        present = frozenset(listing.stamps).union(listing.unreadable_files)
-        reading = Reading(texts, present, listing.unreadable_files, listing.unreadable_directories)
-        # What the reading's taker forgets must be told again when it comes back, however equal.
-        self._seen = {name: seen for name, seen in self._seen.items() if not reading.is_absent(name)}
-        return reading
+        return texts
 
-    def _list(self) -> _Listing:
+    def _forget(self, names: Iterable[str]) -> None:
+        # What the reading's taker forgets must be told again when it comes back, however equal.
+        for name in names:
+            self._seen.pop(name, None)
+
+    def _list(self, enter: Callable[[str], None]) -> _Listing:
         listing = _Listing()
         visited: set[tuple[int, int]] = set()
         directories = [""]
@@ -103,7 +148,8 @@ class DirectoryReader:
                 if (info.st_dev, info.st_ino) in visited:
                     continue
                 visited.add((info.st_dev, info.st_ino))
-                entries = sorted(_entries(self._directory / name), key=lambda entry: entry.name, reverse=True)
+                enter(name)
+                found = self._scan(name, listing)
             except (FileNotFoundError, NotADirectoryError) as error:
                 if not name:
                     listing.unreadable_directories["."] = _cause(error)
@@ -111,47 +157,51 @@ class DirectoryReader:
             except OSError as error:
                 listing.unreadable_directories[name or "."] = _cause(error)
                 continue
-            for entry in entries:
-                path = f"{name}/{entry.name}" if name else entry.name
-                if self._is_directory(entry):
-                    if absolute_name(Path(entry.path)) not in self._excluded:
-                        directories.append(path)
-                elif is_manifest_name(entry.name) and path != SETTINGS_FILE:
-                    self._stat(entry, path, listing)
+            directories.extend(sorted(found, reverse=True))
         return listing
 
-    @staticmethod
-    def _stat(entry: os.DirEntry[str], path: str, listing: _Listing) -> None:
+    def _scan(self, directory: str, listing: _Listing) -> list[str]:
+        """List one directory; returns those inside."""
+        prefix = f"{directory}/" if directory else ""
+        directories: list[str] = []
+        with os.scandir(self._directory / directory) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name = prefix + entry.name
+                if _is_directory(entry):
+                    if absolute_name(Path(entry.path)) not in self._excluded:
+                        directories.append(name)
+                elif is_manifest(name):
+                    self._stat(name, listing)
+        return directories
+
+    def _stat(self, name: str, listing: _Listing) -> None:
         try:
-            info = entry.stat()
-        except FileNotFoundError:
+            # Not the entry's own method, which holds up all other threads.
+            info = os.stat(f"{self._directory}/{name}")  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            listing.unreadable_files[path] = _cause(error)
+            listing.unreadable_files[name] = _cause(error)
             return
-        if not stat.S_ISREG(info.st_mode):
-            listing.unreadable_files[path] = "not a regular file"
-        elif info.st_size > MAX_FILE_BYTES:
-            listing.unreadable_files[path] = _TOO_LARGE
-        else:
-            listing.stamps[path] = (info.st_mtime_ns, info.st_size, info.st_ino, info.st_dev)
-
-    @staticmethod
-    def _is_directory(entry: os.DirEntry[str]) -> bool:
-        try:
-            return entry.is_dir()
-        except OSError:  # a link that leads in a circle, for one
-            return False
+        if stat.S_ISREG(info.st_mode):
+            if info.st_size > MAX_FILE_BYTES:
+                listing.unreadable_files[name] = _TOO_LARGE
+            else:
+                listing.stamps[name] = (info.st_mtime_ns, info.st_size, info.st_ino, info.st_dev)
+        elif not stat.S_ISDIR(info.st_mode):
+            listing.unreadable_files[name] = "not a regular file"
 
 
 _TOO_LARGE: Final = f"larger than {MAX_FILE_BYTES // 1024**2} MiB"
 
 
-def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                yield entry
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle, for one
+        return False
 
 
 def _read_file(path: Path) -> bytes:

@@ -114,3 +114,29 @@ def test_a_real_directory_is_read_as_it_is_in_the_end(
         expected = load_directory(directory, settings_of(directory))
         assert update.state == expected.state
         assert update.problems == expected.problems
+
+
+@settings(deadline=None, max_examples=60)
+@given(edits, ends)
+def test_single_files_looked_at_make_what_the_whole_makes(
+    history: list[tuple[str, bytes | None]], end: dict[str, bytes]
+) -> None:
+    """Where each touched file alone is looked at, state and problems are at every step those of looking everywhere."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / "d").mkdir()
+        narrow, wide = ((DirectoryReader(directory, excluded=()), ManifestStore()) for _ in range(2))
+        for reader, store in (narrow, wide):
+            store.update(reader.read())
+        for file, content in [*history, *((file, end.get(file)) for file in FILES)]:
+            path = directory / file
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_bytes(content)
+            found = narrow[1].update(narrow[0].read_files({file}))
+            expected = wide[1].update(wide[0].read({file}))
+
+            assert found.state == expected.state
+            assert found.problems == expected.problems
+            assert found.changed == expected.changed

@@ -210,3 +210,72 @@ def test_a_swapped_link_is_seen(tmp_path: Path) -> None:
 
     assert first.texts == {"a.yaml": b"1"}
     assert reader.read().texts == {"a.yaml": b"2"}
+
+
+def test_some_files_are_looked_at_alone(tmp_path: Path) -> None:
+    """Whatever their stamps say; those that are no manifests count as absent, all others are unknown."""
+    write(tmp_path, "a.yaml", "b.yaml", "c.yaml", "cluster.yaml", "d.yaml/e.yaml")
+    reader = reader_of(tmp_path)
+    reader.read()
+    reader.read()
+    keep_stamp(tmp_path / "a.yaml", "y")
+    (tmp_path / "b.yaml").unlink()
+    write(tmp_path, "c.yaml", text="longer")
+    names = {"a.yaml", "b.yaml", "cluster.yaml", "d.yaml"}
+
+    reading = reader.read_files(names)
+
+    assert reading == Reading({"a.yaml": b"y"}, frozenset({"a.yaml"}), looked_at=frozenset(names))
+    assert [name for name in ("a.yaml", "b.yaml", "c.yaml", "d.yaml/e.yaml") if reading.is_absent(name)] == ["b.yaml"]
+    assert set(reader.read().texts) == {"c.yaml"}
+
+
+def test_a_single_file_that_comes_back_is_given_again(tmp_path: Path) -> None:
+    """However equal it is."""
+    write(tmp_path, "a.yaml")
+    reader = reader_of(tmp_path)
+    reader.read()
+    (tmp_path / "a.yaml").unlink()
+    reader.read_files({"a.yaml"})
+    write(tmp_path, "a.yaml")
+
+    assert reader.read_files({"a.yaml"}).texts == {"a.yaml": b"x"}
+
+
+def test_a_single_file_that_is_special_is_unreadable(tmp_path: Path) -> None:
+    """As in a look at the whole."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    assert reader_of(tmp_path).read_files({"pipe.yaml"}).unreadable_files == {"pipe.yaml": "not a regular file"}
+
+
+def test_files_that_went_with_the_whole_directory_are_unknown(tmp_path: Path) -> None:
+    """They are not taken for deleted."""
+    write(tmp_path, "top/a.yaml")
+    reader = reader_of(tmp_path / "top")
+    reader.read()
+    (tmp_path / "top").rename(tmp_path / "away")
+
+    assert reader.read_files({"a.yaml"}) == Reading({}, frozenset(), looked_at=frozenset())
+
+
+def test_directories_are_entered_before_they_are_listed(tmp_path: Path) -> None:
+    """So that a watch set meanwhile misses nothing; what is excluded or hidden is never entered."""
+    write(tmp_path, "d/e/a.yaml", "state/a.yaml", ".hidden/a.yaml")
+
+    def enter(name: str) -> None:
+        entered.append(name)
+        write(tmp_path / name, "late.yaml")
+
+    entered: list[str] = []
+    reading = reader_of(tmp_path).read((), enter)
+
+    assert entered == ["", "d", "d/e"]
+    assert reading.present == {"late.yaml", "d/late.yaml", "d/e/late.yaml", "d/e/a.yaml"}
+
+
+def test_sizes_are_those_of_the_moment(tmp_path: Path) -> None:
+    """A file that isn't there has none."""
+    write(tmp_path, "a.yaml", "b.yaml", text="123")
+
+    assert reader_of(tmp_path).size_of({"a.yaml", "b.yaml", "none.yaml"}) == 6

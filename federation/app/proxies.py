@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from federation.model.addresses import HostPort, UnixSocket
 from federation.model.configuration import ClusterSettings, SidecarSettings
 from federation.model.errors import ConfigError
 from gateway.nodes import GatewayNode, Listen, LocalPort, ProbeSpec, SidecarNode
-from gateway.xds.bootstrap import ControlPlane, build_bootstrap
+from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_trust_source
 from trustbundle.identity import TrustDomain, controller_id
 
 TRUST_BUNDLE_FILE = "bundle.pem"
@@ -49,6 +50,7 @@ def sidecar_node(sidecar: SidecarSettings) -> SidecarNode:
 def gateway_process(settings: ClusterSettings) -> EnvoyProcess:
     """The cluster's east-west gateway. Raises MissingProgramError, and ConfigError where its token can't be read."""
     node = gateway_node(settings)
+    directory = settings.state_directory / "gateway"
     token = settings.tokens_directory / "gateway.token"
     _read_token(token, "gateway")
 
@@ -61,16 +63,16 @@ def gateway_process(settings: ClusterSettings) -> EnvoyProcess:
             zone=settings.zone,
             token=_read_token(token, "gateway"),
             admin=_listen(settings.gateway.admin),
-            xds=_control_plane(settings, settings.xds.listen, None),
+            xds=_control_plane(settings, settings.xds.listen, None, directory),
         )
 
-    directory = settings.state_directory / "gateway"
     return EnvoyProcess(find_envoy(), bootstrap, directory)
 
 
 def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> EnvoyProcess:
     """One workload's sidecar. Raises MissingProgramError, and ConfigError where its token can't be read."""
     node = sidecar_node(sidecar)
+    directory = cluster.state_directory / "sidecars" / f"{sidecar.namespace}~{sidecar.address}~{sidecar.inbound_port}"
     workload = f"{sidecar.namespace}/{sidecar.service_account}"
     token = cluster.tokens_directory / f"{sidecar.namespace}.{sidecar.service_account}.token"
     _read_token(token, workload)
@@ -86,23 +88,28 @@ def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> Envoy
             zone=sidecar.zone or cluster.zone,
             token=_read_token(token, workload),
             admin=_listen(sidecar.admin),
-            xds=_control_plane(cluster, address, trust_bundle),
+            xds=_control_plane(cluster, address, trust_bundle, directory),
         )
 
-    directory = cluster.state_directory / "sidecars" / f"{sidecar.namespace}~{sidecar.address}~{sidecar.inbound_port}"
     return EnvoyProcess(find_envoy(), bootstrap, directory)
 
 
 def _control_plane(
-    settings: ClusterSettings, address: HostPort | UnixSocket, trust_bundle: Path | None
+    settings: ClusterSettings, address: HostPort | UnixSocket, trust_bundle: Path | None, directory: Path
 ) -> ControlPlane:
     if isinstance(address, UnixSocket):
         return ControlPlane(socket=str(address.path))
-    return ControlPlane(
-        address=_listen(address),
-        trust_bundle=str(trust_bundle or settings.state_directory / TRUST_BUNDLE_FILE),
-        server_identity=str(controller_id(TrustDomain(settings.trust_domain))),
+    source = directory / "control-plane.json"
+    document = build_trust_source(
+        str(trust_bundle or settings.state_directory / TRUST_BUNDLE_FILE),
+        str(controller_id(TrustDomain(settings.trust_domain))),
     )
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        source.write_text(json.dumps(document))
+    except OSError as error:
+        raise ConfigError(f"{source} can't be written: {error.strerror}") from error
+    return ControlPlane(address=_listen(address), trust_source=str(source))
 
 
 def _read_token(path: Path, workload: str) -> str:

@@ -59,14 +59,12 @@ _ADMIN_PATHS = (
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
-    """Where the xDS server listens: a Unix socket path, or a TLS address with the CA file that it is verified by."""
+    """Where the xDS server listens: a Unix socket path, or a TLS address and how it is verified there."""
 
     socket: str = ""
     address: Listen | None = None
-    trust_bundle: str = ""
-    """PEM file; watched, so a rotated CA is picked up."""
-    server_identity: str = ""
-    """SPIFFE ID that the server must present over TLS."""
+    trust_source: str = ""
+    """File with what ``build_trust_source`` returns."""
 
 
 def build_bootstrap(
@@ -114,6 +112,26 @@ def build_bootstrap(
     return document
 
 
+def build_trust_source(trust_bundle: str, server_identity: str) -> dict[str, object]:
+    """How an xDS server proves itself over TLS: by a certificate of ``trust_bundle`` (PEM file) for this SPIFFE ID.
+
+    A document of its own, since Envoy watches a bundle that SDS names and never looks again at one that the bootstrap
+    names: a rotated CA would cost it its control plane (CertificateValidationContext.watched_directory).
+    """
+    return {
+        "resources": [
+            {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+                "name": "xds",
+                "validation_context": {
+                    "trusted_ca": {"filename": trust_bundle},
+                    "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": server_identity}}],
+                },
+            }
+        ]
+    }
+
+
 def _xds_cluster(xds: ControlPlane) -> dict[str, object]:
     cluster: dict[str, object] = {
         "name": "xds",
@@ -135,11 +153,12 @@ def _xds_cluster(xds: ControlPlane) -> dict[str, object]:
                         "tls_maximum_protocol_version": "TLSv1_3",
                     },
                     "alpn_protocols": ["h2"],
-                    "validation_context": {
-                        "trusted_ca": {"filename": xds.trust_bundle},
-                        "match_typed_subject_alt_names": [
-                            {"san_type": "URI", "matcher": {"exact": xds.server_identity}}
-                        ],
+                    "validation_context_sds_secret_config": {
+                        "name": "xds",
+                        "sds_config": {
+                            "path_config_source": {"path": xds.trust_source},
+                            "resource_api_version": "V3",
+                        },
                     },
                 },
             },

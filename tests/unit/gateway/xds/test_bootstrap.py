@@ -9,16 +9,12 @@ from typing import Any
 import pytest
 
 from gateway.nodes import GatewayNode, Listen, Node, SidecarNode, parse_node_metadata
-from gateway.xds.bootstrap import ControlPlane, build_bootstrap
+from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_trust_source
 
 GATEWAY = GatewayNode(Listen("127.0.0.1", 15443))
 SIDECAR = SidecarNode("10.0.0.1", 15006)
 SOCKET = ControlPlane(socket="/run/federation/xds.sock")
-TLS = ControlPlane(
-    address=Listen("192.0.2.1", 15012),
-    trust_bundle="/run/federation/bundle.pem",
-    server_identity="spiffe://east.test/federation/controller",
-)
+TLS = ControlPlane(address=Listen("192.0.2.1", 15012), trust_source="/run/federation/control-plane.json")
 
 
 def bootstrap(node: Node = SIDECAR, xds: ControlPlane = SOCKET) -> Any:
@@ -76,16 +72,28 @@ def test_a_control_plane_behind_a_socket_needs_no_tls() -> None:
     assert "transport_socket" not in cluster
 
 
-def test_a_control_plane_on_the_network_must_prove_its_identity() -> None:
-    """Over TCP it is TLS 1.3 with the own bundle and exactly the controller's SPIFFE ID, or no connection."""
+def test_a_control_plane_on_the_network_is_verified() -> None:
+    """Over TCP it is TLS 1.3, verified by a file that Envoy watches: what the bootstrap itself names is read once."""
     cluster = xds_cluster(bootstrap(xds=TLS))
     endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
     assert endpoint == {"address": {"socket_address": {"address": "192.0.2.1", "port_value": 15012}}}
     context = cluster["transport_socket"]["typed_config"]["common_tls_context"]
     assert context["tls_params"]["tls_minimum_protocol_version"] == "TLSv1_3"
-    assert context["validation_context"] == {
-        "trusted_ca": {"filename": TLS.trust_bundle},
-        "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": TLS.server_identity}}],
+    assert "validation_context" not in context
+    source = context["validation_context_sds_secret_config"]
+    assert source["sds_config"]["path_config_source"] == {"path": TLS.trust_source}
+    (secret,) = build_trust_source("bundle.pem", "spiffe://east.test/federation/controller")["resources"]
+    assert secret["name"] == source["name"]
+
+
+def test_a_control_plane_must_prove_its_identity() -> None:
+    """A certificate of the own trust domain is not enough: it must be exactly the controller's."""
+    (secret,) = build_trust_source("bundle.pem", "spiffe://east.test/federation/controller")["resources"]
+    assert secret["validation_context"] == {
+        "trusted_ca": {"filename": "bundle.pem"},
+        "match_typed_subject_alt_names": [
+            {"san_type": "URI", "matcher": {"exact": "spiffe://east.test/federation/controller"}}
+        ],
     }
 
 

@@ -16,7 +16,7 @@ must feed the answer to a need before the channel messages that arrived since. P
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from federation.exchange.base import Rejected, StoredSnapshot
 from federation.exchange.payloads import decode_batch, decode_beat, decode_manifest, decode_shard, digest
@@ -49,6 +49,8 @@ class Step:
     changed: frozenset[RecordKey] = frozenset()
     rejected: tuple[Rejected, ...] = ()
     need: Need | None = None
+    applied: tuple[bytes, ...] = field(default=(), compare=False)
+    """The batches that were applied, one version each, in order: what may be kept to be applied again."""
 
 
 class Replica:
@@ -150,7 +152,7 @@ class Replica:
             return Step()
         if version.seq > self.version.seq + 1:
             return Step(need=LoadLog(self.version))
-        return self._apply_batch(envelope)
+        return self._apply_batch(blob, envelope)
 
     def on_lease(self, blob: bytes, now: float) -> Step:
         """A lease from the channel: the member lives, and its head shows what was lost on the way."""
@@ -217,28 +219,32 @@ class Replica:
     def on_log(self, entries: Sequence[bytes]) -> Step:
         """The log's answer to LoadLog: applied as far as it is contiguous; the snapshot fills what it
         can't."""
-        before = self.version
         self._log_due = False
         changed: set[RecordKey] = set()
         rejected: list[Rejected] = []
+        applied: list[bytes] = []
+
+        def step(need: Need | None) -> Step:
+            return Step(frozenset(changed), tuple(rejected), need, tuple(applied))
+
         for blob in entries:
             try:
                 envelope = self._open(blob, BlobKind.BATCH)
             except WireError as error:
-                return Step(frozenset(changed), (*rejected, *self._refuse(error).rejected), LoadSnapshot())
+                rejected += self._refuse(error).rejected
+                return step(LoadSnapshot())
             self._knows(envelope.version)
             if self.version is not None and envelope.version <= self.version:
                 rejected += self._replayed("log entry", envelope.version, self.version).rejected
                 continue
             if self.version is None or envelope.version != Version(self.version.epoch, self.version.seq + 1):
-                return Step(frozenset(changed), tuple(rejected), LoadSnapshot())
-            step = self._apply_batch(envelope)
-            changed |= step.changed
-            rejected += step.rejected
+                return step(LoadSnapshot())
+            one = self._apply_batch(blob, envelope)
+            changed |= one.changed
+            rejected += one.rejected
+            applied += one.applied
         need = self._missed() if self._behind() else None
-        if need is not None and self.version == before:
-            need = LoadSnapshot()
-        return Step(frozenset(changed), tuple(rejected), need)
+        return step(need if need is None or applied else LoadSnapshot())
 
     def _open(self, blob: bytes, kind: BlobKind) -> Envelope:
         return open_envelope(blob, kind, self.member, self._clusterset)
@@ -259,14 +265,16 @@ class Replica:
 
     def _accept_lease(self, version: Version, beat: tuple[int, int], now: float) -> Step:
         old_epoch = self.version is not None and version.epoch < self.version.epoch
-        if old_epoch or (self._lease is not None and beat <= self._lease):
+        if old_epoch or (self._lease is not None and beat < self._lease):
             return Step()
-        self._lease = beat
-        self._heard_at = now
-        self._knows(version)
+        # A beat that is read again, because what it asked for was not answered, asks again; it is no sign of life.
+        if beat != self._lease:
+            self._lease = beat
+            self._heard_at = now
+            self._knows(version)
         return Step(need=self._missed() if self._behind() else None)
 
-    def _apply_batch(self, envelope: Envelope) -> Step:
+    def _apply_batch(self, blob: bytes, envelope: Envelope) -> Step:
         try:
             changes = decode_batch(envelope.payload)
         except WireError as error:
@@ -277,7 +285,7 @@ class Replica:
                 self._drop(key)
                 changed.add(key)
         self._accepted(envelope.version)
-        return Step(frozenset(changed), tuple(rejected))
+        return Step(frozenset(changed), tuple(rejected), applied=(blob,))
 
     def _put_all(self, encoded: Mapping[RecordKey, bytes]) -> tuple[set[RecordKey], list[Rejected]]:
         changed: set[RecordKey] = set()

@@ -361,6 +361,15 @@ def test_on_return_the_lease_tells_whether_anything_was_missed() -> None:
     assert made.on_log(()) == Step()
 
 
+def test_a_beat_that_was_read_before_asks_again_for_what_is_missing() -> None:
+    """Where the read that a beat asked for failed, the same beat asks once more, and is no second sign of life."""
+    speaker = Speaker(gateway())
+    made = Replica(EAST, CLUSTERSET, lease_seconds=3.0)
+    assert made.on_connected(speaker.whole.lease, 0.0) == Step(need=LoadSnapshot())
+    assert made.on_connected(speaker.whole.lease, 2.0) == Step(need=LoadSnapshot())
+    assert not made.fresh(4.0)
+
+
 def test_a_picture_does_not_change_behind_its_reader() -> None:
     """Records that were handed out stay as they were."""
     speaker = Speaker(endpoints("a", 1))

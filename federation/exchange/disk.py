@@ -88,9 +88,22 @@ class ReplicaDisk:
         path = self._path(cluster)
         if not path.exists():
             return 0
-        with path.open("ab") as file:
-            file.write(b"".join(_frame(at, blob) for at, blob in batches.items()))
-            return file.tell()
+        data = b"".join(_frame(at, blob) for at, blob in batches.items())
+        with path.open("ab", buffering=0) as file:
+            end = file.tell()
+            if file.write(data) < len(data):
+                # What is appended next must not follow a torn entry.
+                file.truncate(end)
+                raise OSError(f"{path.name} has no room for {len(data)} bytes")
+            return end + len(data)
+
+    def keep(self, cluster: ClusterId, batches: int) -> None:
+        """Forget all saved batches but the first ``batches``: what is appended next must not follow a refused one."""
+        path = self._path(cluster)
+        entries, _ = _parse(path.read_bytes())
+        saved = path.stat()
+        _replace(path, _MAGIC + b"".join(_frame(at, blob) for at, blob in entries[: 1 + batches]))
+        os.utime(path, ns=(saved.st_atime_ns, saved.st_mtime_ns))
 
     def confirm(self, cluster: ClusterId, now: datetime) -> None:
         """What is saved of ``cluster`` is what it says ``now``."""

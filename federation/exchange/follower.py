@@ -60,6 +60,10 @@ class Follower:
         self._saved_at: datetime | None = None
         self._confirmed_at = monotonic()
         self._rebase_at = 0
+        self._unsaved: dict[Version, bytes] = {}
+        """Applied batches that the disk did not take yet."""
+        self._whole = True
+        """Whether the disk and the unsaved batches together give what is shown."""
         self._shown = (False, False)
         self._read = False
         """Whether everything that was needed was read once, whatever came of it."""
@@ -100,6 +104,8 @@ class Follower:
             self._on_step(self, frozenset(), _from_disk(base.rejected))
             return
         tail = self._replica.on_log(saved.batches)
+        if len(tail.applied) < len(saved.batches):
+            self._try(lambda disk: disk.keep(self.member.cluster, len(tail.applied)))
         self._saved_at = saved.saved_at
         self._rebase_at = _size(saved.snapshot) * 2 + _REBASE_BYTES
         self._on_step(self, base.changed | tail.changed, _from_disk(base.rejected + tail.rejected))
@@ -131,11 +137,11 @@ class Follower:
                     await self._meet(step.need)
                     self._read = True
                     self._backoff.reset()
-                    self._take_note()
+                    await self._take_note()
                 blob = await self._next()
                 if blob is not None:
                     await self._message(blob)
-                self._take_note()
+                await self._take_note()
             except ExchangeUnavailableError:
                 self._catch_up_due = True
                 await asyncio.sleep(self._backoff.next())
@@ -156,7 +162,7 @@ class Follower:
         step = self._replica.on_message(blob, self._monotonic())
         self._report(step)
         if self._replica.version != before:
-            await self._keep_batches((blob,), before)
+            await self._keep_batches(step.applied, before)
         await self._meet(step.need)
 
     async def _meet(self, need: Need | None) -> None:
@@ -170,7 +176,7 @@ class Follower:
                     step = self._replica.on_log(batches)
                     self._report(step)
                     if self._replica.version != before:
-                        await self._keep_batches(batches, before)
+                        await self._keep_batches(step.applied, before)
                 case LoadSnapshot():
                     stored = await self._exchange.read_snapshot(cluster)
                     step = self._replica.on_absent() if stored is None else self._replica.on_snapshot(stored)
@@ -183,7 +189,7 @@ class Follower:
         if step.changed or step.rejected:
             self._on_step(self, step.changed, step.rejected)
 
-    def _take_note(self) -> None:
+    async def _take_note(self) -> None:
         """Tell of a change of freshness or knowledge, and of what the disk may count as current."""
         now = self._monotonic()
         shown = (self.judged, self._replica.fresh(now))
@@ -195,7 +201,10 @@ class Follower:
         self._saved_at = None
         if self._disk is not None and now >= self._confirmed_at + self._timing.confirm:
             self._confirmed_at = now
-            self._try(lambda disk: disk.confirm(self.member.cluster, self._clock()))
+            if not self._whole:
+                await self._rebase()
+            elif not self._unsaved:
+                self._try(lambda disk: disk.confirm(self.member.cluster, self._clock()))
 
     async def _keep_snapshot(self, stored: StoredSnapshot, version: Version | None) -> None:
         if self._disk is None or version is None:
@@ -203,28 +212,34 @@ class Follower:
         cluster = self.member.cluster
         saving = asyncio.ensure_future(asyncio.to_thread(self._try, lambda disk: disk.save(cluster, version, stored)))
         try:
-            await asyncio.shield(saving)
+            saved = await asyncio.shield(saving)
         except asyncio.CancelledError:
             # Whoever comes after us may write the same file.
             await saving
             raise
+        if not saved:
+            self._whole = self._whole and version != self._replica.version
+            return
+        self._whole = self._whole or version == self._replica.version
+        self._unsaved = {at: blob for at, blob in self._unsaved.items() if at.epoch == version.epoch and at > version}
         self._saved_at = None
         self._rebase_at = _size(stored) * 2 + _REBASE_BYTES
 
     async def _keep_batches(self, batches: tuple[bytes, ...], before: Version | None) -> None:
-        version = self._replica.version
-        if self._disk is None or version is None or before is None:
+        if self._disk is None or before is None or not self._whole:
             return
-        # The applied ones are the first of those read: a replica takes them in order, one version each.
-        numbered = {Version(version.epoch, before.seq + 1 + i): blob for i, blob in enumerate(batches)}
-        applied = {at: blob for at, blob in numbered.items() if at <= version}
+        self._unsaved |= {Version(before.epoch, before.seq + 1 + i): blob for i, blob in enumerate(batches)}
         size = 0
 
         def append(disk: ReplicaDisk) -> None:
             nonlocal size
-            size = disk.append(self.member.cluster, applied)
+            size = disk.append(self.member.cluster, self._unsaved)
+            self._unsaved.clear()
 
-        self._try(append)
+        if not self._try(append) and sum(map(len, self._unsaved.values())) > _REBASE_BYTES:
+            # A disk that takes nothing for long gets a whole snapshot when it does again.
+            self._unsaved.clear()
+            self._whole = False
         if size > self._rebase_at:
             self._rebase_at = size * 2
             await self._rebase()
@@ -243,13 +258,16 @@ class Follower:
         if current is not None and version.epoch == current.epoch and version <= current:
             await self._keep_snapshot(stored, version)
 
-    def _try(self, write: Callable[[ReplicaDisk], None]) -> None:
+    def _try(self, write: Callable[[ReplicaDisk], object]) -> bool:
+        """Whether the disk took it."""
         if self._disk is None:
-            return
+            return False
         try:
             write(self._disk)
         except OSError as error:
             _log.warning("replica is not saved", peer=self.member.cluster, error=str(error))
+            return False
+        return True
 
     def _new_replica(self) -> Replica:
         return Replica(self.member, self._clusterset, lease_seconds=self._timing.lease)

@@ -166,15 +166,17 @@ class PublishLoop:
             return False
         stored = await self._exchange.read_snapshot(cluster)
         lease = await self._exchange.read_lease(cluster)
-        known = [
-            self._epoch,
-            0 if self._disk is None else self._disk.load_epoch(),
+        claimed = [
             publisher.epoch_of(BlobKind.MANIFEST, None if stored is None else stored.manifest),
             publisher.epoch_of(BlobKind.LEASE, lease),
         ]
-        self._epoch = publisher.next_epoch(self._wall_ms(), known)
-        if self._disk is not None:
-            await asyncio.to_thread(self._disk.save_epoch, self._epoch)
+        try:
+            await self._take_epoch(claimed)
+        except OSError as error:
+            # After a restart the same epoch could be given to other words: better none than two of one version.
+            self._replace_at = now + self._timing.beat
+            _log.warning("nothing is published: epoch is not saved", cluster=cluster, error=str(error))
+            return False
         replacement = publisher.replacement(self._epoch, self._wall_ms())
         await self._exchange.replace(cluster, replacement.snapshot, replacement.lease, self._timing.lease)
         publisher.replaced(replacement)
@@ -183,6 +185,14 @@ class PublishLoop:
         self._compact_at = now + self._timing.compaction
         _log.info("published everything", cluster=cluster, epoch=self._epoch)
         return True
+
+    async def _take_epoch(self, claimed: list[int]) -> None:
+        """Go on to an epoch that was never used, and is on disk; raises OSError where that can't be had."""
+        saved = 0 if self._disk is None else self._disk.load_epoch()
+        epoch = self._publisher.next_epoch(self._wall_ms(), [self._epoch, saved, *claimed])
+        if self._disk is not None:
+            await asyncio.to_thread(self._disk.save_epoch, epoch)
+        self._epoch = epoch
 
     def _wall_ms(self) -> int:
         return int(self._clock().timestamp() * 1000)

@@ -63,6 +63,19 @@ def test_a_torn_entry_is_left_out_for_good(disk: ReplicaDisk, tmp_path: Path) ->
     assert saved(disk) == (SNAPSHOT, (b"six", b"again"))
 
 
+def test_refused_batches_make_room_for_the_true_ones(disk: ReplicaDisk) -> None:
+    """What was saved after a batch that is refused goes with it, and what comes next stands where it stood."""
+    disk.save(EAST, Version(1, 5), SNAPSHOT)
+    disk.append(EAST, {Version(1, 6): b"six", Version(1, 7): b"damaged", Version(1, 8): b"eight"})
+    disk.confirm(EAST, datetime(2026, 1, 1, tzinfo=UTC))
+    disk.keep(EAST, 1)
+    found = disk.load(EAST)
+    assert found is not None
+    assert found.saved_at == datetime(2026, 1, 1, tzinfo=UTC)
+    disk.append(EAST, {Version(1, 7): b"seven"})
+    assert saved(disk) == (SNAPSHOT, (b"six", b"seven"))
+
+
 @pytest.mark.parametrize("data", [b"", b"junk", b"federation-replica-1\n", b"federation-replica-1\n\0\0\0\xff"])
 def test_an_unreadable_file_is_as_good_as_none(disk: ReplicaDisk, tmp_path: Path, data: bytes) -> None:
     """What is not our file, or not whole, is not loaded, and can be replaced."""

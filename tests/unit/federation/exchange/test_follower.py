@@ -16,7 +16,7 @@ from federation.exchange.follower import Follower
 from federation.exchange.memory import MemoryExchange
 from federation.exchange.publisher import Publisher
 from federation.exchange.timing import Timing
-from federation.model.names import RecordKey
+from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Version
 from support.exchange import CLUSTERSET, FlakyExchange, by_key, endpoints, gateway, key_of, member_of, until
 
@@ -102,6 +102,52 @@ async def test_saved_batches_are_folded_into_a_newer_snapshot(
     again = Stage(tmp_path)
     again.follower.restore()
     assert by_key(gateway(), endpoints("a", 29)) == again.follower.snapshot().records
+
+
+async def test_after_a_damaged_batch_on_disk_later_ones_are_saved(stage: Stage, tmp_path: Path) -> None:
+    """A batch that was damaged on disk is replaced by what the exchange has, so that the next restart lacks nothing."""
+    await stage.begin()
+    whole = await stage.exchange.read_snapshot(EAST.cluster)
+    assert whole is not None
+    stage.disk.save(EAST.cluster, Version(100, 0), whole)
+    stage.disk.append(EAST.cluster, {Version(100, 1): await stage.say(1), Version(100, 2): b"damaged"})
+    await stage.say(2)
+    stage.follower.restore()
+    assert stage.version() == Version(100, 1)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.deliver(await stage.say(3))
+        await until(lambda: stage.version() == Version(100, 3))
+        task.cancel()
+    again = Stage(tmp_path)
+    again.follower.restore()
+    assert again.version() == Version(100, 3)
+
+
+class Repeating(FlakyExchange):
+    """Its logs begin with an entry that was read before."""
+
+    async def read_log(self, cluster: ClusterId, after: Version) -> tuple[bytes, ...]:
+        return await super().read_log(cluster, Version(after.epoch, after.seq - 1))
+
+
+async def test_an_entry_that_comes_again_is_not_saved_in_place_of_a_new_one(tmp_path: Path) -> None:
+    """What a log repeats is neither applied nor saved; the new entry behind it is both."""
+    stage = Stage(tmp_path, Repeating(MemoryExchange(lambda: 100.0)))
+    await stage.begin()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await until(lambda: stage.version() == Version(100, 0))
+        stage.follower.deliver(await stage.say(1))
+        await until(lambda: stage.version() == Version(100, 1))
+        await stage.say(2)
+        stage.follower.deliver(stage.beat())
+        await until(lambda: stage.version() == Version(100, 2))
+        task.cancel()
+    again = Stage(tmp_path)
+    again.follower.restore()
+    assert again.version() == Version(100, 2)
 
 
 async def test_a_read_that_fails_is_tried_again(stage: Stage) -> None:

@@ -6,8 +6,12 @@ import asyncio
 import random
 import time
 from datetime import UTC, datetime
+from pathlib import Path
+
+from structlog.testing import capture_logs
 
 from federation.exchange.base import Rejected, Written
+from federation.exchange.disk import ReplicaDisk
 from federation.exchange.memory import MemoryExchange
 from federation.exchange.publish_loop import PublishLoop
 from federation.exchange.publisher import Publisher
@@ -36,11 +40,22 @@ class NoAnswer(FlakyExchange):
         return taken
 
 
-def loop_on(exchange: FlakyExchange, rejected: list[Rejected]) -> PublishLoop:
+class FullDisk(ReplicaDisk):
+    """Takes nothing until it is told to."""
+
+    full = True
+
+    def save_epoch(self, epoch: int) -> None:
+        if self.full:
+            raise OSError("no space left on device")
+        super().save_epoch(epoch)
+
+
+def loop_on(exchange: FlakyExchange, rejected: list[Rejected], disk: ReplicaDisk | None = None) -> PublishLoop:
     return PublishLoop(
         Publisher(EAST, key_of("east"), CLUSTERSET),
         exchange,
-        None,
+        disk,
         timing=TIMING,
         clock=lambda: datetime.now(UTC),
         monotonic=time.monotonic,
@@ -81,6 +96,24 @@ async def test_the_snapshot_follows_the_log() -> None:
             while await exchange.read_snapshot(EAST.cluster) == first:
                 await asyncio.sleep(0.002)
         task.cancel()
+
+
+async def test_a_full_disk_defers_the_publication(tmp_path: Path) -> None:
+    """Nothing is published under an epoch that could not be saved; once there is room, it goes on."""
+    exchange = FlakyExchange(MemoryExchange(time.monotonic))
+    disk = FullDisk(tmp_path)
+    publishing = loop_on(exchange, [], disk)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(publishing.run())
+        with capture_logs() as logs:
+            publishing.desire(by_key(gateway()))
+            await until(lambda: len(logs) > 1)
+        assert publishing.published is None
+        assert await exchange.read_snapshot(EAST.cluster) is None
+        disk.full = False
+        await until(lambda: publishing.settled)
+        task.cancel()
+    assert publishing.published == Version(disk.load_epoch(), 0)
 
 
 async def test_nothing_is_published_before_the_first_desired_set() -> None:

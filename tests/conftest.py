@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite the expected files of golden cases and delete those that no test reads",
     )
+    parser.addoption("--seed", type=int, help="run this one history of tests/simulation, and print what happens in it")
 
 
 @pytest.fixture

@@ -1,0 +1,319 @@
+"""A history of a clusterset: members, a store and faults, all from one seed, and what must hold of it.
+
+Everything but the store and the clocks is real. A history first does its worst for some seconds of virtual time,
+then all faults end, and the members have to agree with one another soon. ``run_history`` is the entrance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+from federation.exchange.signing import MemberKey
+from federation.exchange.timing import Timing
+from federation.model.names import ClusterId
+from federation.model.records import Member
+from support.simulated_adversary import Adversary, damaged
+from support.simulated_seat import Seat
+from support.simulated_store import Ledger, SimulatedStore
+from support.virtual_time import run_virtually
+
+TIMING = Timing(hold_off=0.02, beat=1.0, lease=3.0, compaction=2.0, confirm=2.0, retry=0.05, retry_max=1.0)
+AGREEMENT_SECONDS = 12.0
+"""Of virtual time: some beats, a compaction and the longest back-off, twice."""
+
+Action = Callable[[], Awaitable[str] | str]
+
+
+class HistoryError(AssertionError):
+    """What did not hold, in the history of which seed, and what had happened until then."""
+
+
+def run_history(seed: int, directory: Path, key_type: Callable[[bytes], MemberKey] = MemberKey) -> tuple[str, ...]:
+    """Run the history of ``seed`` with its disks in ``directory``; returns what happened. Raises HistoryError."""
+    history = History(seed, directory, key_type)
+    try:
+        run_virtually(history.run())
+    except Exception as error:
+        events = "\n".join(f"  {event}" for event in history.events)
+        command = f"pytest tests/simulation --seed {seed}"
+        raise HistoryError(f"{error}\nreplay with: {command}\nwhat happened:\n{events}") from error
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return tuple(history.events)
+
+
+class History:
+    """One clusterset from its first to its last moment."""
+
+    def __init__(self, seed: int, directory: Path, key_type: Callable[[bytes], MemberKey]) -> None:
+        self.events: list[str] = []
+        self._seed = seed
+        self._rng = random.Random(seed)
+        self._directory = directory
+        self._key_type = key_type
+        self._doubtful: set[ClusterId] = set()
+        """Members of whom something may rightly be rejected: attacked, or taken back by the store."""
+
+    async def run(self) -> None:
+        self._set_the_stage()
+        for seat in self._seats:
+            if self._rng.random() < 0.8:
+                seat.start(self._peers_of(seat))
+        actions = self._chosen_actions()
+        try:
+            for _ in range(self._rng.randrange(6, 26)):
+                await asyncio.sleep(self._rng.expovariate(4))
+                action = self._rng.choice(actions)
+                done = action()
+                self._note(done if isinstance(done, str) else await done)
+                self._check()
+            await self._end_faults()
+            await self._agreement()
+        finally:
+            for seat in self._seats:
+                seat.stop()
+
+    def _set_the_stage(self) -> None:
+        rng = self._rng
+        # Most histories are small: what goes wrong goes wrong between two or three.
+        names = "abcdefgh"[: rng.choice([3] * 14 + [4] * 4 + [5, 5, 6, 8])]
+        keys = {name: self._key_type(name.encode() * 32) for name in names}
+        members = [Member(ClusterId(name), f"{name}.example", keys[name].public) for name in names]
+        self._members = {member.cluster: member for member in members}
+        self._ledger = Ledger()
+        self._store = SimulatedStore(
+            asyncio.get_running_loop().time, log_length=rng.choice([1, 3, 100]), log_page=rng.choice([1, 2, 64])
+        )
+        self._adversary = Adversary(self._store, self._ledger, members, self._key_type(b"m" * 32))
+        self._pictures = [self._store.picture()]
+        self._seats = [
+            Seat(
+                member,
+                keys[member.cluster],
+                self._store,
+                self._ledger,
+                self._directory / member.cluster,
+                TIMING,
+                str(self._seed),
+            )
+            for member in members
+        ]
+        for seat in self._seats:
+            seat.skew = timedelta(seconds=rng.choice([0, 0, 0.5, -0.5, 3600, -3600, 10 * 365 * 86400]))
+            seat.change(rng)
+
+    def _chosen_actions(self) -> list[Action]:
+        """Changes always; of the faults some, different ones in each history, so that rare ones get room."""
+        faults: list[Action] = [
+            self._cut,
+            self._mend,
+            self._drop_subscription,
+            self._disturb,
+            self._stop_store,
+            self._start_store,
+            self._lose_everything,
+            self._take_picture,
+            self._go_back,
+            self._evict_shard,
+            self._expire_lease,
+            self._crash,
+            self._restart,
+            self._restart_damaged,
+            self._set_clock,
+            self._remove_member,
+            self._readmit_members,
+            self._fill_disk,
+            self._strike,
+            self._strike,
+        ]
+        chosen = self._rng.sample(faults, self._rng.randrange(2, len(faults)))
+        return [*chosen, *[self._change] * (len(chosen) // 2 + 1)]
+
+    def _change(self) -> str:
+        seat = self._rng.choice(self._seats)
+        for _ in range(self._rng.choice([1, 1, 1, 4])):
+            seat.change(self._rng)
+        return f"{seat.cluster} changes"
+
+    def _cut(self) -> str:
+        seat = self._rng.choice(self._seats)
+        if seat.alive:
+            seat.connection.cut = True
+            seat.connection.drop()
+        return f"{seat.cluster} is cut off"
+
+    def _mend(self) -> str:
+        for seat in self._running():
+            seat.connection.cut = False
+        return "nobody is cut off"
+
+    def _drop_subscription(self) -> str:
+        seat = self._rng.choice(self._seats)
+        if seat.alive:
+            seat.connection.drop()
+        return f"{seat.cluster} loses its subscription"
+
+    def _disturb(self) -> str:
+        seat = self._rng.choice(self._seats)
+        if seat.alive:
+            seat.connection.loss = self._rng.choice([0.0, 0.2, 0.9])
+            seat.connection.errors = self._rng.choice([0.0, 0.2, 0.6])
+            seat.connection.latency = self._rng.choice([0.0, 0.002, 0.3])
+        return f"{seat.cluster} is disturbed"
+
+    def _stop_store(self) -> str:
+        self._store.up = False
+        for seat in self._running():
+            seat.connection.drop()
+        return "store stops"
+
+    def _start_store(self) -> str:
+        self._store.up = True
+        return "store runs"
+
+    def _lose_everything(self) -> str:
+        self._store.forget()
+        return "store loses everything"
+
+    def _take_picture(self) -> str:
+        self._pictures.append(self._store.picture())
+        return "store is copied"
+
+    def _go_back(self) -> str:
+        self._store.go_back(self._rng.choice(self._pictures))
+        self._doubtful |= self._members.keys()
+        return "store goes back"
+
+    def _evict_shard(self) -> str:
+        cluster = self._rng.choice(self._seats).cluster
+        shards = self._store.stored(cluster).shards
+        if shards:
+            del shards[self._rng.choice(sorted(shards))]
+            self._doubtful.add(cluster)
+        return f"store loses a shard of {cluster}"
+
+    def _expire_lease(self) -> str:
+        cluster = self._rng.choice(self._seats).cluster
+        self._store.stored(cluster).lease_until = 0.0
+        return f"store loses the lease of {cluster}"
+
+    async def _crash(self) -> str:
+        seat = self._rng.choice(self._seats)
+        if seat.alive:
+            await seat.crash()
+        return f"{seat.cluster} is dead"
+
+    def _restart(self) -> str:
+        for seat in self._seats:
+            if not seat.alive:
+                seat.start(self._peers_of(seat))
+        return "all run"
+
+    async def _restart_damaged(self) -> str:
+        seat = self._rng.choice(self._seats)
+        if seat.alive:
+            await seat.crash()
+        files = sorted(seat.directory.glob("*.replica"))
+        if files:
+            file = self._rng.choice(files)
+            data = file.read_bytes()
+            file.write_bytes(data[:-3] if self._rng.random() < 0.5 else damaged(data, self._rng))
+            seat.trusts_disk = False
+            self._doubtful.add(ClusterId(file.stem))
+        seat.start(self._peers_of(seat))
+        return f"{seat.cluster} restarts from a damaged disk"
+
+    def _set_clock(self) -> str:
+        seat = self._rng.choice(self._seats)
+        seat.skew += timedelta(seconds=self._rng.choice([-3600, -2, 2, 3600]))
+        return f"clock of {seat.cluster} is set"
+
+    def _remove_member(self) -> str:
+        seat, gone = self._rng.sample(self._seats, 2)
+        if seat.alive:
+            seat.follow({name: member for name, member in seat.peers.items() if name != gone.cluster})
+        return f"{seat.cluster} no longer knows {gone.cluster}"
+
+    def _readmit_members(self) -> str:
+        for seat in self._running():
+            seat.follow(self._peers_of(seat))
+        return "all know all"
+
+    def _fill_disk(self) -> str:
+        seat = self._rng.choice(self._seats)
+        if seat.alive and seat.disk is not None:
+            seat.disk.refuses = self._rng.random() < 0.5
+        return f"disk of {seat.cluster} is full, or no longer"
+
+    def _strike(self) -> str:
+        victim = self._rng.choice(self._seats).cluster
+        self._doubtful.add(victim)
+        return f"adversary against {victim}: {self._adversary.strike(victim, self._rng)}"
+
+    def _running(self) -> list[Seat]:
+        return [seat for seat in self._seats if seat.alive]
+
+    def _peers_of(self, seat: Seat) -> dict[ClusterId, Member]:
+        return {name: member for name, member in self._members.items() if name != seat.cluster}
+
+    def _note(self, event: str) -> None:
+        self.events.append(f"{asyncio.get_running_loop().time():.3f} {event}")
+
+    def _check(self) -> None:
+        for seat in self._running():
+            seat.check_all()
+            falsely = seat.complaints - self._doubtful
+            assert not falsely, f"{seat.cluster} accuses {falsely}, of whom nothing bad was ever seen"
+
+    async def _end_faults(self) -> None:
+        """All faults end, but for the dead: some stay dead. What an adversary exchanged is cleaned up by a flush."""
+        self._note("faults end")
+        self._start_store()
+        if self._adversary.lasting:
+            self._store.forget()
+        for seat in self._seats:
+            if not seat.alive and self._rng.random() < 0.7:
+                seat.start(self._peers_of(seat))
+            elif seat.alive:
+                seat.connection.cut = False
+                seat.connection.loss = seat.connection.errors = 0.0
+                seat.connection.latency = 0.002
+                seat.follow(self._peers_of(seat))
+            if seat.disk is not None:
+                seat.disk.refuses = not seat.alive
+
+    async def _agreement(self) -> None:
+        until = asyncio.get_running_loop().time() + AGREEMENT_SECONDS
+        while disagreement := self._disagreement():
+            self._check()
+            assert asyncio.get_running_loop().time() < until, disagreement
+            await asyncio.sleep(0.25)
+        self._check()
+        self._note("all agree")
+
+    def _disagreement(self) -> str:
+        """What keeps the members from agreeing; empty where they do."""
+        seats = {seat.cluster: seat for seat in self._seats}
+        for reader in self._running():
+            session = reader.session
+            assert session is not None
+            if not (session.connected and session.synced and session.settled):
+                return f"{reader.cluster} is not connected, synced and settled"
+            for cluster, seen in session.snapshot().members.items():
+                writer = seats[cluster].session
+                where = f"{reader.cluster} of {cluster}"
+                if writer is None:
+                    if seen.fresh:
+                        return f"{where}: fresh, though dead"
+                elif seen.version != writer.published:
+                    return f"{where}: {seen.version}, not {writer.published}"
+                elif seen.records != seats[cluster].desired:
+                    return f"{where}: {seen.records}, not {seats[cluster].desired}"
+                elif not (seen.synced and seen.fresh and seen.saved_at is None):
+                    return f"{where}: {seen}"
+        return ""

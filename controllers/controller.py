@@ -6,7 +6,7 @@ and every peer are known, nothing goes out: empty is not unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -15,6 +15,7 @@ import structlog
 
 from controllers.dataplane import DataPlane
 from controllers.journal import Journal
+from controllers.liveness import Signals, State, Verdict, judge
 from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved
 from controllers.sources.base import SourceUpdate
 from controllers.trust import accept_bundles
@@ -38,9 +39,20 @@ class Peers(Protocol):
     @property
     def synced(self) -> bool: ...
 
+    @property
+    def connected(self) -> bool: ...
+
     def snapshot(self) -> ExchangeSnapshot: ...
 
     def publish(self, desired: Mapping[RecordKey, Record]) -> None: ...
+
+
+class Gateways(Protocol):
+    """What the controller needs of the probes of its peers' gateways."""
+
+    def follow(self, gateways: Mapping[ClusterId, Sequence[GatewayAddress]]) -> None: ...
+
+    def reach(self, cluster: ClusterId) -> bool | None: ...
 
 
 @dataclass(slots=True)
@@ -64,23 +76,29 @@ class Controller:
         settings: ClusterSettings,
         *,
         peers: Peers,
+        gateways: Gateways,
         authority: CertificateAuthority,
         dataplane: DataPlane,
         journal: Journal,
         clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._peers = peers
+        self._gateways = gateways
         self._authority = authority
         self._dataplane = dataplane
         self._journal = journal
         self._clock = clock
+        self._monotonic = monotonic
         self._state: ClusterState | None = None
         self._dirty = _Dirty(set(), set())
         self._projection = Projection()
         self._own = Site(settings.cluster, settings.region, settings.network)
         self._around = Surroundings(self._own, settings.trust_domain, settings.mesh.sidecar_port)
         self._trust = TrustView()
+        self._verdicts: Mapping[ClusterId, Verdict] = {}
+        """On who lives, as passes go by them."""
         self._records: dict[RecordKey, Record] = {}
         self._changed: dict[ServiceKey, tuple[ServiceResult | None, ServiceResult | None]] = {}
         """What was computed and not yet handed on: empty unless a pass failed half way."""
@@ -118,6 +136,15 @@ class Controller:
     def state(self) -> ClusterState:
         return self._state or ClusterState()
 
+    @property
+    def verdicts(self) -> Mapping[ClusterId, Verdict]:
+        """What every peer is to us at this moment."""
+        signals = {
+            cluster: Signals(member.synced, member.version is not None, member.fresh, self._gateways.reach(cluster))
+            for cluster, member in self._peers.snapshot().members.items()
+        }
+        return judge(signals, self._verdicts, connected=self._peers.connected, now=self._monotonic())
+
     def on_source(self, update: SourceUpdate) -> None:
         """The own manifests changed."""
         self._state = update.state
@@ -137,6 +164,16 @@ class Controller:
     def on_trust(self) -> None:
         """The own CA changed, or time may have run out for an authority of a peer."""
         self._dirty.members = True
+
+    def on_time(self) -> bool:
+        """Judge anew who lives; returns whether a pass is due for it."""
+        before, self._verdicts = self._verdicts, self.verdicts
+        for cluster, verdict in self._verdicts.items():
+            _note(cluster, before.get(cluster), verdict)
+        if _places(before) == _places(self._verdicts):
+            return False
+        self._dirty.members = True
+        return True
 
     def step(self) -> None:
         """Bring records, trust and xDS in step with all that was marked."""
@@ -182,11 +219,18 @@ class Controller:
         self._trust, self.trusted, self.trust_problems = accepted.view, accepted.trusted, accepted.problems
         # Trust precedes traffic: nodes can verify a peer before they are sent to it.
         self._dataplane.update_trust(normalised_validator_domains(self._trust))
-        before, after = (
-            self._around,
-            meet(self._own, self._around.trust_domain, self._around.sidecar_port, peers, self.trusted),
+        before = self._around
+        demoted, withdrawn = _places(self._verdicts)
+        after = self._around = meet(
+            self._own,
+            before.trust_domain,
+            before.sidecar_port,
+            peers,
+            self.trusted,
+            demoted=demoted,
+            withdrawn=withdrawn,
         )
-        self._around = after
+        self._gateways.follow(after.gateways)
         return self._projection.backed_by(moved(before, after))
 
     def _assign_vips(self, changed: Changes) -> None:
@@ -212,6 +256,21 @@ class Controller:
         if first or records != self._records:
             self._peers.publish(records)
             self._records = records
+
+
+def _places(verdicts: Mapping[ClusterId, Verdict]) -> tuple[frozenset[ClusterId], frozenset[ClusterId]]:
+    """Who is called last, and who is not called."""
+    return (
+        frozenset(cluster for cluster, verdict in verdicts.items() if verdict.demoted),
+        frozenset(cluster for cluster, verdict in verdicts.items() if verdict.withdrawn),
+    )
+
+
+def _note(cluster: ClusterId, before: Verdict | None, verdict: Verdict) -> None:
+    if before is not None and before.state is verdict.state:
+        return
+    log = _log.warning if verdict.state in {State.UNREACHABLE, State.BLIND, State.DEAD} else _log.info
+    log("peer is judged anew", peer=cluster, state=verdict.state, reason=verdict.reason)
 
 
 def _imported(result: ServiceResult | None) -> bool:

@@ -39,6 +39,10 @@ class Surroundings:
     sites: Mapping[ClusterId, Site] = field(default_factory=dict)
     """Peers whose bundle is accepted and whose gateway is known; nobody else gets traffic (trust precedes traffic)."""
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]] = field(default_factory=dict)
+    demoted: frozenset[ClusterId] = frozenset()
+    """Peers that are called behind all others."""
+    withdrawn: frozenset[ClusterId] = frozenset()
+    """Peers that are not called: what they export stays known, and so do their identities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,16 @@ class ServiceResult:
 
 
 def meet(
-    own: Site, trust_domain: str, sidecar_port: int, peers: ExchangeSnapshot, trusted: Collection[ClusterId]
+    own: Site,
+    trust_domain: str,
+    sidecar_port: int,
+    peers: ExchangeSnapshot,
+    trusted: Collection[ClusterId],
+    *,
+    demoted: frozenset[ClusterId] = frozenset(),
+    withdrawn: frozenset[ClusterId] = frozenset(),
 ) -> Surroundings:
-    """The surroundings, from what the peers say of their gateways and from whom we trust."""
+    """The surroundings, from what the peers say of their gateways, from whom we trust, and from who lives."""
     records = {
         cluster: record
         for cluster, member in peers.members.items()
@@ -75,16 +86,24 @@ def meet(
         sidecar_port,
         {cluster: Site(cluster, record.region, record.network) for cluster, record in records.items()},
         {cluster: record.addresses for cluster, record in records.items()},
+        demoted,
+        withdrawn,
     )
 
 
 def moved(before: Surroundings, after: Surroundings) -> frozenset[ClusterId]:
     """The peers for which something changed that services depend on."""
     return frozenset(
-        cluster
-        for cluster in {*before.sites, *after.sites}
-        if before.sites.get(cluster) != after.sites.get(cluster)
-        or before.gateways.get(cluster) != after.gateways.get(cluster)
+        cluster for cluster in {*before.sites, *after.sites} if _seen(before, cluster) != _seen(after, cluster)
+    )
+
+
+def _seen(around: Surroundings, cluster: ClusterId) -> tuple[object, ...]:
+    return (
+        around.sites.get(cluster),
+        around.gateways.get(cluster),
+        cluster in around.demoted,
+        cluster in around.withdrawn,
     )
 
 
@@ -112,6 +131,8 @@ def project_service(
             gateways=around.gateways,
             local=local,
             sidecar_port=around.sidecar_port,
+            demoted=around.demoted,
+            withdrawn=around.withdrawn,
         )
     )
     served = build_exports(key, local, sidecar_port=around.sidecar_port) if exported.export is not None else ()

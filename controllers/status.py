@@ -10,6 +10,7 @@ from datetime import datetime
 
 import msgspec
 
+from controllers.liveness import Verdict
 from controllers.projection import ServiceResult
 from federation.exchange.base import MemberSnapshot, Rejected
 from federation.model.merge import conflict_condition
@@ -31,9 +32,8 @@ class PeerStatus(msgspec.Struct, frozen=True, rename="camel"):
 
     cluster: str
     state: str
-    """``Live``: its lease is good. ``Silent``: it is not renewed; its last records stay in use. ``Unheard``: we don't
-    hear the exchange, so its silence says nothing. ``Unknown``: nothing whole was ever read. ``Absent``: it never
-    published."""
+    """A controllers.liveness.State: ``Live``, ``Unreachable`` (called last), ``Blind`` and ``Unheard`` (kept), ``Dead``
+    (its endpoints are withdrawn), ``Absent``, ``Unknown``."""
     trusted: bool
     """Its bundle is accepted; without it, it gets no traffic."""
     services: int
@@ -43,6 +43,8 @@ class PeerStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Set while its records come from disk."""
     rejected: dict[str, int] = {}
     last_rejections: tuple[RejectionStatus, ...] = ()
+    reason: str = ""
+    """Why it is in this state; empty for ``Live``."""
 
 
 class NackStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -94,7 +96,7 @@ class BackendStatus(msgspec.Struct, frozen=True, rename="camel"):
     cluster: str
     ready: int
     priority: int | None
-    """0 is called first; None: not called (not trusted, no gateway, or nothing ready)."""
+    """0 is called first; None: not called (not trusted, no gateway, nothing ready, or dead)."""
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -114,23 +116,15 @@ class ServiceStatus(msgspec.Struct, frozen=True, rename="camel"):
 def peer_status(
     member: MemberSnapshot,
     *,
-    connected: bool,
+    verdict: Verdict,
     trusted: bool,
     rejected: dict[str, int],
     recent: Iterable[Rejected],
 ) -> PeerStatus:
-    """What is known of one member; ``connected``: whether we hear the exchange."""
-    if not member.synced:
-        state = "Unknown"
-    elif member.version is None:
-        state = "Absent"
-    elif not connected:
-        state = "Unheard"
-    else:
-        state = "Live" if member.fresh else "Silent"
+    """What is known of one member."""
     return PeerStatus(
         cluster=member.cluster,
-        state=state,
+        state=verdict.state,
         trusted=trusted,
         services=sum(1 for key in member.records if key.startswith("export/") and service_of(key) is not None),
         version="" if member.version is None else f"{member.version.epoch}-{member.version.seq}",
@@ -141,6 +135,7 @@ def peer_status(
             for one in recent
             if one.cluster == member.cluster
         )[-5:],
+        reason=verdict.reason,
     )
 
 

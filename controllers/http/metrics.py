@@ -22,6 +22,9 @@ class Numbers:
     failed_passes: int
     publications: int
     peers_fresh: Mapping[str, bool]
+    peers_up: Mapping[str, bool]
+    """Of those whose gateways were probed."""
+    peers_state: Mapping[str, str]
     peers_trusted: Mapping[str, bool]
     rejected: Mapping[tuple[str, str], int]
     """By peer and reason."""
@@ -53,6 +56,13 @@ class ControllerCollector(Collector):
         yield _counter("failed_passes", "Passes that ended in an error of ours", now.failed_passes)
         yield _counter("publications", "Times that everything was published", now.publications)
         yield _by("peer_fresh", "1 while the peer renews its lease", "peer", now.peers_fresh)
+        yield _by("peer_gateway_up", "1 while a gateway of the peer answers this cluster", "peer", now.peers_up)
+        state = GaugeMetricFamily(
+            "federation_peer_state", "1 for the state that the peer is in for this cluster", labels=["peer", "state"]
+        )
+        for peer, word in sorted(now.peers_state.items()):
+            state.add_metric([peer, word], 1)
+        yield state
         yield _by("peer_trusted", "1 while the peer's bundle is accepted", "peer", now.peers_trusted)
         rejected = CounterMetricFamily(
             "federation_records_rejected", "Statements of peers that were refused", labels=["peer", "reason"]

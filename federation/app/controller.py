@@ -18,6 +18,7 @@ from controllers.engine import Engine
 from controllers.http.metrics import registry
 from controllers.http.server import owner_app, public_app, serve_tcp, serve_unix
 from controllers.journal import Journal
+from controllers.probes import GatewayProbes
 from controllers.sources.base import SourceUpdate
 from controllers.sources.files import FileSource
 from federation.app.clock import monotonic, utc_now
@@ -55,6 +56,8 @@ ADMIN_SOCKET = "admin.sock"
 # next renewal yet. Their own times say when more is due.
 _TRUST_INTERVAL = timedelta(seconds=5)
 _CONFIRM_SECONDS = 0.2
+# The signals on who lives are looked at this often.
+_LIVENESS_SECONDS = 0.5
 
 
 async def run_controller(settings: ClusterSettings, directory: Path) -> None:
@@ -76,14 +79,24 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
 
     session = _session(settings, exchange, on_peer)
     journal = Journal(settings.state_directory)
+    probes = GatewayProbes(rng=random.Random())  # noqa: S311 - spreads probes, protects nothing
     controller = Controller(
-        settings, peers=session, authority=authority, dataplane=dataplane, journal=journal, clock=utc_now
+        settings,
+        peers=session,
+        gateways=probes,
+        authority=authority,
+        dataplane=dataplane,
+        journal=journal,
+        clock=utc_now,
+        monotonic=monotonic,
     )
     engine = Engine(controller.step)
     tokens = TokenStore.load(settings.tokens_directory)
     desk = NodeDesk(dataplane, tokens, authority, settings.trust_domain, utc_now)
     xds = XdsServer(cache, authenticate=desk.authenticate, on_node=desk.on_node, now=utc_now)
-    reports = Reports(settings, controller, engine, session, authority, dataplane, journal, tokens, xds, utc_now)
+    reports = Reports(
+        settings, controller, engine, session, probes, authority, dataplane, journal, tokens, xds, utc_now
+    )
     hurry = asyncio.Event()
 
     def write_bundle(bundle: TrustBundle) -> None:
@@ -113,6 +126,8 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(), name="engine")
             tasks.create_task(session.run(), name="exchange")
+            tasks.create_task(probes.run(), name="probes")
+            tasks.create_task(_watch_peers(controller, engine), name="liveness")
             tasks.create_task(_follow_source(FileSource(directory, settings), controller, engine), name="source")
             tasks.create_task(
                 _keep_trust(authority, session, controller, engine, desk, xds, hurry, write_bundle), name="trust"
@@ -195,6 +210,13 @@ async def _follow_source(source: FileSource, controller: Controller, engine: Eng
         async for update in updates:
             _report_problems(update, controller)
             controller.on_source(update)
+            engine.mark()
+
+
+async def _watch_peers(controller: Controller, engine: Engine) -> None:
+    while True:
+        await asyncio.sleep(_LIVENESS_SECONDS)
+        if controller.on_time():
             engine.mark()
 
 

@@ -11,6 +11,8 @@ from controllers.dataplane import DataPlane
 from controllers.engine import Engine
 from controllers.http.metrics import Numbers
 from controllers.journal import Journal
+from controllers.liveness import UNJUDGED
+from controllers.probes import GatewayProbes
 from controllers.status import (
     AuthorityStatus,
     NackStatus,
@@ -38,6 +40,7 @@ class Reports:
     controller: Controller
     engine: Engine
     session: ExchangeSession
+    probes: GatewayProbes
     authority: CertificateAuthority
     dataplane: DataPlane
     journal: Journal
@@ -60,6 +63,7 @@ class Reports:
     def status(self) -> StatusReport:
         snapshot = self.session.snapshot()
         rejections = self.session.rejections
+        verdicts = self.controller.verdicts
         results = self.controller.projection.results.values()
         problems = (
             *self.controller.source_problems,
@@ -88,7 +92,7 @@ class Reports:
             peers=tuple(
                 peer_status(
                     member,
-                    connected=self.session.connected,
+                    verdict=verdicts.get(cluster, UNJUDGED),
                     trusted=cluster in self.controller.trusted,
                     rejected={reason: count for (peer, reason), count in rejections.items() if peer == cluster},
                     recent=self.session.recent_rejections,
@@ -111,6 +115,7 @@ class Reports:
         results = self.controller.projection.results.values()
         members = self.session.snapshot().members
         counters = self.xds.counters
+        reach = {cluster: self.probes.reach(cluster) for cluster in members}
         ends = [svid.not_after for svid in self.dataplane.svids()]
         return Numbers(
             ready=self.controller.ready,
@@ -121,6 +126,8 @@ class Reports:
             failed_passes=self.engine.failures,
             publications=self.session.publications,
             peers_fresh={cluster: member.fresh for cluster, member in members.items()},
+            peers_up={cluster: up for cluster, up in reach.items() if up is not None},
+            peers_state={cluster: verdict.state for cluster, verdict in self.controller.verdicts.items()},
             peers_trusted={cluster: cluster in self.controller.trusted for cluster in members},
             rejected={(str(peer), reason): count for (peer, reason), count in self.session.rejections.items()},
             xds_streams=counters.streams_connected,

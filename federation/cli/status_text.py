@@ -13,7 +13,7 @@ from typing import TypeVar
 import typer
 
 from controllers.status import NodeStatus, PeerStatus, StatusReport
-from federation.app.readiness import waited_for
+from federation.app.readiness import names_of, waited_for
 from federation.cli.output import printable, table_lines
 
 # A screenful: up to here all are listed.
@@ -33,6 +33,7 @@ def status_lines(report: StatusReport, *, wide: bool) -> Iterator[str]:
         yield ""
         yield from _nodes(report.nodes, wide=wide)
     trouble = [
+        *_reasons(report.peers),
         *_refusals(report.nodes, wide=wide),
         *_rejections(report.peers, wide=wide),
         *_problems(report, wide=wide),
@@ -81,6 +82,16 @@ def _peers(peers: Sequence[PeerStatus], *, wide: bool) -> Iterator[str]:
     if shown:
         yield from table_lines(headers, [_peer_row(peer, wide=wide) for peer in shown])
     yield from _left_out(len(peers) - len(shown), "peers are live and trusted, and nothing of them was rejected")
+
+
+def _reasons(peers: Sequence[PeerStatus]) -> Iterator[str]:
+    """Why peers are not live, those of one kind together."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for peer in peers:
+        if peer.reason:
+            alike.setdefault((peer.state, peer.reason), []).append(peer.cluster)
+    for (state, reason), clusters in sorted(alike.items()):
+        yield f"{_bad(state.lower())}: {names_of(clusters)}: {reason}"
 
 
 def _is_well(peer: PeerStatus) -> bool:

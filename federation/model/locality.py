@@ -1,12 +1,12 @@
 """Locality: which clusters serve a port for this one, in which order, and how much each counts.
 
 Reads the merged service and where the members are; what it returns becomes Envoy's priorities and weights.
-It knows neither Envoy's messages nor whether a gateway answers: Envoy decides that at request time.
+It knows no message of Envoy, which decides at request time what answers; whom it is told to put last it puts last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from federation.model.names import ClusterId
@@ -52,8 +52,12 @@ def plan_localities(
     own: Site,
     sites: Mapping[ClusterId, Site],
     local_ready: int,
+    demoted: Collection[ClusterId] = (),
 ) -> tuple[LocalityGroup, ...]:
     """Order the clusters that back ``port``: our own, those of our region, the others; ties by cluster id.
+
+    ``demoted`` clusters come behind all that are not, in the same order among themselves: where all are demoted nothing
+    changes.
 
     Left out are clusters without a ready endpoint and clusters whose site is unknown (no gateway record, so
     no way to them). Our own counts ``local_ready``, which is newer than what we published; it takes part
@@ -64,11 +68,12 @@ def plan_localities(
     ready[own.cluster] = local_ready
     known = {**sites, own.cluster: own}
     serving = [known[cluster] for cluster in port.clusters if cluster in known and ready.get(cluster, 0) > 0]
-    distances = sorted({_distance(own, site) for site in serving})
+    distance = {site.cluster: (site.cluster in demoted, _distance(own, site)) for site in serving}
+    distances = sorted(set(distance.values()))
     return tuple(
         sorted(
             LocalityGroup(
-                priority=distances.index(_distance(own, site)),
+                priority=distances.index(distance[site.cluster]),
                 cluster=site.cluster,
                 region=site.region,
                 weight=min(ready[site.cluster], MAX_READY),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from federation.model.locality import Site, plan_localities, spread_weight
 from federation.model.names import ClusterId, ServiceKey
@@ -43,20 +43,26 @@ def build_imports(
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]],
     local: ServiceState,
     sidecar_port: int,
+    demoted: Collection[ClusterId] = (),
+    withdrawn: Collection[ClusterId] = (),
 ) -> tuple[ImportedPort, ...]:
     """The outbound side of one service: own pods by address, every other cluster by its gateways.
 
     ``sites`` and ``gateways`` hold the clusters whose gateway record and bundle are accepted: a cluster that is missing
     there gets no traffic (trust precedes traffic). Left out are ports that are not TCP, since Envoy sidecars carry no
     other, and ports that no trusted cluster backs: without an identity to expect, nothing would be verified.
+
+    ``demoted`` clusters are called behind all others. ``withdrawn`` ones are not called; their identities stay, so that
+    their coming and going changes endpoints alone, and cuts no connection.
     """
+    callable_sites = {cluster: site for cluster, site in sites.items() if cluster not in withdrawn}
     ports = (
         ImportedPort(
             service=service.key,
             port=port.port,
             protocol=app_protocol(port.name, port.app_protocol),
             identities=_identities(service, port, {own.cluster, *sites}),
-            localities=_localities(service, port, own, sites, gateways, local, sidecar_port),
+            localities=_localities(service, port, own, callable_sites, demoted, gateways, local, sidecar_port),
         )
         for port in service.ports
         if port.protocol is Protocol.TCP
@@ -82,12 +88,14 @@ def _localities(
     port: MergedPort,
     own: Site,
     sites: Mapping[ClusterId, Site],
+    demoted: Collection[ClusterId],
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]],
     local: ServiceState,
     sidecar_port: int,
 ) -> tuple[UpstreamLocality, ...]:
     pods = _ready_sidecars(local, port.name, sidecar_port)
-    groups = plan_localities(port, service, own=own, sites=sites, local_ready=sum(len(zone) for zone in pods.values()))
+    local_ready = sum(len(zone) for zone in pods.values())
+    groups = plan_localities(port, service, own=own, sites=sites, local_ready=local_ready, demoted=demoted)
     localities: list[UpstreamLocality] = []
     for group in groups:
         if group.cluster == own.cluster:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controllers.liveness import GRACE_SECONDS
 from federation.membership.tokens import NodePrincipal
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, ServiceKey, endpoints_key, export_key, sni
 from federation.model.state import EndpointSlice, ServiceState
@@ -155,6 +156,21 @@ def begin(loop: ControlLoop) -> None:
     loop.step()
 
 
+@st.composite
+def judgements(draw: st.DrawFn) -> Action:
+    """West is judged by both signals. North keeps its lease: with both lost, history would count besides the moment."""
+    leased, gateway = draw(st.booleans()), draw(st.sampled_from([True, False, None]))
+    return lambda loop: loop.judge(WEST, leased=leased, gateway=gateway)
+
+
+def look(*loops: ControlLoop) -> None:
+    """Trust and liveness are looked at anew."""
+    for loop in loops:
+        loop.controller.on_trust()
+        loop.controller.on_time()
+        loop.step()
+
+
 def wait(loop: ControlLoop) -> None:
     """An hour passes, and the trust is looked at anew."""
     loop.clock.advance(timedelta(hours=1))
@@ -166,6 +182,7 @@ events = (
     own_services()
     | peer_services()
     | peer_standing()
+    | judgements()
     | st.builds(lambda act, node: partial(act, node=node), connections, st.sampled_from(sorted(NODES)))
     | st.just(wait)
 )
@@ -184,8 +201,8 @@ def test_any_history_of_passes_ends_where_one_whole_pass_ends(
 ) -> None:
     """Results, records, trust, clusterset IPs and all that every node sees are those of a controller that started now.
 
-    In the history the own services, the peers' records, gateways and bundles change, authorities expire, nodes come and
-    go, and passes fail half way.
+    In the history the own services, the peers' records, gateways and bundles change, authorities expire, a peer falls
+    silent or dies, nodes come and go, and passes fail half way.
     """
     directory = tmp_path_factory.mktemp("state")
     clock, peers = ManualClock(), FakePeers(*PEERS)
@@ -204,8 +221,11 @@ def test_any_history_of_passes_ends_where_one_whole_pass_ends(
     for node in nodes:
         connect(fresh, node)
     fresh.own(lived.services)
-    fresh.controller.on_trust()
+    fresh.gateways.up = lived.gateways.up
     fresh.step()
+    look(lived, fresh)
+    clock.advance(timedelta(seconds=GRACE_SECONDS))
+    look(lived, fresh)
 
     assert fresh.controller.projection.results == lived.controller.projection.results
     assert fresh.peers.published[-1] == lived.peers.published[-1]

@@ -6,7 +6,7 @@ stand-ins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -16,6 +16,7 @@ from pathlib import Path
 from controllers.controller import Controller
 from controllers.dataplane import DataPlane
 from controllers.journal import Journal
+from controllers.liveness import GRACE_SECONDS
 from controllers.sources.base import SourceUpdate
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.membership.tokens import NodePrincipal
@@ -27,7 +28,7 @@ from federation.model.configuration import (
     XdsSettings,
 )
 from federation.model.names import ClusterId, RecordKey, ServiceKey
-from federation.model.records import BundleRecord, Record
+from federation.model.records import BundleRecord, GatewayAddress, Record, Version
 from federation.model.state import ClusterState, ServiceState
 from gateway.nodes import GatewayNode, Listen, Node, SidecarNode
 from gateway.xds import protos as pb
@@ -103,16 +104,21 @@ class FakePeers:
 
     def __init__(self, *peers: ClusterId) -> None:
         self.synced = True
+        self.connected = True
         self.broken = False
-        self.members = {peer: MemberSnapshot(peer, synced=True) for peer in peers}
+        self.members = {peer: MemberSnapshot(peer, synced=True, fresh=True) for peer in peers}
         self.published: list[Mapping[RecordKey, Record]] = []
 
     def say(self, peer: ClusterId, *records: Record) -> frozenset[RecordKey]:
         """A peer states these records, besides its others; returns their keys."""
         fresh = {record.record_key: record for record in records}
         held = self.members[peer]
-        self.members[peer] = replace(held, records={**held.records, **fresh})
+        self.members[peer] = replace(held, version=Version(1, 1), records={**held.records, **fresh})
         return frozenset(fresh)
+
+    def renew(self, peer: ClusterId, *, fresh: bool) -> None:
+        """From now on a peer renews its lease, or doesn't."""
+        self.members[peer] = replace(self.members[peer], fresh=fresh)
 
     def withdraw(self, peer: ClusterId, *keys: RecordKey) -> frozenset[RecordKey]:
         """A peer withdraws the records of these keys."""
@@ -127,6 +133,20 @@ class FakePeers:
         if self.broken:
             raise RuntimeError("the publisher is broken")
         self.published.append(dict(desired))
+
+
+class FakeGateways:
+    """Probes that find what the test says; nothing is known of the others."""
+
+    def __init__(self) -> None:
+        self.followed: Mapping[ClusterId, Sequence[GatewayAddress]] = {}
+        self.up: dict[ClusterId, bool] = {}
+
+    def follow(self, gateways: Mapping[ClusterId, Sequence[GatewayAddress]]) -> None:
+        self.followed = gateways
+
+    def reach(self, cluster: ClusterId) -> bool | None:
+        return self.up.get(cluster) if cluster in self.followed else None
 
 
 class FlakyJournal(Journal):
@@ -153,6 +173,7 @@ class ControlLoop:
     ) -> None:
         self.clock = clock or ManualClock()
         self.peers = peers or FakePeers(WEST, NORTH)
+        self.gateways = FakeGateways()
         self.authority = authority or started_authority()
         self.cache = SnapshotCache()
         self.dataplane = DataPlane(self.cache, sidecar_port=15006)
@@ -161,10 +182,12 @@ class ControlLoop:
         self.controller = Controller(
             self.settings,
             peers=self.peers,
+            gateways=self.gateways,
             authority=self.authority,
             dataplane=self.dataplane,
             journal=self.journal,
             clock=self.clock,
+            monotonic=lambda: self.clock().timestamp(),
         )
         self.services: dict[ServiceKey, ServiceState] = {}
 
@@ -179,6 +202,16 @@ class ControlLoop:
 
     def withdraw(self, peer: ClusterId, *keys: RecordKey) -> None:
         self.controller.on_peer(peer, self.peers.withdraw(peer, *keys))
+
+    def judge(self, peer: ClusterId, *, leased: bool, gateway: bool | None) -> None:
+        """Of a peer these signals are had, for as long as it takes to count."""
+        self.peers.renew(peer, fresh=leased)
+        self.gateways.up.pop(peer, None)
+        if gateway is not None:
+            self.gateways.up[peer] = gateway
+        self.controller.on_time()
+        self.clock.advance(timedelta(seconds=GRACE_SECONDS))
+        self.controller.on_time()
 
     def step(self) -> None:
         self.controller.step()

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from controllers.liveness import State
 from federation.model.errors import InvariantError
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, export_key, sni
+from federation.model.records import GatewayAddress
 from federation.model.state import ServiceState
 from gateway.nodes import Listen, LocalPort, SidecarNode
 from gateway.xds import protos as pb
@@ -279,6 +281,121 @@ def test_a_moved_gateway_concerns_every_service_of_its_peer(loop: ControlLoop) -
     loop.step()
 
     assert changes.of("web") == [("EDS", HTTP), ("EDS", sni(key("demo/web"), 80))]
+
+
+# Who lives
+
+
+def called(loop: ControlLoop) -> list[str]:
+    """The clusters that the sidecar has endpoints of, in the order in which it calls them."""
+    return [each.locality.sub_zone for each in loop.message("web", "EDS", HTTP).endpoints]
+
+
+@pytest.fixture
+def served(loop: ControlLoop) -> ControlLoop:
+    """West, of our region, and North export the sample service, and a sidecar calls it."""
+    loop.connect("web", SIDECAR)
+    loop.own({})
+    exported_by(loop)
+    exported_by(loop, NORTH)
+    loop.say(WEST, gateway_record("192.0.2.2", region="eu"))
+    loop.step()
+    assert called(loop) == [WEST, NORTH]
+    return loop
+
+
+def test_the_gateways_of_trusted_peers_are_probed(served: ControlLoop) -> None:
+    """A peer is probed from the moment that it may be called, at all its addresses, dead or alive."""
+    served.judge(WEST, leased=False, gateway=False)
+    served.step()
+    assert served.gateways.followed == {
+        WEST: (GatewayAddress("192.0.2.2", 15443),),
+        NORTH: (GatewayAddress("192.0.2.1", 15443),),
+    }
+    served.withdraw(NORTH, BUNDLE_KEY)
+    served.step()
+    assert list(served.gateways.followed) == [WEST]
+
+
+@pytest.mark.parametrize(
+    ("leased", "gateway", "expected"),
+    [
+        (True, True, [WEST, NORTH]),
+        (False, True, [WEST, NORTH]),
+        (True, False, [NORTH, WEST]),
+        (False, False, [NORTH]),
+    ],
+    ids=["live", "blind", "unreachable", "dead"],
+)
+def test_two_signals_decide_who_is_called(
+    served: ControlLoop, leased: bool, gateway: bool, expected: list[str]
+) -> None:
+    """Either signal keeps a peer; a silent gateway puts it last; with both lost its endpoints go, and nothing else."""
+    vips, cds = dict(served.journal.vips), served.names("web", "CDS")
+    served.judge(WEST, leased=leased, gateway=gateway)
+    served.step()
+    assert (called(served), served.names("web", "CDS"), served.journal.vips) == (expected, cds, vips)
+
+
+def test_only_endpoints_of_the_peer_in_question_change(served: ControlLoop) -> None:
+    """What is judged of one peer sends the endpoints of its services, and no more; a judgement as before nothing."""
+    served.say(NORTH, export_record(key("demo/web"), identities=[spiffe_id(NORTH)]), endpoints_record(key("demo/web")))
+    served.step()
+    changes = Changes(served, "web")
+    served.judge(WEST, leased=False, gateway=False)
+    served.step()
+    assert changes.of("web") == [("EDS", HTTP)]
+    assert served.controller.on_time() is False
+
+
+@pytest.mark.parametrize(
+    ("leased", "gateway", "expected"), [(True, False, [NORTH, WEST]), (False, True, [WEST, NORTH])]
+)
+def test_a_withdrawn_peer_returns_with_either_signal(
+    served: ControlLoop, leased: bool, gateway: bool, expected: list[str]
+) -> None:
+    """A lease or an answer brings its endpoints back, with the next pass."""
+    served.judge(WEST, leased=False, gateway=False)
+    served.step()
+    served.peers.renew(WEST, fresh=leased)
+    served.gateways.up[WEST] = gateway
+    assert served.controller.on_time() is True
+    served.step()
+    assert called(served) == expected
+
+
+def test_contact_that_we_lost_withdraws_nobody(served: ControlLoop) -> None:
+    """No exchange, no lease, no gateway that answers: everything is called as before."""
+    served.peers.connected = False
+    served.judge(NORTH, leased=False, gateway=False)
+    served.judge(WEST, leased=False, gateway=False)
+    served.step()
+    assert called(served) == [WEST, NORTH]
+    assert {verdict.state for verdict in served.controller.verdicts.values()} == {State.UNHEARD}
+
+
+def test_a_judgement_in_a_failed_pass_is_carried_out_by_the_next(served: ControlLoop) -> None:
+    """A peer is judged dead once; where that pass fails, the withdrawal is not forgotten."""
+    served.judge(WEST, leased=False, gateway=False)
+    served.own({key("demo/web"): exported_state(of=key("demo/web"))})
+    served.journal.broken = True
+    with pytest.raises(OSError, match="no space"):
+        served.step()
+    served.journal.broken = False
+    served.step()
+    assert called(served) == [NORTH]
+
+
+def test_the_verdicts_are_those_of_the_moment(served: ControlLoop) -> None:
+    """Status asks whenever it likes; what passes go by is judged on time."""
+    assert {peer: verdict.state for peer, verdict in served.controller.verdicts.items()} == {
+        WEST: State.LIVE,
+        NORTH: State.LIVE,
+    }
+    served.gateways.up[WEST] = False
+    assert served.controller.verdicts[WEST].state is State.UNREACHABLE
+    served.step()
+    assert called(served) == [WEST, NORTH]
 
 
 # A pass that fails forgets nothing

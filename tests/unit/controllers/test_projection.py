@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -80,6 +81,43 @@ def test_a_peer_moves_with_what_services_depend_on(later: list[Record], concerne
     before = around(trusted=(WEST,), snapshot=peers(west=[gateway_record("192.0.2.1")]))
     now = around(trusted=(WEST,), snapshot=peers(west=later))
     assert moved(before, now) == concerned == moved(now, before)
+
+
+@pytest.mark.parametrize("standing", ["demoted", "withdrawn"])
+def test_a_peer_moves_with_what_it_is_judged(standing: str) -> None:
+    """Who comes to be called last, or not at all, concerns the services behind it and no others."""
+    snapshot = peers(west=[gateway_record("192.0.2.1")], north=[gateway_record("192.0.2.2")])
+    before = around(trusted=(WEST, NORTH), snapshot=snapshot)
+    now = replace(before, **{standing: frozenset({WEST, ClusterId("far")})})
+    assert moved(before, now) == {WEST} == moved(now, before)
+
+
+def test_a_withdrawn_peer_is_not_called_and_stays_known() -> None:
+    """Import, backends and identities are as before, so that only endpoints change; priorities have no gap."""
+    snapshot = peers(west=exporting(WEST), north=exporting(NORTH))
+    met = meet(OWN, "east.test", 15006, snapshot, {WEST, NORTH}, withdrawn=frozenset({WEST}))
+    usual = project_service(ECHO, ServiceState(), snapshot, around(trusted=(WEST, NORTH), snapshot=snapshot), CREATED)
+    result = project_service(ECHO, ServiceState(), snapshot, met, CREATED)
+    (imported,), (usually,) = result.imports, usual.imports
+    assert (result.merged, imported.identities) == (usual.merged, usually.identities)
+    assert [(each.priority, each.cluster) for each in imported.localities] == [(0, NORTH)]
+
+
+def test_a_service_of_a_withdrawn_peer_alone_is_imported_with_nobody_to_call() -> None:
+    """Callers fail at once, and the port does not go."""
+    snapshot = peers(west=exporting(WEST))
+    met = meet(OWN, "east.test", 15006, snapshot, {WEST}, withdrawn=frozenset({WEST}))
+    (imported,) = project_service(ECHO, ServiceState(), snapshot, met, CREATED).imports
+    assert (imported.identities, imported.localities) == ((spiffe_id(WEST),), ())
+
+
+def test_a_demoted_peer_is_called_behind_those_that_are_farther() -> None:
+    """Nearness counts among those whose gateway answers."""
+    near = [export_record(identities=[spiffe_id(WEST)]), endpoints_record(), gateway_record("192.0.2.1", region="eu")]
+    snapshot = peers(west=near, north=exporting(NORTH))
+    met = meet(OWN, "east.test", 15006, snapshot, {WEST, NORTH}, demoted=frozenset({WEST}))
+    (imported,) = project_service(ECHO, ServiceState(), snapshot, met, CREATED).imports
+    assert [(each.priority, each.cluster) for each in imported.localities] == [(0, NORTH), (1, WEST)]
 
 
 def test_a_service_of_ours_and_of_a_peer_is_called_at_both() -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
-import pytest
 
+from controllers.liveness import UNJUDGED, State, Verdict
 from controllers.projection import ServiceResult, meet, project_service
 from controllers.status import (
     AuthorityStatus,
@@ -45,25 +45,14 @@ from support.clock import START
 LIVE = MemberSnapshot(WEST, version=Version(1700000000000, 3), synced=True, fresh=True)
 
 
-def state(member: MemberSnapshot, *, connected: bool = True) -> str:
-    return peer_status(member, connected=connected, trusted=True, rejected={}, recent=[]).state
+WELL = Verdict(State.LIVE)
 
 
-@pytest.mark.parametrize(
-    ("member", "connected", "expected"),
-    [
-        (LIVE, True, "Live"),
-        (replace(LIVE, fresh=False), True, "Silent"),
-        (LIVE, False, "Unheard"),
-        (replace(LIVE, fresh=False), False, "Unheard"),
-        (replace(LIVE, version=None, fresh=False), True, "Absent"),
-        (MemberSnapshot(WEST), True, "Unknown"),
-        (MemberSnapshot(WEST), False, "Unknown"),
-    ],
-)
-def test_the_state_of_a_peer(member: MemberSnapshot, connected: bool, expected: str) -> None:
-    """A peer is silent only while we hear the exchange, absent only where that is known."""
-    assert state(member, connected=connected) == expected
+def test_the_state_of_a_peer_is_what_it_was_judged() -> None:
+    """State and reason are those of the verdict."""
+    verdict = Verdict(State.BLIND, "its lease is lost", lost_since=1.0)
+    found = peer_status(LIVE, verdict=verdict, trusted=True, rejected={}, recent=[])
+    assert (found.state, found.reason) == ("Blind", "its lease is lost")
 
 
 def test_a_peer_with_all_that_is_known_of_it() -> None:
@@ -72,7 +61,7 @@ def test_a_peer_with_all_that_is_known_of_it() -> None:
     member = replace(LIVE, records={each.record_key: each for each in records}, saved_at=START)
     recent = [Rejected(WEST, "TooLarge", f"number {number}", export_key(ECHO)) for number in range(6)]
     recent.append(Rejected(NORTH, "BadSignature", "not of west"))
-    found = peer_status(member, connected=True, trusted=False, rejected={"TooLarge": 6}, recent=recent)
+    found = peer_status(member, verdict=WELL, trusted=False, rejected={"TooLarge": 6}, recent=recent)
 
     assert (found.services, found.version, found.saved_at, found.trusted) == (1, "1700000000000-3", START, False)
     assert found.rejected == {"TooLarge": 6}
@@ -83,7 +72,7 @@ def test_a_peer_with_all_that_is_known_of_it() -> None:
 
 def test_a_peer_that_said_nothing_has_no_version() -> None:
     """An absent peer has an empty version, not a made-up one."""
-    found = peer_status(MemberSnapshot(WEST, synced=True), connected=True, trusted=False, rejected={}, recent=[])
+    found = peer_status(MemberSnapshot(WEST, synced=True), verdict=UNJUDGED, trusted=False, rejected={}, recent=[])
     assert (found.version, found.services, found.last_rejections) == ("", 0, ())
 
 
@@ -141,7 +130,7 @@ def test_a_report_survives_json() -> None:
         exported=1,
         imported=2,
         authority=AuthorityStatus("east.test", 1, 1, START + timedelta(hours=1)),
-        peers=(peer_status(LIVE, connected=True, trusted=True, rejected={"TooLarge": 1}, recent=[]),),
+        peers=(peer_status(LIVE, verdict=WELL, trusted=True, rejected={"TooLarge": 1}, recent=[]),),
         nodes=(NodeStatus("web", spiffe_id(EAST), START, (NackStatus("Cluster", "c", "no"),)),),
         problems=("Service demo/echo: unusable (Bad)",),
     )

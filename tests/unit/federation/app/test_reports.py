@@ -52,6 +52,7 @@ async def reports(loop: ControlLoop, tmp_path: Path) -> Reports:
         loop.controller,
         Engine(loop.controller.step),
         FakeSession(),
+        loop.gateways,
         loop.authority,
         loop.dataplane,
         loop.journal,

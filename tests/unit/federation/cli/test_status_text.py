@@ -90,21 +90,32 @@ def test_not_ready_says_what_it_waits_for() -> None:
 
 
 def test_many_peers_are_counted_and_only_those_in_trouble_are_listed() -> None:
-    """With 250 peers a screen shows whoever is silent, not trusted or rejected, and how many are well."""
+    """With 250 peers a screen shows whoever is not live, not trusted or rejected, and how many are well."""
     peers = [peer(number) for number in range(250)]
-    peers[7] = peer(7, "Silent")
+    peers[7] = peer(7, "Blind")
     peers[70] = peer(70, trusted=False)
     peers[100] = peer(100, rejected={"Replayed": 2, "BadSignature": 1})
     shown = lines(changed(peers=tuple(peers), nodes=()))
-    assert shown[4] == "Peers      250: 249 live, 1 silent, 1 not trusted"
+    assert shown[4] == "Peers      250: 1 blind, 249 live, 1 not trusted"
     assert shown[7:] == [
-        "PEER       STATE    TRUSTED   SERVICES   REJECTED",
-        "peer-007   Silent   yes       1          0",
-        "peer-070   Live     no        1          0",
-        "peer-100   Live     yes       1          1 BadSignature, 2 Replayed",
+        "PEER       STATE   TRUSTED   SERVICES   REJECTED",
+        "peer-007   Blind   yes       1          0",
+        "peer-070   Live    no        1          0",
+        "peer-100   Live    yes       1          1 BadSignature, 2 Replayed",
         "247 more peers are live and trusted, and nothing of them was rejected (-o wide lists all)",
     ]
     assert len([line for line in lines(changed(peers=tuple(peers)), wide=True) if line.startswith("peer-")]) == 250
+
+
+def test_why_peers_are_not_live_is_told_once_for_all_alike() -> None:
+    """Peers of one state and reason share a line, of which the first five are named."""
+    lost, kept = "its lease is lost: kept", "the exchange is not heard"
+    peers = [peer(0), peer(1, "Blind", reason=lost), *(peer(2 + number, "Unheard", reason=kept) for number in range(7))]
+    shown = lines(changed(peers=tuple(peers), nodes=()))
+    assert shown[-2:] == [
+        f"blind: peer-001: {lost}",
+        f"unheard: peer-002, peer-003, peer-004, peer-005, peer-006 and 2 more: {kept}",
+    ]
 
 
 def test_many_envoys_are_counted_and_only_those_that_refuse_are_listed() -> None:

@@ -34,13 +34,14 @@ def plan(
     clusters: tuple[ClusterId, ...] = (EAST, NORTH, SOUTH, WEST),
     own: Site = OWN,
     sites: dict[ClusterId, Site] = SITES,
+    demoted: frozenset[ClusterId] = frozenset(),
 ) -> tuple[LocalityGroup, ...]:
     """The plan of the sample's port, backed by ``clusters``, with so many endpoints ready in each."""
     port = merged_port(*clusters)
     service = merged_service(
         ports=[port], backends=[backend(cluster, zones={"a": count}) for cluster, count in ready.items()]
     )
-    return plan_localities(port, service, own=own, sites=sites, local_ready=local_ready)
+    return plan_localities(port, service, own=own, sites=sites, local_ready=local_ready, demoted=demoted)
 
 
 def test_own_cluster_then_own_region_then_the_others() -> None:
@@ -52,6 +53,22 @@ def test_own_cluster_then_own_region_then_the_others() -> None:
         LocalityGroup(2, WEST, "us", 50),
     )
     assert expected == plan({WEST: 50, SOUTH: 4, NORTH: 2, EAST: 3}, local_ready=3)
+
+
+@pytest.mark.parametrize(
+    ("demoted", "expected"),
+    [
+        ({NORTH}, {EAST: 0, SOUTH: 1, WEST: 2, NORTH: 3}),
+        ({NORTH, SOUTH}, {EAST: 0, WEST: 1, NORTH: 2, SOUTH: 2}),
+        ({NORTH, WEST}, {EAST: 0, SOUTH: 1, NORTH: 2, WEST: 3}),
+        ({NORTH, SOUTH, WEST}, {EAST: 0, NORTH: 1, SOUTH: 1, WEST: 2}),
+    ],
+)
+def test_demoted_clusters_come_last(demoted: set[ClusterId], expected: dict[ClusterId, int]) -> None:
+    """Behind all others, in their own order, without a gap; where all are demoted, nothing changes."""
+    ready = {EAST: 1, NORTH: 1, SOUTH: 1, WEST: 1}
+    groups = plan(ready, local_ready=1, demoted=frozenset(demoted))
+    assert {group.cluster: group.priority for group in groups} == expected
 
 
 def test_priorities_have_no_gaps() -> None:

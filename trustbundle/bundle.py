@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from federation.model.errors import TrustError
 from federation.model.records import BundleRecord, Member
+from trustbundle.anchors import constrain_authority
 from trustbundle.identity import TrustDomain, parse_trust_domain
 from trustbundle.x509 import Authority, certificate_pem, parse_authority, parse_certificate
 
@@ -92,6 +93,9 @@ def accept(
     try:
         trust_domain = parse_trust_domain(record.trust_domain)
         authorities = [parse_authority(der) for der in dict.fromkeys(record.authorities)]
+        for authority in authorities:
+            # Here, where one member's bundle is refused, and not where all of them become one configuration.
+            constrain_authority(authority.certificate, trust_domain)
     except ValueError as error:
         return BundleRejected("BadTrustDomain", str(error))
     except TrustError as error:
@@ -132,11 +136,14 @@ def _foreign_claim(authorities: list[Authority], trust_domain: TrustDomain, view
 def normalised_validator_domains(view: TrustView) -> tuple[tuple[str, str], ...]:
     """Trust domain and PEM of its authorities, sorted, for Envoy's SPIFFE validator.
 
-    Domains without authorities are left out: Envoy refuses the whole configuration for one empty bundle,
-    and to have no bundle refuses the domain's certificates just as well.
+    Each authority is constrained to its domain, since that validator matches identities against every URI of a
+    certificate but chooses the bundle by the first. Domains without authorities are left out: Envoy refuses the
+    whole configuration for one empty bundle, and to have no bundle refuses the domain's certificates just as well.
     """
     return tuple(
-        (str(trust_domain), bundle.pem) for trust_domain, bundle in sorted(view.bundles.items()) if bundle.authorities
+        (str(domain), "".join(certificate_pem(constrain_authority(der, domain)) for der in bundle.authorities))
+        for domain, bundle in sorted(view.bundles.items())
+        if bundle.authorities
     )
 
 

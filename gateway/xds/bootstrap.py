@@ -29,6 +29,7 @@ _STATS = (
     {"prefix": "control_plane."},
     {"prefix": "tcp.gateway."},
     {"prefix": "http.inbound."},
+    {"prefix": "inbound.rbac."},
     {"prefix": "http.outbound."},
     {"safe_regex": {"regex": r"cluster\.(xds|app\|).*"}},
     {

@@ -45,6 +45,7 @@ from envoy.config.listener.v3.listener_components_pb2 import (
     ListenerFilter,
 )
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.rbac.v3.rbac_pb2 import Action as RbacAction
 from envoy.config.route.v3.route_components_pb2 import (
     HeaderMatcher,
     RetryPolicy,
@@ -68,8 +69,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpFilter,
     Rds,
 )
+from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC
 from envoy.extensions.filters.network.sni_cluster.v3.sni_cluster_pb2 import SniCluster
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.matching.common_inputs.ssl.v3.ssl_inputs_pb2 import UriSanInput
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
     PreviousPrioritiesConfig,
@@ -104,6 +107,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
+from xds.core.v3.extension_pb2 import TypedExtensionConfig as XdsExtension
+from xds.type.matcher.v3.matcher_pb2 import Matcher
+from xds.type.matcher.v3.regex_pb2 import RegexMatcher as XdsRegexMatcher
+from xds.type.matcher.v3.string_pb2 import StringMatcher as XdsStringMatcher
 
 Message = Any
 """A generated message; untyped, because the wheel that brings them is."""
@@ -144,6 +151,7 @@ __all__ = [
     "ENDPOINT",
     "LISTENER",
     "MESSAGES",
+    "RBAC",
     "ROUTE",
     "SECRET",
     "Address",
@@ -187,6 +195,7 @@ __all__ = [
     "ListenerFilter",
     "Locality",
     "LocalityLbEndpoints",
+    "Matcher",
     "Message",
     "Mutations",
     "Node",
@@ -194,6 +203,7 @@ __all__ = [
     "OutlierDetection",
     "PreviousHostsPredicate",
     "PreviousPrioritiesConfig",
+    "RbacAction",
     "Rds",
     "RegexMatcher",
     "Resource",
@@ -219,8 +229,12 @@ __all__ = [
     "TransportSocket",
     "TypedExtensionConfig",
     "UpstreamTlsContext",
+    "UriSanInput",
     "VirtualHost",
     "WeightedCluster",
+    "XdsExtension",
+    "XdsRegexMatcher",
+    "XdsStringMatcher",
     "json_format",
     "pack",
     "unpack",

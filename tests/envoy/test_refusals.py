@@ -177,6 +177,22 @@ ROGUES: dict[str, tuple[str, Callable[[Sites], Leaf | None]]] = {
         r"listener\.inbound\.ssl\.fail_verify_error",
         lambda sites: make_leaf(authority(sites.east), datetime.now(UTC), uris=[identity("west", "caller")]),
     ),
+    "A's CA vouches for B's trust domain behind its own": (
+        r"listener\.inbound\.ssl\.fail_verify_error",
+        lambda sites: make_leaf(
+            authority(sites.east),
+            datetime.now(UTC),
+            uris=[identity("east", "caller"), identity("west", "caller")],
+        ),
+    ),
+    "two identities": (
+        r"inbound\.rbac\.denied",
+        lambda sites: make_leaf(
+            authority(sites.east),
+            datetime.now(UTC),
+            uris=[identity("east", "caller"), identity("east", "admin")],
+        ),
+    ),
     "an unknown CA": (
         r"listener\.inbound\.ssl\.fail_verify_error",
         lambda _: make_leaf(make_ca(datetime.now(UTC)), datetime.now(UTC), uris=[identity("east", "caller")]),

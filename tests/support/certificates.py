@@ -164,6 +164,17 @@ def _workload(trust_domain: str) -> str:
     return f"spiffe://{trust_domain}/ns/demo/sa/echo"
 
 
+def _own_workload(ca: Ca) -> str:
+    """An identity of the trust domain that the CA's own URI names."""
+    san = ca.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return f"{san.get_values_for_type(x509.UniformResourceIdentifier)[0]}/ns/demo/sa/mallory"
+
+
+def _below_another(other: Ca, td: str, now: datetime) -> Leaf:
+    intermediate = make_ca(now, name="intermediate", issuer=other)
+    return make_leaf(intermediate, now, uris=[_own_workload(other), _workload(td)], intermediates=[intermediate])
+
+
 ROGUES: Mapping[str, Rogue] = MappingProxyType(
     {
         "signed by the CA of another trust domain": Rogue(
@@ -175,6 +186,23 @@ ROGUES: Mapping[str, Rogue] = MappingProxyType(
         "two SPIFFE IDs": Rogue(
             "SeveralUriSans",
             lambda ca, _, td, now: make_leaf(ca, now, uris=[_workload(td), f"spiffe://{td}/ns/demo/sa/admin"]),
+        ),
+        "another domain's CA, its own SPIFFE ID first": Rogue(
+            "SeveralUriSans",
+            lambda _, other, td, now: make_leaf(other, now, uris=[_own_workload(other), _workload(td)]),
+        ),
+        "another domain's CA, its own SPIFFE ID last": Rogue(
+            "SeveralUriSans",
+            lambda _, other, td, now: make_leaf(other, now, uris=[_workload(td), _own_workload(other)]),
+        ),
+        "another domain's CA, its own SPIFFE ID first, sent with the CA": Rogue(
+            "SeveralUriSans",
+            lambda _, other, td, now: make_leaf(
+                other, now, uris=[_own_workload(other), _workload(td)], intermediates=[other]
+            ),
+        ),
+        "another domain's intermediate CA, its own SPIFFE ID first": Rogue(
+            "SeveralUriSans", lambda _, other, td, now: _below_another(other, td, now)
         ),
         "a SPIFFE ID and another URI": Rogue(
             "SeveralUriSans",

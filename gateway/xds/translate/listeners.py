@@ -16,7 +16,7 @@ from gateway.xds.translate.routes import (
     OUTBOUND_ROUTES,
     outbound_routes,
 )
-from gateway.xds.translate.tls import ads, downstream_tls
+from gateway.xds.translate.tls import ads, caller_filter, downstream_tls
 
 PASSTHROUGH_CLUSTER = "passthrough"
 
@@ -108,7 +108,7 @@ def _inbound_chain(port: InboundPort) -> pb.Message:
     return pb.FilterChain(
         name=port.name,
         filter_chain_match=pb.FilterChainMatch(transport_protocol="tls", server_names=[port.name]),
-        filters=filters,
+        filters=[caller_filter(), *filters],
         transport_socket=downstream_tls(http=port.protocol.is_http),
     )
 

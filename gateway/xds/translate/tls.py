@@ -1,7 +1,8 @@
 """TLS contexts: mutual TLS 1.3 with SPIFFE identities, keys and bundles by SDS on the xDS stream.
 
 A peer is verified twice: Envoy's SPIFFE validator takes the bundle of the trust domain that the peer's own URI SAN
-names (``envoy.tls.cert_validator.spiffe``), and the caller's side adds the identities that the service may have.
+names (``envoy.tls.cert_validator.spiffe``); the caller's side adds the identities that the service may have, the
+server's a filter for what the validator is lax about (docs/decisions/009).
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ BUNDLES_SECRET = "ALL"  # noqa: S105
 _SESSION_KEYS = 64
 
 _HTTP_ALPN = ("h2",)
+
+# One SPIFFE ID with a path, by the grammar of SPIFFE-ID §2. The input joins several URIs by commas, which it excludes.
+_SEGMENT = r"(?:\.*[a-zA-Z0-9_-][a-zA-Z0-9._-]*|\.{3,})"
+_ONE_SPIFFE_ID = rf"spiffe://[a-z0-9._-]+(?:/{_SEGMENT})+"
 
 
 def ads() -> pb.Message:
@@ -71,6 +76,30 @@ def downstream_tls(*, http: bool) -> pb.Message:
     context = pb.DownstreamTlsContext(common_tls_context=_common((*_HTTP_ALPN, "http/1.1") if http else (), ()))
     context.require_client_certificate.value = True
     return _socket(context)
+
+
+def caller_filter() -> pb.Message:
+    """The network filter that closes connections of callers whose certificate holds anything but one workload's SPIFFE
+    ID (X509-SVID §5.2): the validator reads the first of several URIs, and an application could be told another.
+
+    It judges at the caller's first byte, so what a server says of itself before that is sent.
+    """
+    one_id = pb.Matcher.MatcherList.Predicate(
+        single_predicate=pb.Matcher.MatcherList.Predicate.SinglePredicate(
+            input=_extension("uri_san", pb.UriSanInput()),
+            value_match=pb.XdsStringMatcher(
+                safe_regex=pb.XdsRegexMatcher(google_re2=pb.XdsRegexMatcher.GoogleRE2(), regex=_ONE_SPIFFE_ID)
+            ),
+        )
+    )
+    allow = pb.Matcher.OnMatch(action=_extension("allow", pb.RbacAction(name="one SPIFFE ID")))
+    matchers = [pb.Matcher.MatcherList.FieldMatcher(predicate=one_id, on_match=allow)]
+    rbac = pb.RBAC(stat_prefix="inbound", matcher=pb.Matcher(matcher_list=pb.Matcher.MatcherList(matchers=matchers)))
+    return pb.Filter(name="envoy.filters.network.rbac", typed_config=pb.pack(rbac))
+
+
+def _extension(name: str, config: pb.Message) -> pb.Message:
+    return pb.XdsExtension(name=name, typed_config=pb.pack(config))
 
 
 def _socket(context: pb.Message) -> pb.Message:

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from federation.model.errors import TrustError
 from federation.model.names import ClusterId
 from federation.model.records import BundleRecord, Member
-from support.certificates import make_ca
+from support.certificates import Ca, make_ca
 from support.clock import START as NOW
+from trustbundle.anchors import constrain_authority
 from trustbundle.bundle import (
     BundleRejected,
     TrustBundle,
@@ -24,6 +25,7 @@ from trustbundle.bundle import (
     to_jwks,
 )
 from trustbundle.identity import TrustDomain
+from trustbundle.x509 import certificate_pem
 
 EAST = TrustDomain("east.example")
 WEST = TrustDomain("west.example")
@@ -36,6 +38,10 @@ FIVE_MINUTES = timedelta(minutes=5)
 
 def _record(*authorities: bytes, trust_domain: str = EAST, sequence: int = 3) -> BundleRecord:
     return BundleRecord(trust_domain, sequence, authorities)
+
+
+def _anchors(trust_domain: TrustDomain, *cas: Ca) -> str:
+    return "".join(certificate_pem(constrain_authority(ca.der, trust_domain)) for ca in cas)
 
 
 def _rejection(record: BundleRecord, previous: TrustBundle | None = None, view: TrustView | None = None) -> str | None:
@@ -124,8 +130,17 @@ def test_validator_domains() -> None:
         .with_bundle(TrustBundle(TrustDomain("gone.example"), 1, ()))
         .with_bundle(TrustBundle(EAST, 1, (CA.der, NEXT.der)))
     )
-    assert normalised_validator_domains(view) == (("east.example", CA.pem + NEXT.pem), ("west.example", PLAIN.pem))
-    assert normalised_validator_domains(view.without(WEST)) == (("east.example", CA.pem + NEXT.pem),)
+    east = ("east.example", _anchors(EAST, CA, NEXT))
+    assert normalised_validator_domains(view) == (east, ("west.example", _anchors(WEST, PLAIN)))
+    assert normalised_validator_domains(view.without(WEST)) == (east,)
+
+
+def test_a_bundle_that_can_not_be_constrained_to_its_domain_is_refused() -> None:
+    """Such a trust domain is refused by itself, before it could spoil the configuration that holds all of them."""
+    below = Member(ClusterId("east"), ".example", bytes(32))
+    outcome = accept(_record(PLAIN.der, trust_domain=".example"), below, None, NOW)
+    assert isinstance(outcome, BundleRejected)
+    assert outcome.reason == "NotConstrainable"
 
 
 def test_document_and_back() -> None:

@@ -19,6 +19,7 @@ from gateway.xds.translate.listeners import (
     vip_listener,
 )
 from gateway.xds.translate.routes import CALLER_OVERRIDES, OUTBOUND_ROUTES
+from gateway.xds.translate.tls import caller_filter
 from support.builders import ECHO
 
 HERE = Address("127.0.0.1", 8001)
@@ -34,8 +35,7 @@ def inbound(protocol: str, port: int = 80) -> InboundPort:
 
 
 def manager_of(listener: pb.Message, chain: int = 0) -> pb.Message:
-    (item,) = listener.filter_chains[chain].filters
-    return pb.unpack(item.typed_config, pb.HttpConnectionManager)
+    return pb.unpack(listener.filter_chains[chain].filters[-1].typed_config, pb.HttpConnectionManager)
 
 
 def proxy_of(listener: pb.Message, chain: int = 0) -> pb.Message:
@@ -87,6 +87,14 @@ def test_inbound_has_a_chain_per_port_by_sni_and_no_other_way_in() -> None:
     for chain in listener.filter_chains:
         context = pb.unpack(chain.transport_socket.typed_config, pb.DownstreamTlsContext)
         assert context.require_client_certificate.value is True
+
+
+@pytest.mark.parametrize("protocol", list(AppProtocol))
+def test_a_caller_is_judged_before_anything_else(protocol: AppProtocol) -> None:
+    """The filter for callers with anything but one SPIFFE ID stands before whatever speaks with the application."""
+    (chain,) = inbound_listener(HERE, [inbound(protocol)]).filter_chains
+    first, *others = chain.filters
+    assert (first, len(others)) == (caller_filter(), 1)
 
 
 def test_the_application_learns_the_verified_identity_of_its_caller() -> None:

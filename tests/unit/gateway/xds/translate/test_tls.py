@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from gateway.xds import protos as pb
-from gateway.xds.translate.tls import BUNDLES_SECRET, OWN_SECRET, downstream_tls, upstream_tls
+from gateway.xds.translate.tls import BUNDLES_SECRET, OWN_SECRET, caller_filter, downstream_tls, upstream_tls
 
 IDENTITIES = ("spiffe://west.test/ns/demo/sa/a", "spiffe://west.test/ns/demo/sa/b")
 
@@ -65,3 +67,40 @@ def test_http_is_negotiated_and_tcp_is_not(http: bool, asked: list[str], taken: 
     """Sidecars ask for HTTP/2; opaque bytes are announced as nothing."""
     assert list(upstream(http=http).common_tls_context.alpn_protocols) == asked
     assert list(downstream(http=http).common_tls_context.alpn_protocols) == taken
+
+
+ONE = "spiffe://west.test/ns/demo/sa/a"
+
+
+@pytest.mark.parametrize(
+    ("uris", "allowed"),
+    [
+        ([ONE], True),
+        (["spiffe://west_2.test/.a/..b/.../x-Y_0"], True),
+        ([f"{ONE}.v1"], True),
+        ([], False),
+        ([ONE, ONE], False),
+        ([ONE, "spiffe://east.test/a"], False),
+        ([ONE, "https://west.test/"], False),
+        ([f"{ONE},spiffe://east.test/a"], False),
+        (["spiffe://west.test"], False),
+        (["spiffe://west.test/"], False),
+        ([f"{ONE}/"], False),
+        (["spiffe://west.test//a"], False),
+        (["spiffe://west.test/a/./b"], False),
+        (["spiffe://west.test/a/.."], False),
+        (["spiffe://west.test:443/a"], False),
+        (["spiffe://user@west.test/a"], False),
+        (["spiffe://west.test/a%20b"], False),
+        (["spiffe://west.test/a?b"], False),
+        (["spiffe://west.test/a#b"], False),
+        (["https://west.test/a"], False),
+    ],
+)
+def test_a_caller_with_one_well_formed_identity_is_allowed(uris: list[str], allowed: bool) -> None:
+    """Envoy joins the URIs of a certificate by commas and demands that the expression matches all of that."""
+    rbac = pb.unpack(caller_filter().typed_config, pb.RBAC)
+    (matcher,) = rbac.matcher.matcher_list.matchers
+    expression = matcher.predicate.single_predicate.value_match.safe_regex.regex
+    assert (re.fullmatch(expression, ",".join(uris)) is not None) == allowed
+    assert not rbac.matcher.HasField("on_no_match")

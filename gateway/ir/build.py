@@ -53,7 +53,7 @@ def build_imports(
     other, and ports that no trusted cluster backs: without an identity to expect, nothing would be verified.
 
     ``demoted`` clusters are called behind all others. ``withdrawn`` ones are not called; their identities stay, so that
-    their coming and going changes endpoints alone, and cuts no connection.
+    their coming and going changes endpoints alone.
     """
     callable_sites = {cluster: site for cluster, site in sites.items() if cluster not in withdrawn}
     ports = (

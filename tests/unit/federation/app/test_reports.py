@@ -12,9 +12,19 @@ from federation.exchange.base import ExchangeSnapshot, MemberSnapshot, Rejected
 from federation.membership.tokens import TokenStore
 from federation.model.names import ClusterId
 from gateway.xds.server import XdsServer
-from support.builders import EAST, ECHO, NORTH, WEST, endpoint_slice, exported_state
+from support.builders import (
+    EAST,
+    ECHO,
+    NORTH,
+    WEST,
+    endpoint_slice,
+    export_record,
+    exported_state,
+    gateway_record,
+    spiffe_id,
+)
 from support.clock import ManualClock
-from support.control import GATEWAY, ControlLoop
+from support.control import GATEWAY, ControlLoop, bundle
 
 
 class FakeSession:
@@ -107,6 +117,18 @@ async def test_peers_come_with_what_was_rejected_of_them(reports: Reports) -> No
     assert (north.rejected, west.rejected) == ({}, {"BadSignature": 2})
     assert [one.message for one in west.last_rejections] == ["signature does not match"] * 2
     assert reports.numbers().rejected == {("west", "BadSignature"): 2}
+
+
+async def test_peers_are_what_the_controller_judges_them(loop: ControlLoop, reports: Reports) -> None:
+    """State and reason are told as judged at the moment; whether a gateway answers, of those that are probed."""
+    with_echo(loop)
+    loop.say(WEST, export_record(identities=[spiffe_id(WEST)]), gateway_record("192.0.2.1"), bundle(WEST))
+    loop.step()
+    loop.judge(WEST, leased=False, gateway=False)
+    north, west = reports.status().peers
+    assert (north.state, west.state, "withdrawn" in west.reason) == ("Absent", "Dead", True)
+    numbers = reports.numbers()
+    assert (numbers.peers_up, numbers.peers_state) == ({WEST: False}, {NORTH: "Absent", WEST: "Dead"})
 
 
 async def test_the_bundle_is_told_but_no_key(loop: ControlLoop, reports: Reports) -> None:

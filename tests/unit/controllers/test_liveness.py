@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from inspect import signature
 
 import pytest
 
 from controllers.liveness import GRACE_SECONDS, UNJUDGED, Signals, Verdict, judge
+from federation.exchange.redis import RedisExchange
 from federation.model.names import ClusterId
 from support.builders import NORTH, WEST
 
@@ -76,6 +78,12 @@ def test_a_lost_lease_counts_after_a_grace() -> None:
     judge_ = Judge()
     seen = [judge_.see(GONE), judge_.see(GONE, after=GRACE_SECONDS - 0.5), judge_.see(GONE, after=0.5)]
     assert seen == [("Unreachable", True, False)] * 2 + [DEAD]
+
+
+def test_the_grace_outlasts_an_exchange_that_falls_silent() -> None:
+    """One silence as long as the timeout, and a ping unanswered for as long: then the exchange is known to be lost."""
+    silence = 2 * signature(RedisExchange).parameters["timeout_seconds"].default
+    assert silence < GRACE_SECONDS
 
 
 def test_the_grace_begins_anew_with_each_loss() -> None:

@@ -204,10 +204,11 @@ class Controller:
         for key, (before, after) in changed.items():
             self._changed[key] = (self._changed.get(key, (before,))[0], after)
         self._assign_vips(self._changed)
+        # The others first: what our own Envoys are sent keeps the loop for milliseconds, in which the exchange works.
+        self._publish(self._changed, first=not self._started)
         self.refused = self._dataplane.update_services(self._changed, dirty.own, state, self._journal.vips)
         for problem in self.refused:
             _log.error("data plane refused a change", problem=str(problem))
-        self._publish(self._changed, first=not self._started)
         self._changed = {}
         self._started = True
 

@@ -259,6 +259,7 @@ async def _keep_trust(
             controller.on_trust()
             engine.mark()
         desk.forget_absent(utc_now(), (stream.node for stream in xds.streams()))
+        xds.refuse_from_now_on(desk.withdrawn())
         hurry.clear()
         due = _until(authority.next_wakeup(utc_now()), desk.next_renewal())
         if session.connected and confirmed != authority.bundle().sequence:

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from controllers.dataplane import DataPlane
-from federation.membership.tokens import NodePrincipal, TokenStore
+from federation.membership.tokens import NodePrincipal, TokenStore, fingerprint
 from federation.model.errors import ConfigError
 from gateway.nodes import GatewayNode, parse_node_metadata
 from gateway.xds.server import Node, NodeIdentity
@@ -40,6 +40,7 @@ class NodeDesk:
         self._clock = clock
         self._seen: dict[str, datetime] = {}
         self._principals: dict[str, NodePrincipal] = {}
+        self._credentials: dict[str, str] = {}
 
     async def authenticate(
         self,
@@ -56,7 +57,7 @@ class NodeDesk:
             return None
         subject = self._subject(principal)
         self._principals[subject] = principal
-        return NodeIdentity(subject)
+        return NodeIdentity(subject, fingerprint(token))
 
     async def on_node(self, identity: NodeIdentity, node: Node) -> str | None:
         """The view of a node: named after its proved identity first, so that a borrowed node id finds nothing."""
@@ -70,6 +71,7 @@ class NodeDesk:
             return None
         name = f"{identity.subject} {node.id}"
         self._seen[name] = self._clock()
+        self._credentials[name] = identity.credential
         for problem in self._dataplane.connect(name, spec, principal, self._issue):
             _log.error("node can't be served", node=name, problem=str(problem))
         return name
@@ -87,8 +89,19 @@ class NodeDesk:
         for name in connected:
             self._seen[name] = now
         for name in [name for name, seen in self._seen.items() if now - seen > _KEEP_ABSENT]:
-            del self._seen[name]
-            self._dataplane.disconnect(name)
+            self._forget(name)
+
+    def withdrawn(self) -> frozenset[str]:
+        """Forget the nodes whose token is gone or was replaced, and name them: they get no certificate any more."""
+        self._tokens.refresh()
+        gone = frozenset(name for name, known in self._credentials.items() if not self._tokens.knows(known))
+        for name in gone:
+            self._forget(name)
+        return gone
+
+    def _forget(self, name: str) -> None:
+        del self._seen[name], self._credentials[name]
+        self._dataplane.disconnect(name)
 
     def _issue(self, principal: NodePrincipal) -> Svid:
         identity = workload_id(self._trust_domain, principal.namespace, principal.service_account)

@@ -51,6 +51,11 @@ def create_token(path: Path) -> None:
     create_private(path, f"{secrets.token_urlsafe(TOKEN_BYTES)}\n".encode())
 
 
+def fingerprint(token: str) -> str:
+    """What a token may be remembered by: its SHA-256, in hex."""
+    return _digest(token.encode(errors="replace")).hex()
+
+
 class TokenStore:
     """The tokens of one directory. A file that can't be used is refused with a problem and harms no other."""
 
@@ -74,6 +79,10 @@ class TokenStore:
     def authenticate(self, token: str) -> NodePrincipal | None:
         """Who holds this token, or None. Time tells nothing of the tokens: only digests are looked up."""
         return self._principals.get(_digest(token.encode(errors="replace")))
+
+    def knows(self, fingerprint: str) -> bool:
+        """Whether a token with this fingerprint is (still) there, as last read."""
+        return bytes.fromhex(fingerprint) in self._principals
 
     def refresh(self) -> bool:
         """Read the directory again if anything about its files has changed; returns whether it had."""

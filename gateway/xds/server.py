@@ -7,7 +7,7 @@ pass as raw bytes, so that a response is the join of cached bytes and gRPC copie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,15 @@ from federation.model.errors import ConfigError, FederationError
 from gateway.xds import protos
 from gateway.xds.cache import SnapshotCache
 from gateway.xds.listening import ServingCertificate, prepare_unix_socket, rotating_credentials
-from gateway.xds.session import END_OF_STREAM, SHUTTING_DOWN, Ending, Session, node_metadata, parse_request
+from gateway.xds.session import (
+    END_OF_STREAM,
+    SHUTTING_DOWN,
+    TOKEN_WITHDRAWN,
+    Ending,
+    Session,
+    node_metadata,
+    parse_request,
+)
 from gateway.xds.status import StreamStatus, XdsCounters
 
 log = structlog.get_logger()
@@ -58,6 +66,8 @@ class NodeIdentity:
 
     subject: str
     """SPIFFE ID of the workload, or the name of the gateway."""
+    credential: str = ""
+    """What the token may be remembered by, opaque here; never the token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,14 @@ class XdsServer:
         await self._grpc.stop(grace_seconds)
         if self._socket is not None:
             self._socket.unlink(missing_ok=True)
+
+    def refuse_from_now_on(self, names: Collection[str]) -> None:
+        """End the streams of nodes whose tokens no longer hold; they are refused when they come back."""
+        for session in self._sessions:
+            if session.node in names:
+                self.counters.auth_refused += 1
+                log.warning("node refused", node=session.node, reason=TOKEN_WITHDRAWN.reason)
+                session.end(TOKEN_WITHDRAWN)
 
     def streams(self) -> tuple[StreamStatus, ...]:
         """All connected streams, by node and then by age."""

@@ -49,6 +49,7 @@ class Ending:
 
 CLIENT_DONE = Ending(grpc.StatusCode.OK, "")
 SHUTTING_DOWN = Ending(grpc.StatusCode.UNAVAILABLE, "xds server is shutting down")
+TOKEN_WITHDRAWN = Ending(grpc.StatusCode.UNAUTHENTICATED, "token was withdrawn")
 
 
 def parse_request(raw: bytes) -> protos.Message | None:

@@ -185,6 +185,25 @@ async def test_stopping_ends_streams_so_that_clients_come_back(path: Path) -> No
         assert not path.exists()
 
 
+async def test_the_streams_of_a_node_whose_token_was_withdrawn_end(path: Path) -> None:
+    """The node is told why, it is counted, and the other node's stream goes on."""
+    cache = two_nodes()
+    cache.update_group("sidecar")
+    async with (
+        serving(cache, path) as server,
+        DeltaClient(f"unix:{path}", token="token-1") as gone,
+        DeltaClient(f"unix:{path}", token="token-2", node="node-2") as kept,
+    ):
+        for client in (gone, kept):
+            await client.subscribe(pb.CLUSTER)
+            await client.accept()
+
+        server.refuse_from_now_on({"node-1"})
+
+        assert await gone.status() == (grpc.StatusCode.UNAUTHENTICATED, "token was withdrawn")
+        assert (server.counters.auth_refused, server.counters.streams_connected) == (1, 1)
+
+
 async def test_status_shows_the_refusal_in_the_clients_words(path: Path) -> None:
     """One bad resource of two stands alone in the status, with its words, and goes when a new one is accepted."""
     cache = two_nodes()

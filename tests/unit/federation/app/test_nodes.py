@@ -86,6 +86,19 @@ async def test_a_new_token_works_at_once_and_a_removed_one_never_again(reception
     assert await reception.desk.authenticate(old, "web", {}) is None
 
 
+async def test_a_token_that_goes_takes_its_nodes_along(reception: Reception) -> None:
+    """Removing or replacing a token names the nodes that came with it, once, and renews nothing for them."""
+    await reception.come("demo.web", "web-1")
+    db = await reception.come("demo.db", "db-1")
+    assert reception.desk.withdrawn() == frozenset()
+    (reception.tokens / "demo.db.token").unlink()
+    create_token(reception.tokens / "demo.db.token")
+    assert reception.desk.withdrawn() == {db}
+    assert reception.desk.withdrawn() == frozenset()
+    assert db not in reception.loop.dataplane.nodes
+    assert await reception.come("demo.db", "db-1") == db
+
+
 # Whose certificate
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from msgspec import field
+
+from federation.model.export import export_service
+from federation.model.state import Service, ServiceState, ServiceType
 from support.builders import (
     CREATED,
     ECHO,
@@ -19,9 +22,6 @@ from support.builders import (
     service_export,
 )
 from support.golden import StrictInput, cases, check_golden, name, read_input, to_yaml
-
-from federation.model.export import export_service
-from federation.model.state import Service, ServiceState, ServiceType
 
 ROOT = Path(__file__).parent / "export"
 FIRST_SEEN = after(3600)

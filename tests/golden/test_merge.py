@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from msgspec import field
-from support.builders import CREATED, ECHO, endpoints_record, export_record, port
-from support.golden import StrictInput, cases, check_golden, name, read_input, to_yaml
 
 from federation.model.merge import conflict_condition, merge_service
 from federation.model.names import ClusterId
 from federation.model.records import EndpointAddress, ImportType
+from support.builders import CREATED, ECHO, endpoints_record, export_record, port
+from support.golden import StrictInput, cases, check_golden, name, read_input, to_yaml
 
 ROOT = Path(__file__).parent / "merge"
 

@@ -25,6 +25,8 @@ from federation.model.records import Version
 
 _LOG_PAGE = 64
 """Batches of one read: 64 MB at most."""
+_READS = 8
+"""Reads at a time: whoever follows hundreds of members must not open a connection for each when it starts."""
 
 # KEYS: log, manifest, ...; ARGV: SHA-1 of the manifest and id of the last log entry, as the writer left them.
 _WRITTEN = """
@@ -108,6 +110,7 @@ class RedisExchange:
         self._clusterset = clusterset
         self._timeout = timeout_seconds
         self._log_length = log_length
+        self._reading = asyncio.Semaphore(_READS)
         # redis-py retries ten times by default; our callers know better what is still worth sending. Its own
         # socket timeout ends subscriptions that are merely quiet, and goes through asyncio.wait_for, which in
         # Python 3.11 may swallow a cancellation (python/cpython#86296): _answered is our timeout.
@@ -219,7 +222,8 @@ class RedisExchange:
                 yield Message(channels[message["channel"]], message["data"])
 
     async def _read(self, *command: str | int) -> Any:
-        async with self._answered():
+        # Writes do not wait for reads: our own beats come first.
+        async with self._reading, self._answered():
             return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
 
     @asynccontextmanager

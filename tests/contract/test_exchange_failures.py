@@ -246,6 +246,17 @@ async def test_a_dead_member_loses_its_freshness_and_keeps_its_records(server: E
         assert services(3) == west.of("east")
 
 
+async def test_a_follower_of_many_needs_few_connections(server: EmbeddedRedis) -> None:
+    """Whoever starts to read hundreds of members at once shares some connections among them."""
+    exchange = RedisExchange(server.url, CLUSTERSET)
+    async with Redis.from_url(server.url) as redis:
+        before = len(await redis.client_list())
+        reads = (exchange.read_snapshot(ClusterId(f"c{number}")) for number in range(200))
+        assert set(await asyncio.gather(*reads)) == {None}
+        assert len(await redis.client_list()) - before == 8
+    await exchange.aclose()
+
+
 # What a hostile server, or a hostile member, may try.
 
 

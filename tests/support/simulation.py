@@ -293,8 +293,17 @@ class History:
             self._check()
             assert asyncio.get_running_loop().time() < until, disagreement
             await asyncio.sleep(0.25)
-        self._check()
         self._note("all agree")
+        # Nobody rises from the dead because somebody else comes back.
+        for seat in self._running():
+            seat.connection.drop()
+        await asyncio.sleep(0.5)
+        self._check()
+        dead = {seat.cluster for seat in self._seats if not seat.alive}
+        for reader in self._running():
+            assert reader.session is not None
+            risen = {name for name, seen in reader.session.snapshot().members.items() if seen.fresh} & dead
+            assert not risen, f"{reader.cluster} shows as fresh {risen}, who are dead"
 
     def _disagreement(self) -> str:
         """What keeps the members from agreeing; empty where they do."""

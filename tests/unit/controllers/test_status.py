@@ -41,6 +41,7 @@ from support.builders import (
     spiffe_id,
 )
 from support.clock import START
+from support.reports import status_report
 
 LIVE = MemberSnapshot(WEST, version=Version(1700000000000, 3), synced=True, fresh=True)
 
@@ -118,15 +119,7 @@ def test_a_service_that_nobody_exports_is_not_shown() -> None:
 
 def test_a_report_survives_json() -> None:
     """The report that the owner's face sends is read back by the CLI as it was, in camel case."""
-    report = StatusReport(
-        clusterset="test",
-        cluster="east",
-        region="eu",
-        version="0",
-        ready=True,
-        source_synced=True,
-        exchange_connected=True,
-        exchange_synced=True,
+    report = status_report(
         exported=1,
         imported=2,
         authority=AuthorityStatus("east.test", 1, 1, START + timedelta(hours=1)),

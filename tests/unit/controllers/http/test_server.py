@@ -15,23 +15,9 @@ from controllers.http.server import owner_app, public_app, serve_tcp, serve_unix
 from controllers.status import ServiceStatus, StatusReport
 from federation.model.addresses import HostPort
 from federation.model.errors import ConfigError
+from support.reports import status_report
 
-REPORT = StatusReport(
-    clusterset="test",
-    cluster="east",
-    region="eu",
-    version="0",
-    ready=False,
-    source_synced=True,
-    exchange_connected=True,
-    exchange_synced=False,
-    exported=0,
-    imported=0,
-    authority=None,
-    peers=(),
-    nodes=(),
-    problems=(),
-)
+REPORT = status_report(ready=False, exchange_synced=False)
 
 
 def free_port() -> int:

@@ -16,24 +16,16 @@ from controllers.status import (
     StatusReport,
 )
 from federation.cli.status_text import status_lines
+from support.reports import status_report
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 IDENTITY = "spiffe://us-east.acme/ns/demo/sa/echo"
-WELL = StatusReport(
-    clusterset="acme",
-    cluster="us-east",
-    region="us",
-    version="0.1.0",
-    ready=True,
-    source_synced=True,
-    exchange_connected=True,
-    exchange_synced=True,
+WELL = status_report(
     exported=2,
     imported=3,
     authority=AuthorityStatus("us-east.acme", 7, 2, NOW),
     peers=(PeerStatus("us-west", "Live", True, 3, "4-17"),),
     nodes=(NodeStatus(f"{IDENTITY} sidecar~demo~127.0.0.1", IDENTITY, NOW),),
-    problems=(),
 )
 
 

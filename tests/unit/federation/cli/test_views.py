@@ -14,23 +14,9 @@ from typer.testing import CliRunner
 from controllers.status import BackendStatus, ServiceStatus, StatusReport
 from federation.cli import views
 from federation.cli.main import app
+from support.reports import status_report
 
-REPORT = StatusReport(
-    clusterset="acme",
-    cluster="us-east",
-    region="us",
-    version="0.1.0",
-    ready=True,
-    source_synced=True,
-    exchange_connected=True,
-    exchange_synced=True,
-    exported=0,
-    imported=0,
-    authority=None,
-    peers=(),
-    nodes=(),
-    problems=(),
-)
+REPORT = status_report()
 SERVICES = (ServiceStatus("demo", "echo", "h", "Headless", "", ("80/TCP",), (BackendStatus("us-east", 1, 0),), ""),)
 
 

@@ -88,20 +88,7 @@ def sites(running: Sites) -> Sites:
 
 def restore(sites: Sites) -> None:
     """Start and thaw what a test left behind, and wait until the caller takes every endpoint for healthy again."""
-    if sites.set.redis is not None:
-        sites.set.redis.start()
-    for cluster in sites.clusters:
-        for child in cluster.children:
-            child.thaw()
-        for child in (cluster.controller, cluster.gateway):
-            if not child.running:
-                child.start()
-    for pod in (*sites.local, sites.west_pod, sites.europe_pod):
-        for process in (pod.app, pod.sidecar.child):
-            if not process.running:
-                process.start()
-        eventually(pod.sidecar.listening, f"{pod.sidecar.address} listens")
-    all_ready(*sites.clusters)
+    sites.set.revive(*sites.local, sites.west_pod, sites.europe_pod)
     eventually(lambda: get(sites.caller.address, FAR)[0] == 200, "eu-west answers")
     for name, port, count in (("echo", ECHO, 4), ("slow", SLOW, 4), ("far", FAR, 1)):
         eventually(

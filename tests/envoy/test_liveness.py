@@ -16,7 +16,7 @@ import pytest
 
 from controllers.probes import answers
 from federation.model.records import GatewayAddress
-from support.clusterset import GATEWAY_PORT, Cluster, ClusterSet, Pod, Sidecar, all_ready, get, port_name
+from support.clusterset import GATEWAY_PORT, Cluster, ClusterSet, Pod, Sidecar, get, port_name
 from support.load import calls_reach, steady_load
 from support.processes import eventually
 
@@ -96,19 +96,7 @@ def sites(running: Sites) -> Sites:
 
 def restore(sites: Sites) -> None:
     """Start and thaw what a test left behind, and wait until all is as it was."""
-    if sites.set.redis is not None:
-        sites.set.redis.start()
-    for cluster in sites.clusters:
-        for child in (cluster.controller, cluster.gateway):
-            child.thaw()
-            if not child.running:
-                child.start()
-    for pod in (sites.west_pod, sites.europe_pod):
-        for process in (pod.app, pod.sidecar.child):
-            if not process.running:
-                process.start()
-        eventually(pod.sidecar.listening, f"{pod.sidecar.address} listens")
-    all_ready(*sites.clusters)
+    sites.set.revive(sites.west_pod, sites.europe_pod)
     for cluster in sites.clusters:
         eventually(lambda cluster=cluster: all_live(cluster), f"{cluster.name} finds all live")
     eventually(lambda: sites.order() == {"us-west": 0, "eu-west": 1}, "both are called, the near one first")

@@ -325,6 +325,23 @@ class ClusterSet:
         self.clusters[name] = Cluster(name, region, network, self.directory / name, settings, prefix)
         return self.clusters[name]
 
+    def revive(self, *pods: Pod) -> None:
+        """Start and thaw whatever a test left behind, and wait until controllers are ready and sidecars listen."""
+        if self.redis is not None:
+            self.redis.start()
+        for cluster in self.clusters.values():
+            for child in cluster.children:
+                child.thaw()
+            for child in (cluster.controller, cluster.gateway):
+                if not child.running:
+                    child.start()
+        for pod in pods:
+            for process in (pod.app, pod.sidecar.child):
+                if not process.running:
+                    process.start()
+            eventually(pod.sidecar.listening, f"{pod.sidecar.address} listens")
+        all_ready(*self.clusters.values())
+
     def introduce(self) -> None:
         """Write every cluster's settings, with all the others as members."""
         members = {

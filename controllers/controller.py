@@ -16,15 +16,14 @@ import structlog
 from controllers.dataplane import DataPlane
 from controllers.journal import Journal
 from controllers.liveness import Signals, State, Verdict, judge
-from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved
+from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved, own_gateway, own_site
 from controllers.sources.base import SourceUpdate
 from controllers.trust import accept_bundles
 from federation.exchange.base import ExchangeSnapshot
 from federation.model.configuration import ClusterSettings
-from federation.model.locality import Site
 from federation.model.names import BUNDLE_KEY, ClusterId, RecordKey, ServiceKey, service_of
 from federation.model.problems import Problem
-from federation.model.records import BundleRecord, GatewayAddress, GatewayRecord, Record
+from federation.model.records import BundleRecord, GatewayAddress, Record
 from federation.model.state import ClusterState
 from federation.model.vips import assign_vips
 from trustbundle.authority import CertificateAuthority
@@ -94,7 +93,7 @@ class Controller:
         self._state: ClusterState | None = None
         self._dirty = _Dirty(set(), set())
         self._projection = Projection()
-        self._own = Site(settings.cluster, settings.region, settings.network)
+        self._own = own_site(settings)
         self._around = Surroundings(self._own, settings.trust_domain, settings.mesh.sidecar_port)
         self._trust = TrustView()
         self._verdicts: Mapping[ClusterId, Verdict] = {}
@@ -247,11 +246,7 @@ class Controller:
             for key in () if before is None else before.records:
                 records.pop(key, None)
             records.update({} if after is None else after.records)
-        gateway = GatewayRecord(
-            tuple(GatewayAddress(address.host, address.port) for address in self._settings.gateway.addresses),
-            self._settings.region,
-            self._settings.network,
-        )
+        gateway = own_gateway(self._settings)
         bundle = self._authority.bundle().record
         records |= {gateway.record_key: gateway, bundle.record_key: bundle}
         if first or records != self._records:

@@ -23,13 +23,14 @@ from gateway.xds.references import Reference
 from gateway.xds.resources import Resource
 from gateway.xds.translate.services import (
     RouteEntry,
+    bundles_resource,
     export_resources,
     gateway_node_resources,
     import_resources,
     route_entries,
     route_table,
-    secret_resources,
     sidecar_node_resources,
+    svid_resource,
     vip_resource,
 )
 from trustbundle.authority import Svid
@@ -101,7 +102,7 @@ class DataPlane:
         self._workloads: dict[Workload, set[ServiceKey]] = {}
         self._workloads_of: dict[ServiceKey, frozenset[Workload]] = {}
         self._nodes: dict[str, _Node] = {}
-        self._domains: tuple[tuple[str, str], ...] = ()
+        self._bundles = bundles_resource(())
         self._redirecting = False
 
     @property
@@ -183,9 +184,10 @@ class DataPlane:
 
     def update_trust(self, domains: Sequence[tuple[str, str]]) -> bool:
         """Take over the bundles (trust domain, PEM) that peers are verified by; returns whether they changed."""
-        if tuple(domains) == self._domains:
+        bundles = bundles_resource(domains)
+        if bundles == self._bundles:
             return False
-        self._domains = tuple(domains)
+        self._bundles = bundles
         pending = _Pending()
         for name in self._nodes:
             self._change_node(name, pending)
@@ -288,7 +290,8 @@ class DataPlane:
             (key, port.port): port for key in wanted if key in self._services for port in self._services[key].imports
         }
         return (
-            *secret_resources(entry.svid.chain_pem.encode(), entry.svid.key_pem.reveal(), self._domains),
+            svid_resource(entry.svid.chain_pem.encode(), entry.svid.key_pem.reveal()),
+            self._bundles,
             *sidecar_node_resources(node, inbound, imports),
         )
 

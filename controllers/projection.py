@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from federation.exchange.base import ExchangeSnapshot
+from federation.model.configuration import ClusterSettings
 from federation.model.export import Exported, export_service
 from federation.model.locality import Site
 from federation.model.merge import merge_service
@@ -62,6 +63,17 @@ class ServiceResult:
             for record in (self.exported.export, self.exported.endpoints)
             if record is not None
         }
+
+
+def own_site(settings: ClusterSettings) -> Site:
+    """Where this cluster is."""
+    return Site(settings.cluster, settings.region, settings.network)
+
+
+def own_gateway(settings: ClusterSettings) -> GatewayRecord:
+    """What this cluster tells the others of its gateways."""
+    addresses = tuple(GatewayAddress(address.host, address.port) for address in settings.gateway.addresses)
+    return GatewayRecord(addresses, settings.region, settings.network)
 
 
 def meet(
@@ -152,6 +164,16 @@ class Projection:
     @property
     def results(self) -> Mapping[ServiceKey, ServiceResult]:
         return self._results
+
+    @property
+    def exported(self) -> int:
+        """How many services of this cluster are exported."""
+        return sum(1 for result in self._results.values() if result.exported.export is not None)
+
+    @property
+    def imported(self) -> int:
+        """How many services of the clusterset are known here."""
+        return sum(1 for result in self._results.values() if result.merged is not None)
 
     def backed_by(self, clusters: Collection[ClusterId]) -> set[ServiceKey]:
         """The services that any of these clusters exports."""

@@ -12,17 +12,16 @@ from pathlib import Path
 
 import msgspec
 
-from controllers.projection import Projection, Surroundings, meet
+from controllers.projection import Projection, Surroundings, meet, own_gateway, own_site
 from controllers.sources.files import load_directory
 from federation.app.proxies import gateway_node, sidecar_node
 from federation.app.sites import load_cluster, load_sidecar
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import ConfigError
-from federation.model.locality import Site
 from federation.model.names import ClusterId, RecordKey
 from federation.model.problems import Problem
-from federation.model.records import GatewayAddress, GatewayRecord, Record
+from federation.model.records import Record
 from federation.model.state import ClusterState
 from federation.model.view import MergedService
 from gateway.ir.build import build_inbound
@@ -56,13 +55,9 @@ def load_site(directory: Path) -> OfflineSite:
     settings = load_cluster(directory)
     update = load_directory(directory, settings)
     projection = Projection()
-    around = Surroundings(_site(settings), settings.trust_domain, settings.mesh.sidecar_port)
+    around = Surroundings(own_site(settings), settings.trust_domain, settings.mesh.sidecar_port)
     projection.update(update.state.services, update.state, ExchangeSnapshot(), around, {}, _UNDATED)
-    gateway = GatewayRecord(
-        tuple(GatewayAddress(address.host, address.port) for address in settings.gateway.addresses),
-        settings.region,
-        settings.network,
-    )
+    gateway = own_gateway(settings)
     records: dict[RecordKey, Record] = {gateway.record_key: gateway}
     problems = list(update.problems)
     for result in projection.results.values():
@@ -80,7 +75,9 @@ def project(own: OfflineSite, others: Sequence[OfflineSite]) -> Projection:
             raise ConfigError(f"two of the directories are cluster {cluster}")
         members[cluster] = MemberSnapshot(cluster, records=other.records, synced=True)
     peers = ExchangeSnapshot(members)
-    around = meet(_site(own.settings), own.settings.trust_domain, own.settings.mesh.sidecar_port, peers, set(members))
+    around = meet(
+        own_site(own.settings), own.settings.trust_domain, own.settings.mesh.sidecar_port, peers, set(members)
+    )
     keys = {*own.state.services, *(key for other in others for key in other.state.services)}
     projection = Projection()
     projection.update(keys, own.state, peers, around, {}, _UNDATED)
@@ -141,7 +138,3 @@ def plain_resources(resources: Sequence[Resource]) -> dict[str, list[object]]:
 def plain_records(records: dict[RecordKey, Record]) -> dict[str, object]:
     """Records as JSON objects, by key."""
     return {key: msgspec.to_builtins(records[key], str_keys=True) for key in sorted(records)}
-
-
-def _site(settings: ClusterSettings) -> Site:
-    return Site(settings.cluster, settings.region, settings.network)

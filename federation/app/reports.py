@@ -81,8 +81,8 @@ class Reports:
             source_synced=self.controller.source_synced,
             exchange_connected=self.session.connected,
             exchange_synced=self.session.synced,
-            exported=sum(1 for result in results if result.exported.export is not None),
-            imported=sum(1 for result in results if result.merged is not None),
+            exported=self.controller.projection.exported,
+            imported=self.controller.projection.imported,
             authority=AuthorityStatus(
                 trust_domain=self.settings.trust_domain,
                 sequence=self.authority.bundle().sequence,
@@ -112,7 +112,6 @@ class Reports:
         return tuple(status for status in found if status is not None)
 
     def numbers(self) -> Numbers:
-        results = self.controller.projection.results.values()
         members = self.session.snapshot().members
         counters = self.xds.counters
         reach = {cluster: self.probes.reach(cluster) for cluster in members}
@@ -120,8 +119,8 @@ class Reports:
         return Numbers(
             ready=self.controller.ready,
             exchange_connected=self.session.connected,
-            exported=sum(1 for result in results if result.exported.export is not None),
-            imported=sum(1 for result in results if result.merged is not None),
+            exported=self.controller.projection.exported,
+            imported=self.controller.projection.imported,
             passes=self.engine.passes,
             failed_passes=self.engine.failures,
             publications=self.session.publications,

@@ -100,11 +100,16 @@ def sidecar_node_resources(
     return tuple(found)
 
 
-def secret_resources(chain_pem: bytes, key_pem: bytes, domains: Sequence[tuple[str, str]]) -> tuple[Resource, Resource]:
-    """A node's own SVID and the bundles that it verifies peers against."""
+def svid_resource(chain_pem: bytes, key_pem: bytes) -> Resource:
+    """A node's own SVID."""
     own = secrets.svid_secret(chain_pem, key_pem)
+    return make_resource(pb.SECRET, own.name, own)
+
+
+def bundles_resource(domains: Sequence[tuple[str, str]]) -> Resource:
+    """The bundles that every node verifies peers against."""
     bundles = secrets.bundles_secret(domains)
-    return make_resource(pb.SECRET, own.name, own), make_resource(pb.SECRET, bundles.name, bundles)
+    return make_resource(pb.SECRET, bundles.name, bundles)
 
 
 def _address(listen: Listen) -> listeners.Address:

@@ -12,13 +12,14 @@ from gateway.xds.references import Reference
 from gateway.xds.resources import Resource, make_resource, message_of
 from gateway.xds.translate.routes import OUTBOUND_ROUTES, virtual_host
 from gateway.xds.translate.services import (
+    bundles_resource,
     export_resources,
     gateway_node_resources,
     import_resources,
     route_entries,
     route_table,
-    secret_resources,
     sidecar_node_resources,
+    svid_resource,
     vip_resource,
 )
 from support.builders import ECHO, key
@@ -115,6 +116,6 @@ def test_a_clusterset_ip_is_a_listener_named_by_the_port() -> None:
 
 def test_secrets_are_two_and_no_repr_shows_them() -> None:
     """Own certificate and bundles; a private key never shows in a log or a traceback."""
-    found = secret_resources(b"chain", b"the private key", [("east.test", "PEM")])
+    found = (svid_resource(b"chain", b"the private key"), bundles_resource([("east.test", "PEM")]))
     assert keys(found) == [("Secret", "default"), ("Secret", "ALL")]
     assert "the private key" not in repr(found)

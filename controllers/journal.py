@@ -6,7 +6,6 @@ Clusterset IPs (stable for the life of an import, KEP-1645) and when an export w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -16,6 +15,7 @@ import msgspec
 
 from federation.model.errors import ConfigError
 from federation.model.names import ServiceKey, parse_service_key
+from federation.storage.private_file import replace_private
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,10 +73,4 @@ class Journal:
             {str(key): str(vips[key]) for key in sorted(vips)},
             {str(key): first_seen[key] for key in sorted(first_seen)},
         )
-        fresh = self._path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(document)))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
+        replace_private(self._path, msgspec.json.format(msgspec.json.encode(document)))

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from federation.model.errors import TrustError
+from federation.storage.private_file import replace_private
 from trustbundle.identity import TrustDomain
 from trustbundle.rotation import CaState
 from trustbundle.secret import SecretBytes
@@ -112,24 +113,8 @@ class FileKeystore:
 
     def _write(self, name: str, content: bytes) -> None:
         path = self._directory / name
-        temporary = self._directory / f".{name}.new"
         with _wrapped(path):
-            # Left over by a crash; opened exclusively below, so that the mode is ours from the first byte.
-            temporary.unlink(missing_ok=True)
-            with os.fdopen(_create_private(temporary), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-
-
-def _create_private(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
+            replace_private(path, content)
 
 
 def _refuse_wide_mode(path: Path, mode: int, *, wanted: str) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from federation.app.envoy import EnvoyProcess
 from federation.app.programs import find_envoy
-from federation.membership.private import read_private
 from federation.model.addresses import HostPort, UnixSocket
 from federation.model.configuration import ClusterSettings, SidecarSettings
 from federation.model.errors import ConfigError
+from federation.storage.private_file import read_private
 from gateway.nodes import GatewayNode, Listen, LocalPort, ProbeSpec, SidecarNode
 from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_trust_source
 from trustbundle.identity import TrustDomain, controller_id

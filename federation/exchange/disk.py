@@ -21,6 +21,7 @@ from federation.exchange.base import StoredSnapshot
 from federation.model.names import ClusterId
 from federation.model.records import Version
 from federation.model.wire import UNREADABLE
+from federation.storage.private_file import replace_private
 
 _MAGIC = b"federation-replica-1\n"
 _LENGTH = struct.Struct(">I")
@@ -78,7 +79,7 @@ class ReplicaDisk:
             entries, _ = _parse(path.read_bytes())
             tail = [(at, blob) for at, blob in entries[1:] if at.epoch == version.epoch and at > version]
         base = msgspec.msgpack.encode(_Base(snapshot.manifest, dict(snapshot.shards)))
-        _replace(path, _MAGIC + b"".join(_frame(at, blob) for at, blob in [(version, base), *tail]))
+        replace_private(path, _MAGIC + b"".join(_frame(at, blob) for at, blob in [(version, base), *tail]))
 
     def append(self, cluster: ClusterId, batches: Mapping[Version, bytes]) -> int:
         """Add applied batches; returns the size of the file in bytes, 0 where no snapshot was saved yet.
@@ -102,7 +103,7 @@ class ReplicaDisk:
         path = self._path(cluster)
         entries, _ = _parse(path.read_bytes())
         saved = path.stat()
-        _replace(path, _MAGIC + b"".join(_frame(at, blob) for at, blob in entries[: 1 + batches]))
+        replace_private(path, _MAGIC + b"".join(_frame(at, blob) for at, blob in entries[: 1 + batches]))
         os.utime(path, ns=(saved.st_atime_ns, saved.st_mtime_ns))
 
     def confirm(self, cluster: ClusterId, now: datetime) -> None:
@@ -120,7 +121,7 @@ class ReplicaDisk:
 
     def save_epoch(self, epoch: int) -> None:
         """Remember ``epoch``, before anything is published under it."""
-        _replace(self._directory / "epoch", f"{epoch}\n".encode())
+        replace_private(self._directory / "epoch", f"{epoch}\n".encode())
 
     def _path(self, cluster: ClusterId) -> Path:
         return self._directory / f"{cluster}.replica"
@@ -144,18 +145,3 @@ def _parse(data: bytes) -> tuple[list[tuple[Version, bytes]], int]:
         end = start + length
         entries.append((Version(*_HEAD.unpack_from(data, start)), data[start + _HEAD.size : end]))
     return entries, end
-
-
-def _replace(path: Path, data: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from federation.membership.private import WideModeError, create_private, read_private
 from federation.model.errors import TrustError
+from federation.storage.private_file import WideModeError, create_private, read_private
 
 PUBLIC_KEY_BYTES = 32
 

@@ -15,9 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from federation.membership.private import create_private, read_private
 from federation.model.names import is_dns_label
 from federation.model.problems import Problem
+from federation.storage.private_file import create_private, read_private
 
 TOKEN_BYTES = 32
 _SUFFIX = ".token"

@@ -63,7 +63,7 @@ def test_nothing_is_remembered_that_could_not_be_written(tmp_path: Path) -> None
 
 def test_the_file_is_private_and_leaves_no_other(tmp_path: Path) -> None:
     """One file of mode 0600, also where a crash left an unfinished one."""
-    (tmp_path / "journal.new").write_text("half a jour")
+    (tmp_path / ".journal.json.new").write_text("half a jour")
     Journal(tmp_path).assign(VIPS)
     (file,) = tmp_path.iterdir()
     assert (file.name, oct(file.stat().st_mode & 0o777)) == ("journal.json", "0o600")

@@ -16,8 +16,8 @@ from federation.membership.keys import (
     public_key,
     save_signing_key,
 )
-from federation.membership.private import create_private
 from federation.model.errors import TrustError
+from federation.storage.private_file import create_private
 
 
 def _refusal(path: Path) -> TrustError:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from federation.membership.private import create_private
 from federation.membership.tokens import NodePrincipal, TokenStore, create_token
+from federation.storage.private_file import create_private
 
 GATEWAY = NodePrincipal("gateway")
 ECHO = NodePrincipal("sidecar", "demo", "echo")

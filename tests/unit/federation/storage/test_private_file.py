@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.membership.private import WideModeError, create_private, read_private
+from federation.storage.private_file import WideModeError, create_private, read_private, replace_private
 
 
 def test_created_for_the_owner_alone(tmp_path: Path) -> None:
@@ -39,3 +39,13 @@ def test_wide_mode(tmp_path: Path, mode: int) -> None:
     for name in ("key", "link"):
         with pytest.raises(WideModeError, match="must not be wider than 0600"):
             read_private(tmp_path / name)
+
+
+def test_replaced_whole_for_the_owner_alone(tmp_path: Path) -> None:
+    """What replaces a file has mode 0600, whatever the old one had and a crash left behind."""
+    (tmp_path / "key").write_bytes(b"first")
+    (tmp_path / "key").chmod(0o644)
+    (tmp_path / ".key.new").write_bytes(b"torn")
+    replace_private(tmp_path / "key", b"second")
+    assert read_private(tmp_path / "key") == b"second"
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]

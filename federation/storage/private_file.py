@@ -1,6 +1,6 @@
-"""Files that only their owner may read: how this package opens and creates them.
+"""Files that only their owner may read: how every package opens, creates and replaces them.
 
-An edge without knowledge of what is inside.
+An edge without knowledge of what is inside. Writes are durable when they return.
 """
 
 from __future__ import annotations
@@ -32,10 +32,25 @@ def read_private(path: Path) -> bytes:
 
 
 def create_private(path: Path, content: bytes) -> None:
-    """Write a new private file, durably; raises FileExistsError where one is there, OSError where it can't
-    be written."""
+    """Write a new private file; raises FileExistsError where one is there, OSError where it can't be
+    written."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """Write a private file, or put it in the place of the one that is there, whole or not at all; raises
+    OSError."""
+    fresh = path.with_name(f".{path.name}.new")
+    # Left over by a crash; created exclusively, so that the mode is ours from the first byte.
+    fresh.unlink(missing_ok=True)
+    create_private(fresh, content)
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -42,6 +42,10 @@ class MemoryExchange:
         """Lose all data, as FLUSHALL does; watchers stay."""
         self._members.clear()
 
+    def purge(self, cluster: ClusterId) -> None:
+        """Lose what is stored of one member; watchers stay."""
+        self._members.pop(cluster, None)
+
     async def replace(self, cluster: ClusterId, snapshot: StoredSnapshot, lease: bytes, lease_seconds: float) -> None:
         until = self._monotonic() + lease_seconds
         self._members[cluster] = _Stored(snapshot.manifest, dict(snapshot.shards), lease=lease, lease_until=until)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -22,6 +22,8 @@ class Outcome:
     answers: Counter[str] = field(default_factory=Counter)
     """By the application that answered."""
     failures: list[str] = field(default_factory=list)
+    failed_at: list[float] = field(default_factory=list)
+    """When each of the failures was noticed, by the event loop's clock."""
 
     @property
     def calls(self) -> int:
@@ -48,10 +50,12 @@ async def steady_load(targets: Mapping[str, float]) -> AsyncIterator[dict[str, O
                     text = await response.text()
                 if response.status == 200:
                     outcome.answers[json.loads(text)["app"]] += 1
-                else:
-                    outcome.failures.append(f"{response.status} {text[:100]}")
+                    return
+                failure = f"{response.status} {text[:100]}"
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                outcome.failures.append(repr(error)[:200])
+                failure = repr(error)[:200]
+            outcome.failures.append(failure)
+            outcome.failed_at.append(asyncio.get_running_loop().time())
 
         async def generate(url: str, rate: float) -> None:
             loop = asyncio.get_running_loop()
@@ -75,3 +79,50 @@ async def calls_reach(outcome: Outcome, count: int, seconds: float = 30.0) -> No
     async with asyncio.timeout(seconds):
         while outcome.calls < wanted:
             await asyncio.sleep(0.05)
+
+
+async def all_calls_reach(outcomes: Mapping[str, Outcome], count: int, seconds: float) -> None:
+    """Wait until ``count`` more calls than now have ended, of all targets together."""
+
+    def ended() -> int:
+        return sum(outcome.calls for outcome in outcomes.values())
+
+    wanted = ended() + count
+    async with asyncio.timeout(seconds):
+        while ended() < wanted:
+            await asyncio.sleep(0.05)
+
+
+async def until(condition: Callable[[], object], what: str, seconds: float = 40.0) -> None:
+    """Await a condition without holding up the load; an OSError or a ValueError counts as "not yet"."""
+    reason = "it does not hold"
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    if await asyncio.to_thread(condition):
+                        return
+                    reason = "it does not hold"
+                except (OSError, ValueError) as error:
+                    reason = repr(error)
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"{what}: not within {seconds:g} s ({reason})") from None
+
+
+def failures(outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
+    """The first failures of each target that has any."""
+    return {url: outcome.failures[:5] for url, outcome in outcomes.items() if outcome.failures}
+
+
+def failing_seconds(outcomes: Mapping[str, Outcome], since: float) -> float:
+    """From ``since`` (the event loop's clock) to the last failure of any target; 0 where nothing failed since."""
+    return max((at - since for outcome in outcomes.values() for at in outcome.failed_at), default=0.0)
+
+
+def report(what: str, outcomes: Mapping[str, Outcome]) -> None:
+    """Say what was measured (pytest -s shows it)."""
+    failed = sum(len(outcome.failures) for outcome in outcomes.values())
+    print(f"{what}: {failed} of {sum(outcome.calls for outcome in outcomes.values())} calls failed")
+    for url, outcome in outcomes.items():
+        print(f"  {url} {len(outcome.failures)} of {outcome.calls} failed; {dict(sorted(outcome.answers.items()))}")

@@ -101,6 +101,7 @@ class Reports:
             ),
             nodes=tuple(_node(stream) for stream in self.xds.streams()),
             problems=tuple(str(problem) for problem in sorted(problems)),
+            republished=max(0, self.session.publications - 1),
         )
 
     def services(self) -> tuple[ServiceStatus, ...]:

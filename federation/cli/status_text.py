@@ -55,6 +55,11 @@ def _summary(report: StatusReport) -> Iterator[str]:
     yield "Exchange   " + (
         _good("connected") if report.exchange_connected else _bad("can't be reached, what was read last stays in use")
     )
+    if report.republished:
+        yield (
+            f"           {_bad('lost or changed our records')} {_times(report.republished)} since the start: "
+            "all were published again"
+        )
     yield f"Services   {report.exported} exported, {report.imported} imported"
     if report.authority is not None:
         authority = report.authority
@@ -70,6 +75,10 @@ def _summary(report: StatusReport) -> Iterator[str]:
     yield f"Envoys     {len(report.nodes)} connected" + _listed(
         [f"{refusing} refusing configuration"] if refusing else []
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _listed(parts: Sequence[str]) -> str:

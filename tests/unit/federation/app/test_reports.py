@@ -119,6 +119,13 @@ async def test_peers_come_with_what_was_rejected_of_them(reports: Reports) -> No
     assert reports.numbers().rejected == {("west", "BadSignature"): 2}
 
 
+@pytest.mark.parametrize(("publications", "republished"), [(0, 0), (1, 0), (4, 3)])
+async def test_the_first_publication_is_no_loss(reports: Reports, publications: int, republished: int) -> None:
+    """Each publication of everything after the first one is a loss that is told."""
+    reports.session.publications = publications
+    assert reports.status().republished == republished
+
+
 async def test_peers_are_what_the_controller_judges_them(loop: ControlLoop, reports: Reports) -> None:
     """State and reason are told as judged at the moment; whether a gateway answers, of those that are probed."""
     with_echo(loop)

@@ -71,6 +71,17 @@ def test_wide_adds_columns() -> None:
     assert shown[-1].endswith(f"   {IDENTITY}")
 
 
+def test_records_that_had_to_be_published_again_are_told() -> None:
+    """An exchange that lost or changed our own records is named, with how often; it is connected all the same."""
+    assert [lines(changed(republished=count))[1:3] for count in (1, 12)] == [
+        [
+            "Exchange   connected",
+            f"           lost or changed our records {often} since the start: all were published again",
+        ]
+        for often in ("once", "12 times")
+    ]
+
+
 def test_not_ready_says_what_it_waits_for() -> None:
     """The same sentence as /readyz, with the peers that are missing."""
     report = changed(ready=False, exchange_connected=False, peers=(peer(1, "Unknown"), peer(2)))

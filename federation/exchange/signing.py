@@ -160,13 +160,18 @@ def open_envelope(blob: bytes, kind: BlobKind, member: Member, clusterset: str) 
         raise WireError(Reason.WRONG_CLUSTERSET, f"{kind} is of clusterset {body.clusterset[:253]!r}")
     if body.cluster != member.cluster:
         raise WireError(Reason.WRONG_MEMBER, f"{kind} is of {body.cluster[:63]!r}, stored as {member.cluster!r}")
-    try:
-        public = Ed25519PublicKey.from_public_bytes(member.public_key)
-        public.verify(outer.signature, _message(kind, outer.body))
-    except (InvalidSignature, ValueError) as error:
-        message = f"{kind} is not signed with the key of {member.cluster}"
-        raise WireError(Reason.BAD_SIGNATURE, message) from error
+    message = _message(kind, outer.body)
+    if not any(_is_signed(message, outer.signature, key) for key in member.keys):
+        raise WireError(Reason.BAD_SIGNATURE, f"{kind} is not signed with the key of {member.cluster}")
     return Envelope(kind, member.cluster, Version(body.epoch, body.seq), body.payload)
+
+
+def _is_signed(message: bytes, signature: bytes, key: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _message(kind: BlobKind, body: bytes) -> bytes:

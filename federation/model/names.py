@@ -10,14 +10,16 @@ ClusterId = NewType("ClusterId", str)
 """One DNS label of at most 63 characters (KEP-1645 allows a subdomain; CoreDNS and label values do not)."""
 
 RecordKey = NewType("RecordKey", str)
-"""Key of one record of one member: ``gateway``, ``bundle``, ``export/<ns>/<name>`` or ``endpoints/<ns>/<name>``."""
+"""Key of one record of one member: ``gateway``, ``bundle``, ``trust``, ``export/<ns>/<name>`` or ``endpoints/<ns>/<name>``."""
 
 CLUSTERSET_DOMAIN = "clusterset.local"
 
 GATEWAY_KEY = RecordKey("gateway")
 BUNDLE_KEY = RecordKey("bundle")
+TRUST_KEY = RecordKey("trust")
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 # Istio's DNS-SRV spelling of `outbound|PORT|SUBSET|HOST`; the subset is always empty here.
 _SNI = re.compile(
     r"outbound_\.(?P<port>[0-9]{1,5})_\._\.(?P<name>[^.]+)\.(?P<namespace>[^.]+)\.svc\." + re.escape(CLUSTERSET_DOMAIN)
@@ -27,6 +29,11 @@ _SNI = re.compile(
 def is_dns_label(text: str) -> bool:
     """Whether ``text`` is an RFC 1123 label: lower case letters, digits and inner dashes, 1 to 63 characters."""
     return _DNS_LABEL.fullmatch(text) is not None
+
+
+def is_trust_domain(text: str) -> bool:
+    """Whether ``text`` is a SPIFFE trust domain name in its one spelling, lower case (SPIFFE-ID §2.1)."""
+    return _TRUST_DOMAIN.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, order=True)

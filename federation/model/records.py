@@ -13,6 +13,7 @@ from enum import StrEnum
 from federation.model.names import (
     BUNDLE_KEY,
     GATEWAY_KEY,
+    TRUST_KEY,
     ClusterId,
     RecordKey,
     ServiceKey,
@@ -121,7 +122,20 @@ class BundleRecord:
         return BUNDLE_KEY
 
 
-Record = ExportRecord | EndpointsRecord | GatewayRecord | BundleRecord
+@dataclass(frozen=True, slots=True)
+class TrustRecord:
+    """Which bundles of the others the member verifies by: accepted, and in its Envoys. Since schema 1.1; a member that
+    has none may have accepted all the same."""
+
+    accepted: tuple[tuple[str, int], ...] = ()
+    """Trust domain and sequence, sorted, each domain once."""
+
+    @property
+    def record_key(self) -> RecordKey:
+        return TRUST_KEY
+
+
+Record = ExportRecord | EndpointsRecord | GatewayRecord | BundleRecord | TrustRecord
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -140,3 +154,10 @@ class Member:
     trust_domain: str
     public_key: bytes
     """Ed25519, 32 raw bytes."""
+    retiring_key: bytes | None = None
+    """The key before, while what it signed is still believed: a member key is replaced without a gap."""
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """Every key whose signature counts, the newest first."""
+        return (self.public_key,) if self.retiring_key is None else (self.public_key, self.retiring_key)

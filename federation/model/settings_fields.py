@@ -29,7 +29,7 @@ from pydantic.alias_generators import to_camel
 
 from federation.model.addresses import HostPort, UnixSocket, parse_host_port, parse_listen_address
 from federation.model.durations import parse_duration
-from federation.model.names import ServiceKey, is_dns_label, parse_service_key
+from federation.model.names import ServiceKey, is_dns_label, is_trust_domain, parse_service_key
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 LEFT_OUT: Any = None
 
 _PLACE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+_SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/[a-zA-Z0-9._-]+)+")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -108,7 +108,7 @@ def _place(value: str) -> str:
 
 
 def _trust_domain(value: str) -> str:
-    if _TRUST_DOMAIN.fullmatch(value) is None:
+    if not is_trust_domain(value):
         raise ValueError("must be a SPIFFE trust domain: 1 to 255 of a-z, 0-9, dot, dash and underscore")
     return value
 
@@ -207,6 +207,26 @@ def _exchange_url(value: str) -> str:
     return value
 
 
+def _https_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host, user = parts.hostname, parts.username
+        parts.port  # noqa: B018  reading it judges it
+    except ValueError:
+        raise ValueError("must be a URL") from None
+    if parts.scheme != "https" or not host:
+        raise ValueError("must begin with https:// and a host")
+    if user is not None or parts.fragment:
+        raise ValueError("must contain neither userinfo nor a fragment")
+    return value
+
+
+def _spiffe_id(value: str) -> str:
+    if len(value) > 2048 or _SPIFFE_ID.fullmatch(value) is None or {".", ".."} & set(value.split("/")):
+        raise ValueError("must be the SPIFFE ID of a workload: spiffe://TRUST-DOMAIN/PATH")
+    return value
+
+
 def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -217,6 +237,8 @@ Subdomain = Annotated[str, AfterValidator(_subdomain)]
 Place = Annotated[str, AfterValidator(_place)]
 Zone = Annotated[str, AfterValidator(lambda value: _place(value) if value else value)]
 TrustDomain = Annotated[str, AfterValidator(_trust_domain)]
+HttpsUrl = Annotated[str, AfterValidator(_https_url)]
+SpiffeId = Annotated[str, AfterValidator(_spiffe_id)]
 ExchangeUrl = Annotated[str, AfterValidator(_exchange_url)]
 PublicKey = Annotated[bytes, PlainValidator(_public_key)]
 Seconds = Annotated[float, Field(gt=0)]

@@ -1,0 +1,146 @@
+"""AuthorityStore: the authority's directory, which holds its key and its ledger. An edge; it decides nothing.
+
+``ledger.json`` and ``<first of the key's hash>.key``, both 0600. A change is a transaction under a lock between
+processes: the controller that admits and a command of the operator see one ledger. The ledger names the key that it
+belongs to, and is written last: a crash between the two leaves the old pair whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from federation.membership.keys import load_signing_key, public_key, save_signing_key
+from federation.membership.ledger import Ledger, decode_ledger, encode_ledger
+from federation.model.errors import TrustError
+from federation.storage.private_file import read_private, replace_private
+
+_LEDGER = "ledger.json"
+_KEY_SUFFIX = ".key"
+_ID_CHARS = 16
+
+
+class Transaction:
+    """The ledger and the key as they are, held against changes by others until the transaction ends."""
+
+    def __init__(self, store: AuthorityStore, ledger: Ledger, key: Ed25519PrivateKey) -> None:
+        self._store = store
+        self.ledger = ledger
+        self.key = key
+
+    def commit(self, ledger: Ledger, key: Ed25519PrivateKey | None = None) -> None:
+        """Make ``ledger`` the one that counts, with a new authority key if one is given. Durable when it returns."""
+        if key is not None:
+            self._store.put_key(key)
+            self.key = key
+        if ledger != self.ledger:
+            self._store.put_ledger(ledger)
+            self.ledger = ledger
+        self._store.drop_other_keys(ledger)
+
+
+class AuthorityStore:
+    """The authority of one clusterset in ``directory`` (0700). Raises TrustError where files can't be used."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @property
+    def exists(self) -> bool:
+        """Whether an authority is kept here."""
+        return (self.directory / _LEDGER).exists()
+
+    def create(self, ledger: Ledger, key: Ed25519PrivateKey) -> None:
+        """Begin a new authority; raises TrustError where one is kept here already."""
+        with _usable(self.directory):
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._locked():
+            if self.exists:
+                raise TrustError(
+                    f"an authority is kept in {self.directory} already",
+                    reason="AuthorityExists",
+                    hint="a clusterset has one authority; to found another clusterset, choose another directory",
+                )
+            self.put_key(key)
+            self.put_ledger(ledger)
+
+    def read(self) -> Ledger:
+        """The ledger as it is now."""
+        path = self.directory / _LEDGER
+        try:
+            return decode_ledger(read_private(path))
+        except FileNotFoundError as error:
+            raise TrustError(
+                f"no authority is kept in {self.directory}",
+                reason="NoAuthority",
+                hint="run this where `federation init` was run: there is one authority per clusterset",
+            ) from error
+        except OSError as error:
+            raise TrustError(f"{path} can't be used: {error.strerror or error}", reason="Unusable") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Hold the authority while something is decided; nothing changes without ``commit``."""
+        ledger = self.read()
+        with self._locked():
+            ledger = self.read()
+            yield Transaction(self, ledger, self._load_key(ledger))
+
+    def sign_key(self) -> tuple[Ledger, Ed25519PrivateKey]:
+        """The ledger and the key that belongs to it, to sign what was decided before."""
+        with self.transaction() as held:
+            return held.ledger, held.key
+
+    def put_key(self, key: Ed25519PrivateKey) -> None:
+        """Store a new key beside the present one."""
+        save_signing_key(self._key_path(public_key(key)), key)
+
+    def put_ledger(self, ledger: Ledger) -> None:
+        """Store the ledger in the place of the one before."""
+        with _usable(self.directory):
+            replace_private(self.directory / _LEDGER, encode_ledger(ledger))
+
+    def drop_other_keys(self, ledger: Ledger) -> None:
+        """Destroy every key but the ledger's: one that was replaced must not be able to sign again."""
+        kept = self._key_path(ledger.authority_key)
+        with _usable(self.directory):
+            for path in self.directory.glob(f"*{_KEY_SUFFIX}"):
+                if path != kept:
+                    path.unlink()
+
+    def _load_key(self, ledger: Ledger) -> Ed25519PrivateKey:
+        key = load_signing_key(self._key_path(ledger.authority_key))
+        if public_key(key) != ledger.authority_key:
+            raise TrustError(f"the key in {self.directory} is not the one that its ledger names", reason="BadKey")
+        return key
+
+    def _key_path(self, public: bytes) -> Path:
+        return self.directory / f"{hashlib.sha256(public).hexdigest()[:_ID_CHARS]}{_KEY_SUFFIX}"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with _usable(self.directory):
+            descriptor = os.open(self.directory / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _usable(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrustError(
+            f"authority in {directory} can't be used: {error.strerror or error}",
+            reason="Unusable",
+            hint="the directory must be on a writable disk and belong to the user this program runs as",
+        ) from error

@@ -22,7 +22,7 @@ from federation.model.errors import InvariantError, TrustError
 from trustbundle import rotation
 from trustbundle.bundle import TrustBundle
 from trustbundle.identity import SpiffeId, TrustDomain
-from trustbundle.rotation import CaSlot, CaState, RotationPlan, RotationPolicy
+from trustbundle.rotation import NOTHING_KNOWN, CaSlot, CaState, Reach, RotationPlan, RotationPolicy
 from trustbundle.secret import SecretBytes
 from trustbundle.x509 import BACKDATE, build_authority, build_svid, certificate_pem, private_key_pem
 
@@ -104,24 +104,50 @@ class CertificateAuthority:
                 self._keys[slot.id] = _matching_key(slot, keystore.load_key(slot.id))
             self._keep(rotation.with_leaf_ttl(self._state, policy.leaf_ttl))
 
-    def tick(self, now: datetime) -> bool:
+    @property
+    def state(self) -> CaState:
+        """The slots as they are; raises InvariantError before the first ``tick``."""
+        return self._slots
+
+    def tick(self, now: datetime, reach: Reach = NOTHING_KNOWN) -> bool:
         """Do all that is due; returns whether the bundle or the CA that signs has changed."""
         if self._state is None:
             self._keep(rotation.initial_state(now))
         changed = False
-        while plan := rotation.decide(self._slots, now, self._policy):
+        while plan := rotation.decide(self._slots, now, self._policy, reach):
             self._carry_out(plan, now)
             changed = True
         return changed
 
-    def next_wakeup(self, now: datetime) -> datetime:
+    def next_wakeup(self, now: datetime, reach: Reach = NOTHING_KNOWN) -> datetime:
         """When ``tick`` has something to do next."""
-        return now if self._state is None else rotation.next_wakeup(self._state, now, self._policy)
+        return now if self._state is None else rotation.next_wakeup(self._state, now, self._policy, reach)
 
-    def request_rotation(self, now: datetime) -> None:
+    def request_rotation(self, now: datetime, *, urgent: bool = False) -> None:
         """Force a rotation: begun by the next ``tick``, in effect once the new CA is published for
-        ``propagation``."""
-        self._keep(rotation.request_rotation(self._slots, now))
+        ``propagation``; if ``urgent``, once every peer says that it has it."""
+        self._keep(rotation.request_rotation(self._slots, now, urgent=urgent))
+
+    def taint(self, name: str | None, now: datetime) -> str:
+        """Have a CA leave the bundle as soon as what it signed is replaced; by default the one that signs.
+
+        ``name`` is the beginning of its short id. Returns the whole short id; raises TrustError where it names no CA
+        of this cluster, or more than one.
+        """
+        state = self._slots
+        if name is None:
+            found = [slot for slot in (state.current,) if slot is not None]
+        else:
+            found = [slot for slot in state.slots if slot.short_id.startswith(name)]
+        if len(found) != 1:
+            raise TrustError(
+                f"{name or 'the one that signs'} is {len(found)} CAs of {self._trust_domain}, not one",
+                reason="UnknownAuthority",
+                hint=f"`federation trust show` tells of each: {', '.join(slot.short_id for slot in state.slots)}",
+            )
+        self._keep(rotation.revoke(state, found[0].id, now))
+        self._forget_keys()
+        return found[0].short_id
 
     def mark_published(self, sequence: int, now: datetime) -> None:
         """Take note that the bundle of this sequence has reached the exchange. Until it has, its new CA
@@ -189,6 +215,9 @@ class CertificateAuthority:
             self._keep(rotation.with_activated(state, now, self._policy))
         else:
             self._prepare(state, now)
+        self._forget_keys()
+
+    def _forget_keys(self) -> None:
         # A CA that has signed its last must not be able to sign again, whoever reads the files later.
         signing = frozenset(slot.id for slot in _signing(self._slots))
         self._keys = {slot_id: key for slot_id, key in self._keys.items() if slot_id in signing}

@@ -5,18 +5,28 @@ and certificates are made in ``authority``. The order that no handshake may ever
 published, and has been for ``propagation``, before it signs; an old CA stays published until nothing that
 it signed can be valid.
 
-One exception: with no living CA at all (the very first start, or a controller that was down until its CA
-expired) the next one signs at once. There is nothing left to break, and the cluster's own workloads should
+Two exceptions. A CA that was tainted leaves as soon as the nodes have other certificates, whatever it signed. And
+with no living CA at all (the very first start, or a controller that was down until its CA expired) the next one signs
+at once. There is nothing left to break, and the cluster's own workloads should
 not wait for peers.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 CLOCK_SKEW = timedelta(seconds=10)
 """An old CA stays published this much longer than its last leaf, for verifiers whose clocks are late."""
+
+ACKNOWLEDGE_BOUND = timedelta(seconds=60)
+"""Peers that do not say that they have the next CA keep a tainted one in service no longer than this after the next
+was published: a stolen CA does more harm than a peer that has to catch up."""
+
+REISSUE_BOUND = timedelta(seconds=60)
+"""Nodes that do not take their new certificate keep a tainted CA in the bundle no longer than this after it stopped
+signing, or was tainted if it had stopped before."""
 
 _PREPARE_CAP = timedelta(days=30)
 _ACTIVATE_CAP = timedelta(days=7)
@@ -76,6 +86,13 @@ class CaSlot:
     """No leaf of it lives longer than this from its issue."""
     tainted: bool = False
     """Whether a forced rotation replaced it: its leaves are to be replaced at once, not at half life."""
+    revoked_at: datetime | None = None
+    """When it was said to be no longer trustworthy: it leaves the bundle once its leaves are replaced."""
+
+    @property
+    def short_id(self) -> str:
+        """What people call it."""
+        return authority_id(self.certificate)
 
     def expired(self, now: datetime) -> bool:
         return now > self.not_after
@@ -89,11 +106,17 @@ class CaSlot:
         return self.not_after - activation_lead(self.not_after - self.not_before)
 
     @property
+    def activate_next_by(self) -> datetime:
+        """The latest time for the next one to take over, whoever may lack it: half of the lead is left."""
+        return self.not_after - activation_lead(self.not_after - self.not_before) / 2
+
+    @property
     def needed_until(self) -> datetime:
         """Last instant at which this CA must be in the bundle."""
         if self.retired_at is None:
             return self.not_after
-        return min(self.not_after, self.retired_at + self.longest_leaf + CLOCK_SKEW)
+        last = min(self.not_after, self.retired_at + self.longest_leaf + CLOCK_SKEW)
+        return last if self.revoked_at is None else min(last, max(self.retired_at, self.revoked_at) + REISSUE_BOUND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +129,28 @@ class CaState:
     next: CaSlot | None = None
     old: tuple[CaSlot, ...] = ()
     rotation_requested_at: datetime | None = None
+    urgent: bool = False
+    """Whether the rotation that is requested waits for nothing but the peers' word, where all of them give it."""
 
     @property
     def slots(self) -> tuple[CaSlot, ...]:
         """All slots, the order of the bundle."""
         return tuple(slot for slot in (self.current, self.next, *self.old) if slot is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far the CA's certificates have got, as seen at one moment. By default nothing is known of it."""
+
+    lacking: bool = False
+    """A living peer is known not to have the bundle that holds the next CA."""
+    unknown: bool = True
+    """A peer doesn't say what it has: only time can tell that it does."""
+    reissued: frozenset[str] = frozenset()
+    """Ids of slots that no connected node has a leaf of any more."""
+
+
+NOTHING_KNOWN = Reach()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,56 +174,88 @@ def initial_state(now: datetime) -> CaState:
     return CaState(sequence=int(now.timestamp()))
 
 
-def decide(state: CaState, now: datetime, policy: RotationPolicy) -> RotationPlan:
+def authority_id(certificate: bytes) -> str:
+    """The short name of a CA certificate (DER): the beginning of its SHA-256."""
+    return hashlib.sha256(certificate).hexdigest()[:12]
+
+
+def decide(state: CaState, now: datetime, policy: RotationPolicy, reach: Reach = NOTHING_KNOWN) -> RotationPlan:
     """What is due at ``now``: one kind of step at a time, because each one changes what the next is decided
     upon."""
-    drop = tuple(slot.id for slot in state.slots if now > slot.needed_until)
+    drop = tuple(slot.id for slot in state.slots if now > slot.needed_until or _replaced(slot, reach))
     if drop:
         return RotationPlan(drop=drop)
     if state.next is not None:
-        activation = _activation(state, policy)
+        activation = _activation(state, policy, reach)
         return RotationPlan(activate=state.current is None or (activation is not None and now >= activation))
     return RotationPlan(
         prepare=state.current is None or state.rotation_requested_at is not None or now >= state.current.prepare_next_at
     )
 
 
-def _activation(state: CaState, policy: RotationPolicy) -> datetime | None:
+def _replaced(slot: CaSlot, reach: Reach) -> bool:
+    """Whether a tainted CA has nothing left to do."""
+    return slot.revoked_at is not None and slot.retired_at is not None and slot.id in reach.reissued
+
+
+def _activation(state: CaState, policy: RotationPolicy, reach: Reach) -> datetime | None:
     """When the next CA takes over from a living one; None while it is not published, however late that is:
     a CA that peers have not heard of is no better than one that is about to expire."""
     if state.current is None or state.next is None or state.next.published_at is None:
         return None
-    known_to_all = state.next.published_at + policy.propagation
-    return (
-        known_to_all if state.rotation_requested_at is not None else max(known_to_all, state.current.activate_next_at)
-    )
+    published = state.next.published_at
+    due = published + policy.propagation
+    if state.urgent and not reach.unknown:
+        due = published
+    elif state.rotation_requested_at is None:
+        due = max(due, state.current.activate_next_at)
+    if reach.lacking:
+        due = max(due, state.current.activate_next_by)
+    return due if state.current.revoked_at is None else min(due, published + ACKNOWLEDGE_BOUND)
 
 
-def next_wakeup(state: CaState, now: datetime, policy: RotationPolicy) -> datetime:
+def next_wakeup(state: CaState, now: datetime, policy: RotationPolicy, reach: Reach = NOTHING_KNOWN) -> datetime:
     """The earliest time at which something is due, as far as only time decides it; ``now`` if something is
     due already.
 
-    A publication that is confirmed or a rotation that is requested changes the answer.
+    A publication that is confirmed, a rotation that is requested or another ``reach`` changes the answer.
     """
-    if decide(state, now, policy) or state.current is None:
+    if decide(state, now, policy, reach) or state.current is None:
         return now
     instants = [slot.not_after + _INSTANT for slot in (state.current, state.next) if slot is not None]
     instants += [slot.needed_until + _INSTANT for slot in state.old]
     if state.next is None:
         instants.append(state.current.prepare_next_at)
-    activation = _activation(state, policy)
+    activation = _activation(state, policy, reach)
     if activation is not None:
         instants.append(activation)
     return min(instants)
 
 
-def request_rotation(state: CaState, now: datetime) -> CaState:
-    """The state in which a rotation is forced: a next CA is prepared now, or the prepared one taken, and
-    signs as soon as it has been published for ``propagation``. Asking again while one is under way changes
-    nothing."""
-    if state.current is None or state.rotation_requested_at is not None:
+def request_rotation(state: CaState, now: datetime, *, urgent: bool = False) -> CaState:
+    """The state in which a rotation is forced: a next CA is prepared now, or the prepared one taken, and signs as soon
+    as it has been published for ``propagation`` and no living peer lacks it; if ``urgent``, as soon as every peer says
+    that it has it. Asking again while one is under way can only make it urgent."""
+    if state.current is None:
         return state
-    return replace(state, rotation_requested_at=now)
+    return replace(state, rotation_requested_at=state.rotation_requested_at or now, urgent=state.urgent or urgent)
+
+
+def revoke(state: CaState, slot_id: str, now: datetime) -> CaState:
+    """The state in which a CA is no longer trustworthy. The one that signs is replaced urgently first; the next one,
+    which has signed nothing, is gone at once; an old one goes when its leaves are replaced."""
+    if state.next is not None and state.next.id == slot_id:
+        return without(state, (slot_id,))
+    if state.current is not None and state.current.id == slot_id:
+        current = replace(state.current, revoked_at=state.current.revoked_at or now)
+        return request_rotation(replace(state, current=current), now, urgent=True)
+    return replace(
+        state,
+        old=tuple(
+            replace(slot, tainted=True, revoked_at=slot.revoked_at or now) if slot.id == slot_id else slot
+            for slot in state.old
+        ),
+    )
 
 
 def with_next(state: CaState, slot_id: str, certificate: bytes, not_before: datetime, not_after: datetime) -> CaState:
@@ -221,6 +293,7 @@ def with_activated(state: CaState, now: datetime, policy: RotationPolicy) -> CaS
         next=None,
         old=retired + state.old,
         rotation_requested_at=None,
+        urgent=False,
     )
 
 
@@ -247,4 +320,5 @@ def without(state: CaState, slot_ids: tuple[str, ...]) -> CaState:
         next=kept(state.next),
         old=tuple(slot for slot in state.old if slot.id not in slot_ids),
         rotation_requested_at=None if current is None else state.rotation_requested_at,
+        urgent=current is not None and state.urgent,
     )

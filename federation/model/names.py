@@ -10,7 +10,8 @@ ClusterId = NewType("ClusterId", str)
 """One DNS label of at most 63 characters (KEP-1645 allows a subdomain; CoreDNS and label values do not)."""
 
 RecordKey = NewType("RecordKey", str)
-"""Key of one record of one member: ``gateway``, ``bundle``, ``trust``, ``export/<ns>/<name>`` or ``endpoints/<ns>/<name>``."""
+"""Key of one record of one member: ``gateway``, ``bundle``, ``trust``, ``export/<ns>/<name>`` or
+``endpoints/<ns>/<name>``."""
 
 CLUSTERSET_DOMAIN = "clusterset.local"
 

@@ -19,14 +19,7 @@ from typing import NoReturn
 import msgspec
 
 from federation.model.errors import WireError
-from federation.model.names import (
-    BUNDLE_KEY,
-    GATEWAY_KEY,
-    RecordKey,
-    ServiceKey,
-    is_dns_label,
-    service_of,
-)
+from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, TRUST_KEY, RecordKey, ServiceKey, is_dns_label, service_of
 from federation.model.records import (
     BundleRecord,
     EndpointAddress,
@@ -37,12 +30,13 @@ from federation.model.records import (
     ImportType,
     Member,
     Record,
+    TrustRecord,
     ZoneCount,
 )
 from federation.model.state import Protocol, ServicePort
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 0
+SCHEMA_MINOR = 1
 
 MAX_RECORD_BYTES = 256 * 1024
 MAX_KEY_CHARS = 160
@@ -62,6 +56,7 @@ _MAX_ADDRESSES = 8192
 _MAX_READY = 1_000_000
 _MAX_SEQUENCE = 2**63 - 1
 _MAX_AUTHORITIES = 32
+_MAX_TRUST_DOMAINS = 4096
 _MAX_AUTHORITY_BYTES = 16 * 1024
 _MAX_CREATED = 253_402_300_799  # 9999-12-31, the last that datetime can hold
 _MAX_AFFINITY_SECONDS = 86_400  # Kubernetes: ClientIP timeout is at most a day
@@ -124,7 +119,11 @@ class _Bundle(msgspec.Struct, array_like=True, tag=4):
     authorities: list[bytes]
 
 
-_WireRecord = _Export | _Endpoints | _Gateway | _Bundle
+class _Trust(msgspec.Struct, array_like=True, tag=5):
+    accepted: list[tuple[str, int]]
+
+
+_WireRecord = _Export | _Endpoints | _Gateway | _Bundle | _Trust
 
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[type, msgspec.msgpack.Decoder[_WireRecord]] = {
@@ -132,6 +131,7 @@ _decoders: dict[type, msgspec.msgpack.Decoder[_WireRecord]] = {
     EndpointsRecord: msgspec.msgpack.Decoder(_Endpoints),
     GatewayRecord: msgspec.msgpack.Decoder(_Gateway),
     BundleRecord: msgspec.msgpack.Decoder(_Bundle),
+    TrustRecord: msgspec.msgpack.Decoder(_Trust),
 }
 
 
@@ -167,6 +167,8 @@ def _kind_of(key: RecordKey) -> type[Record]:
         return GatewayRecord
     if key == BUNDLE_KEY:
         return BundleRecord
+    if key == TRUST_KEY:
+        return TrustRecord
     kind = key.partition("/")[0]
     if kind not in {"export", "endpoints"}:
         _refuse(Reason.UNKNOWN_KIND, f"{key[:MAX_KEY_CHARS]!r} is of a kind that this version does not know")
@@ -208,6 +210,8 @@ def _to_wire(record: Record) -> _WireRecord:
             )
         case BundleRecord():
             return _Bundle(record.trust_domain, record.sequence, list(record.authorities))
+        case TrustRecord():
+            return _Trust(list(record.accepted))
 
 
 def _from_wire(wire: _WireRecord) -> Record:
@@ -241,6 +245,8 @@ def _from_wire(wire: _WireRecord) -> Record:
             return GatewayRecord(addresses, wire.region, wire.network)
         case _Bundle():
             return BundleRecord(wire.trust_domain, wire.sequence, tuple(wire.authorities))
+        case _Trust():
+            return TrustRecord(tuple(wire.accepted))
 
 
 def _check(record: Record, member: Member) -> None:
@@ -258,6 +264,8 @@ def _check(record: Record, member: Member) -> None:
             _label_value("network", record.network)
         case BundleRecord():
             _check_bundle(record, member)
+        case TrustRecord():
+            _check_trust(record)
 
 
 def _check_export(record: ExportRecord, member: Member) -> None:
@@ -323,6 +331,16 @@ def _check_bundle(record: BundleRecord, member: Member) -> None:
     _items("authorities", record.authorities, _MAX_AUTHORITIES)
     for authority in record.authorities:
         _bounded("authorities (bytes)", len(authority), 1, _MAX_AUTHORITY_BYTES)
+
+
+def _check_trust(record: TrustRecord) -> None:
+    _items("accepted", record.accepted, _MAX_TRUST_DOMAINS)
+    domains = [domain for domain, _ in record.accepted]
+    if domains != sorted(set(domains)):
+        _refuse(Reason.INVALID, "accepted is not sorted, or names a trust domain twice")
+    for domain, sequence in record.accepted:
+        _text("accepted (trust domain)", domain, 255)
+        _bounded("accepted (sequence)", sequence, 0, _MAX_SEQUENCE)
 
 
 def _identity(identity: str, trust_domain: str) -> None:

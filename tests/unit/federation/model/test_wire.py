@@ -18,6 +18,7 @@ from federation.model.records import (
     GatewayAddress,
     ImportType,
     Record,
+    TrustRecord,
     ZoneCount,
 )
 from federation.model.state import Protocol, ServicePort
@@ -25,7 +26,7 @@ from federation.model.wire import MAX_RECORD_BYTES, Reason, decode_record, encod
 from support.exchange import CREATED, bundle, endpoints, export, gateway, member_of
 
 EAST = member_of("east")
-GOLDEN = Path(__file__).parent / "wire_schemas" / "schema-1.0"
+GOLDEN = Path(__file__).parent / "wire_schemas"
 
 FULL_EXPORT = ExportRecord(
     key=ServiceKey("demo", "echo"),
@@ -51,7 +52,9 @@ RECORDS: dict[str, Record] = {
     "endpoints": FULL_ENDPOINTS,
     "gateway": gateway(),
     "bundle": bundle(7),
+    "trust": TrustRecord((("north.example", 3), ("west.example", 1_767_225_600))),
 }
+SINCE_1_1 = {"trust"}
 
 
 def refusal(record: Record, key: str | None = None) -> str:
@@ -69,9 +72,10 @@ def test_records_survive_the_wire(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_records_of_schema_1_0_are_read_for_ever(name: str) -> None:
-    """Bytes that a member of the first schema wrote still mean what they meant."""
-    data = bytes.fromhex((GOLDEN / f"{name}.hex").read_text())
+def test_records_of_every_schema_are_read_for_ever(name: str) -> None:
+    """Bytes that a member of the schema wrote in which the kind was new still mean what they meant."""
+    schema = "schema-1.1" if name in SINCE_1_1 else "schema-1.0"
+    data = bytes.fromhex((GOLDEN / schema / f"{name}.hex").read_text())
     record = RECORDS[name]
     assert record == decode_record(record.record_key, data, EAST)
 
@@ -139,6 +143,10 @@ PORT = ServicePort("http", Protocol.TCP, 80)
 @pytest.mark.parametrize(
     "record",
     [
+        TrustRecord((("west.example", 1), ("north.example", 1))),
+        TrustRecord((("west.example", 1), ("west.example", 2))),
+        TrustRecord((("west.example", -1),)),
+        TrustRecord((("", 1),)),
         replace(FULL_EXPORT, key=ServiceKey("demo", "Echo")),
         replace(FULL_EXPORT, key=ServiceKey("", "echo")),
         replace(FULL_EXPORT, created=datetime(2026, 1, 1, microsecond=5, tzinfo=UTC)),

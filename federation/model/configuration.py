@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Literal
 
 from federation.model.addresses import HostPort, UnixSocket
 from federation.model.names import ClusterId, ServiceKey
@@ -20,6 +21,9 @@ _GATEWAY = HostPort("127.0.0.1", 15443)
 _ENVOY_ADMIN = HostPort("127.0.0.1", 15000)
 _CONTROLLER_HTTP = HostPort("127.0.0.1", 15014)
 _CLUSTERSET_IPS = IPv4Network("240.96.0.0/12")
+
+EndpointProfile = Literal["https_web", "https_spiffe"]
+"""How a SPIFFE bundle endpoint is authenticated (SPIFFE Federation §5.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,21 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleEndpointSource:
+    """A SPIFFE bundle endpoint to fetch from. No parameter is inferred from another (SPIFFE Federation §5.1)."""
+
+    url: str
+    """``https://…`` without userinfo."""
+    profile: EndpointProfile
+    spiffe_id: str = ""
+    """Whom the server must prove to be; ``https_spiffe`` only."""
+    bootstrap_file: Path | None = None
+    """Bundle (PEM or document) of the server's trust domain to start from; ``https_spiffe`` only."""
+    ca_file: Path | None = None
+    """CA certificates (PEM) in the place of the system's; ``https_web`` only."""
+
+
+@dataclass(frozen=True, slots=True)
 class CaSettings:
     leaf_ttl: timedelta = timedelta(hours=1)
     """Life of a workload's certificate, renewed at half of it: the longest that a stolen key is of use."""
@@ -70,6 +89,27 @@ class CaSettings:
     propagation: timedelta = timedelta(seconds=10)
     """Time from publishing a CA certificate until every peer is taken to have it: nothing is signed with it before.
     Far longer than the exchange needs (milliseconds), so that a peer may miss a few beats."""
+    bundle_file: Path | None = None
+    """CA certificates (PEM) or a SPIFFE bundle document of a CA elsewhere, which is then this cluster's own."""
+    bundle_endpoint: BundleEndpointSource | None = None
+    """SPIFFE bundle endpoint of a CA elsewhere, which is then this cluster's own."""
+
+    @property
+    def external(self) -> bool:
+        """Whether the CA is elsewhere, so that no certificate is issued here."""
+        return self.bundle_file is not None or self.bundle_endpoint is not None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleEndpointSettings:
+    listen: HostPort
+    """Where the own bundle is served, to whoever asks: it is public, and every answer the same. Required."""
+    profile: EndpointProfile = "https_spiffe"
+    """How the server proves who it is: by an X509-SVID, or by a certificate of the web's."""
+    certificate_file: Path | None = None
+    """Chain (PEM, leaf first) that is shown. None: the controller's own SVID."""
+    key_file: Path | None = None
+    """Its private key (PEM), of mode 0600."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +144,8 @@ class ClusterSettings:
     nothing real. 2^20 addresses, as many as Kubernetes allows a service range; apart from the 240.240.0.0/16 that Istio
     allocates from."""
     ca: CaSettings = field(default_factory=CaSettings)
+    bundle_endpoint: BundleEndpointSettings | None = None
+    """None: the own bundle is not served to others than members."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,13 @@ from typing import Final, NoReturn, TypeVar
 from pydantic import Field, ValidationError
 
 from federation.model.addresses import HostPort, UnixSocket
+from federation.model.bundle_relations import bundle_relations
 from federation.model.configuration import (
+    BundleEndpointSettings,
+    BundleEndpointSource,
     CaSettings,
     ClusterSettings,
+    EndpointProfile,
     ExchangeSettings,
     GatewaySettings,
     HttpSettings,
@@ -39,6 +43,7 @@ from federation.model.settings_fields import (
     ExchangeUrl,
     FilePath,
     HttpPath,
+    HttpsUrl,
     Items,
     Label,
     Listen,
@@ -51,6 +56,7 @@ from federation.model.settings_fields import (
     Seconds,
     Section,
     Service,
+    SpiffeId,
     Subdomain,
     TrustDomain,
     VipRange,
@@ -96,10 +102,27 @@ class _Http(Section):
     listen: Listen = LEFT_OUT
 
 
+class _BundleSource(Section):
+    url: HttpsUrl
+    profile: EndpointProfile
+    spiffe_id: SpiffeId = LEFT_OUT
+    bootstrap_file: FilePath | None = LEFT_OUT
+    ca_file: FilePath | None = LEFT_OUT
+
+
+class _BundleEndpoint(Section):
+    listen: Listen
+    profile: EndpointProfile = LEFT_OUT
+    certificate_file: FilePath | None = LEFT_OUT
+    key_file: FilePath | None = LEFT_OUT
+
+
 class _Ca(Section):
     leaf_ttl: Duration = LEFT_OUT
     ca_ttl: Duration = LEFT_OUT
     propagation: Duration = LEFT_OUT
+    bundle_file: FilePath | None = LEFT_OUT
+    bundle_endpoint: _BundleSource | None = LEFT_OUT
 
 
 class _Cluster(Section):
@@ -120,6 +143,7 @@ class _Cluster(Section):
     tokens_directory: FilePath = Field("tokens", validate_default=True)
     vip_range: VipRange = LEFT_OUT
     ca: _Ca = _Ca()
+    bundle_endpoint: _BundleEndpoint | None = LEFT_OUT
 
 
 class _Outbound(Section):
@@ -182,7 +206,8 @@ def parse_cluster_settings(text: str, *, directory: Path) -> ClusterSettings:
             "mesh": MeshSettings(**given(source.mesh)),
             "xds": XdsSettings(**given(source.xds)),
             "http": HttpSettings(**given(source.http)),
-            "ca": CaSettings(**given(source.ca)),
+            "ca": _ca_settings(source.ca),
+            "bundle_endpoint": source.bundle_endpoint and BundleEndpointSettings(**given(source.bundle_endpoint)),
         }
     )
     if broken := _cluster_relations(settings, directory):
@@ -232,6 +257,7 @@ def _cluster_relations(settings: ClusterSettings, directory: Path) -> list[str]:
         )
     if any(address.is_unspecified for address in settings.gateway.addresses):
         broken.append("gateway.addresses: is required where gateway.listen means every address of the host")
+    broken += bundle_relations(settings)
     if settings.ca.leaf_ttl >= settings.ca.ca_ttl:
         broken.append("ca.leafTtl: must be shorter than ca.caTtl")
     if settings.ca.propagation >= settings.ca.leaf_ttl:
@@ -249,7 +275,16 @@ def _cluster_relations(settings: ClusterSettings, directory: Path) -> list[str]:
     ]
     if isinstance(settings.xds.listen, HostPort):
         listeners.append(("xds.listen", settings.xds.listen))
+    if settings.bundle_endpoint is not None:
+        listeners.append(("bundleEndpoint.listen", settings.bundle_endpoint.listen))
     return broken + _shared_listeners(listeners)
+
+
+def _ca_settings(source: _Ca) -> CaSettings:
+    endpoint = source.bundle_endpoint
+    return CaSettings(
+        **given(source) | {"bundle_endpoint": endpoint and BundleEndpointSource(**given(endpoint))},
+    )
 
 
 def _member_relations(settings: ClusterSettings) -> list[str]:

@@ -337,7 +337,9 @@ def test_the_reference_of_the_cluster_is_complete_and_equals_the_defaults() -> N
     text = (REFERENCE / "cluster.yaml").read_text()
 
     assert parse_cluster_settings(text, directory=DIRECTORY) == cluster()
-    assert keys_of(grammar._Cluster) == keys_in(yaml.safe_load(text)) | keys_of(grammar._Member, "members[].")
+    parts = keys_of(grammar._Member, "members[].") | keys_of(grammar._BundleSource, "ca.bundleEndpoint.")
+    parts |= keys_of(grammar._BundleEndpoint, "bundleEndpoint.")
+    assert keys_of(grammar._Cluster) == keys_in(yaml.safe_load(text)) | parts
 
 
 def test_the_reference_of_the_sidecar_is_complete_and_equals_the_defaults() -> None:

@@ -93,6 +93,16 @@ class Delivery:
         """Whether `unsettled` holds for no name at all."""
         return not (self._unproven or self._pending)
 
+    @property
+    def taken(self) -> dict[str, str]:
+        """The version that the client has accepted of each name it asks for; empty where it has none, or refused the
+        last one or has not answered it yet."""
+        open_names = {*self._sent, *self.nacks, *(name for half in self._halves for name in half)}
+        return {
+            name: "" if name in open_names else self.subscription.version_of(name) or ""
+            for name in sorted(self.subscription.names)
+        }
+
     def unsettled(self, name: str) -> bool:
         """Whether the client is about to get this name for the first time and has not answered yet."""
         return name in self._unproven or (name in self._pending and self.subscription.version_of(name) is None)

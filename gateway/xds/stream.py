@@ -57,6 +57,8 @@ class TypeStatus:
     acked: int
     """Responses that it accepted."""
     nacks: tuple[Nack, ...]
+    taken: Mapping[str, str] = field(default_factory=dict)
+    """Secrets only: the accepted version by name, empty for what was not accepted yet."""
 
 
 class DeltaStream:
@@ -116,6 +118,7 @@ class DeltaStream:
                 delivery.subscription.held,
                 delivery.acked,
                 tuple(delivery.nacks.values()),
+                delivery.taken if delivery.type_url == SECRET else {},
             )
             for delivery in self._deliveries.values()
         )

@@ -97,6 +97,11 @@ class Subscription:
         self._has.pop(name, None)
 
     @property
+    def names(self) -> frozenset[str]:
+        """The names subscribed one by one."""
+        return frozenset(self._names)
+
+    @property
     def explicit(self) -> int:
         """How many names are subscribed one by one."""
         return len(self._names)

@@ -70,3 +70,24 @@ def test_acknowledgements_are_counted() -> None:
     assert delivery.answer("1", None)
     assert not delivery.answer("1", None)
     assert delivery.acked == 1
+
+
+def test_what_the_client_has_taken_is_what_it_accepted() -> None:
+    """A version counts from its ACK on: not while it is under way, not once it is refused."""
+    seen = view("a", "b")
+    delivery = Delivery(pb.ENDPOINT, 1 << 20)
+    delivery.request(SubscriptionChange(("a", "missing")), seen)
+    found = [delivery.taken]
+
+    delivery.next(seen, "1", Gate())
+    found.append(delivery.taken)
+    delivery.answer("1", None)
+    found.append(delivery.taken)
+    newer = NodeView(ResourceSet([endpoints("a", 81)]), ResourceSet())
+    delivery.changed(["a"])
+    delivery.next(newer, "2", Gate())
+    delivery.answer("2", "no")
+    found.append(delivery.taken)
+
+    nothing = {"a": "", "missing": ""}
+    assert found == [nothing, nothing, {"a": endpoints("a").version, "missing": ""}, nothing]

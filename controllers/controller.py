@@ -18,12 +18,12 @@ from controllers.journal import Journal
 from controllers.liveness import Signals, State, Verdict, judge
 from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved, own_gateway, own_site
 from controllers.sources.base import SourceUpdate
-from controllers.trust import accept_bundles
+from controllers.trust import accept_bundles, held_sequences
 from federation.exchange.base import ExchangeSnapshot
 from federation.model.configuration import ClusterSettings
-from federation.model.names import BUNDLE_KEY, ClusterId, RecordKey, ServiceKey, service_of
+from federation.model.names import BUNDLE_KEY, TRUST_KEY, ClusterId, RecordKey, ServiceKey, service_of
 from federation.model.problems import Problem
-from federation.model.records import BundleRecord, GatewayAddress, Record
+from federation.model.records import BundleRecord, GatewayAddress, Record, TrustRecord
 from federation.model.state import ClusterState
 from federation.model.vips import assign_vips
 from trustbundle.authority import CertificateAuthority
@@ -96,6 +96,7 @@ class Controller:
         self._own = own_site(settings)
         self._around = Surroundings(self._own, settings.trust_domain, settings.mesh.sidecar_port)
         self._trust = TrustView()
+        self._acknowledged = TrustRecord()
         self._verdicts: Mapping[ClusterId, Verdict] = {}
         """On who lives, as passes go by them."""
         self._records: dict[RecordKey, Record] = {}
@@ -132,6 +133,11 @@ class Controller:
         return self._trust
 
     @property
+    def to_acknowledge(self) -> bool:
+        """Whether bundles of peers were accepted that the peers were not told of: ``on_handed_over`` is waited for."""
+        return held_sequences(self._trust, self._settings.trust_domain) != self._acknowledged.accepted
+
+    @property
     def state(self) -> ClusterState:
         return self._state or ClusterState()
 
@@ -155,14 +161,19 @@ class Controller:
         """Records of a peer changed; no keys: what we know of it did."""
         for key in keys:
             service = service_of(key)
-            if service is None:
-                self._dirty.members = True
-            else:
+            if service is not None:
                 self._dirty.services.add(service)
+            elif key != TRUST_KEY:
+                # What peers acknowledge changes nothing here but our CA's life, which asks for it.
+                self._dirty.members = True
 
     def on_trust(self) -> None:
         """The own CA changed, or time may have run out for an authority of a peer."""
         self._dirty.members = True
+
+    def on_handed_over(self) -> None:
+        """The Envoys verify by all bundles that are accepted: the next pass tells the peers."""
+        self._acknowledged = TrustRecord(held_sequences(self._trust, self._settings.trust_domain))
 
     def on_time(self) -> bool:
         """Judge anew who lives; returns whether a pass is due for it."""
@@ -248,7 +259,7 @@ class Controller:
             records.update({} if after is None else after.records)
         gateway = own_gateway(self._settings)
         bundle = self._authority.bundle().record
-        records |= {gateway.record_key: gateway, bundle.record_key: bundle}
+        records |= {each.record_key: each for each in (gateway, bundle, self._acknowledged)}
         if first or records != self._records:
             self._peers.publish(records)
             self._records = records

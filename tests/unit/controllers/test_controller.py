@@ -10,8 +10,8 @@ import pytest
 
 from controllers.liveness import State
 from federation.model.errors import InvariantError
-from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, export_key, sni
-from federation.model.records import GatewayAddress
+from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, TRUST_KEY, export_key, sni
+from federation.model.records import GatewayAddress, TrustRecord
 from federation.model.state import ServiceState
 from gateway.nodes import Listen, LocalPort, SidecarNode
 from gateway.xds import protos as pb
@@ -97,7 +97,7 @@ def test_all_goes_out_once_everything_is_known(loop: ControlLoop) -> None:
     loop.step()
 
     assert loop.controller.ready is True
-    assert sorted(loop.peers.published[-1]) == ["bundle", "endpoints/demo/echo", "export/demo/echo", "gateway"]
+    assert sorted(loop.peers.published[-1]) == ["bundle", "endpoints/demo/echo", "export/demo/echo", "gateway", "trust"]
     assert loop.names("web", "CDS") == [HTTP]
     assert loop.names("web", "SDS") == ["ALL", "default"]
 
@@ -108,7 +108,7 @@ def test_a_cluster_with_nothing_still_speaks(loop: ControlLoop) -> None:
     loop.own({})
     loop.step()
 
-    assert sorted(loop.peers.published[-1]) == ["bundle", "gateway"]
+    assert sorted(loop.peers.published[-1]) == ["bundle", "gateway", "trust"]
     assert loop.names("web", "RDS") == ["outbound"]
 
 
@@ -147,7 +147,33 @@ def test_what_is_not_exported_any_more_is_withdrawn(loop: ControlLoop) -> None:
     loop.step()
     loop.own({ECHO: ServiceState(service())})
     loop.step()
-    assert sorted(loop.peers.published[-1]) == ["bundle", "gateway"]
+    assert sorted(loop.peers.published[-1]) == ["bundle", "gateway", "trust"]
+
+
+def test_what_the_envoys_verify_by_is_acknowledged(loop: ControlLoop) -> None:
+    """The record names an accepted bundle only after it was handed over, and stays until the next one was."""
+    loop.own({})
+    loop.say(WEST, bundle(WEST, sequence=7))
+    loop.step()
+    waited = loop.controller.to_acknowledge
+    loop.controller.on_handed_over()
+    loop.step()
+    loop.say(WEST, bundle(WEST, ca_of(WEST, 2), sequence=8))
+    loop.step()
+
+    told = [records[TRUST_KEY] for records in loop.peers.published]
+    assert told == [TrustRecord(), TrustRecord((("west.test", 7),))]
+    assert [waited, loop.controller.to_acknowledge] == [True, True]
+
+
+def test_a_peers_acknowledgement_moves_no_pass(loop: ControlLoop) -> None:
+    """What a peer verifies by judges no bundle anew, and publishes nothing."""
+    loop.own({})
+    loop.step()
+    loop.say(WEST, TrustRecord((("east.test", 1),)))
+    loop.peers.say(WEST, bundle(WEST))
+    loop.step()
+    assert (loop.controller.trusted, len(loop.peers.published)) == (frozenset(), 1)
 
 
 def test_a_new_ca_is_published_by_the_next_pass(tmp_path: Path) -> None:

@@ -26,8 +26,7 @@ from federation.model.problems import Problem
 from federation.model.records import BundleRecord, GatewayAddress, Record, TrustRecord
 from federation.model.state import ClusterState
 from federation.model.vips import assign_vips
-from trustbundle.authority import CertificateAuthority
-from trustbundle.bundle import TrustView, normalised_validator_domains
+from trustbundle.bundle import BundleSource, TrustView, normalised_validator_domains
 
 _log = structlog.get_logger(__name__)
 
@@ -76,7 +75,7 @@ class Controller:
         *,
         peers: Peers,
         gateways: Gateways,
-        authority: CertificateAuthority,
+        authority: BundleSource,
         dataplane: DataPlane,
         journal: Journal,
         clock: Callable[[], datetime],

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Protocol
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -44,6 +45,14 @@ class TrustBundle:
     def record(self) -> BundleRecord:
         """What travels to the other members."""
         return BundleRecord(self.trust_domain, self.sequence, self.authorities)
+
+
+class BundleSource(Protocol):
+    """Where a cluster's own bundle comes from: the built-in CA, or one elsewhere."""
+
+    def bundle(self) -> TrustBundle:
+        """The bundle to publish and to verify the own workloads by; its sequence grows with every change."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from controllers.journal import Journal
 from controllers.probes import GatewayProbes
 from controllers.sources.base import SourceUpdate
 from controllers.sources.files import FileSource
+from federation.app.bundles import BundleFollower, OwnAuthority, own_authority, own_certificate, serving_bundle
 from federation.app.clock import monotonic, utc_now
 from federation.app.lock import only_controller
 from federation.app.nodes import NodeDesk
@@ -40,13 +41,10 @@ from federation.model.errors import ConfigError, TrustError
 from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Member
 from gateway.xds.cache import SnapshotCache
-from gateway.xds.listening import ServingCertificate
 from gateway.xds.server import XdsServer
 from trustbundle.authority import CertificateAuthority
 from trustbundle.bundle import TrustBundle
-from trustbundle.identity import TrustDomain, controller_id
-from trustbundle.keystore import FileKeystore
-from trustbundle.rotation import RotationPolicy
+from trustbundle.external_authority import ExternalAuthority
 
 _log = structlog.get_logger(__name__)
 
@@ -67,8 +65,8 @@ async def run_controller(settings: ClusterSettings, directory: Path) -> None:
 
 
 async def _run(settings: ClusterSettings, directory: Path) -> None:
-    authority = _authority(settings)
-    authority.tick(utc_now())
+    with _usable(settings.state_directory):
+        authority = await own_authority(settings)
     cache = SnapshotCache()
     dataplane = DataPlane(cache, settings.mesh.sidecar_port)
     exchange = RedisExchange(settings.exchange.url, settings.clusterset)
@@ -122,6 +120,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
             await stack.enter_async_context(serve_tcp(public, settings.http.listen))
         with _usable(settings.state_directory):
             await stack.enter_async_context(serve_unix(owner, settings.state_directory / ADMIN_SOCKET))
+            await stack.enter_async_context(serving_bundle(settings, authority))
         _log.info("controller started", cluster=settings.cluster, http=str(settings.http.listen))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(), name="engine")
@@ -129,15 +128,10 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
             tasks.create_task(probes.run(), name="probes")
             tasks.create_task(_watch_peers(controller, engine), name="liveness")
             tasks.create_task(_follow_source(FileSource(directory, settings), controller, engine), name="source")
+            tasks.create_task(_follow_bundle(authority, settings, controller, engine, hurry), name="bundle")
             tasks.create_task(
                 _keep_trust(authority, session, controller, engine, desk, xds, hurry, write_bundle), name="trust"
             )
-
-
-def _authority(settings: ClusterSettings) -> CertificateAuthority:
-    trust_domain = TrustDomain(settings.trust_domain)
-    policy = RotationPolicy(settings.ca.leaf_ttl, settings.ca.ca_ttl, settings.ca.propagation)
-    return CertificateAuthority(trust_domain, policy, FileKeystore(settings.state_directory / "ca", trust_domain))
 
 
 def _session(settings: ClusterSettings, exchange: RedisExchange, on_peer: OnChange) -> ExchangeSession:
@@ -190,19 +184,12 @@ def _free(setting: str) -> Iterator[None]:
         raise ConfigError(str(error), hint=error.hint or hint) from error
 
 
-def _listen(xds: XdsServer, settings: ClusterSettings, authority: CertificateAuthority) -> None:
+def _listen(xds: XdsServer, settings: ClusterSettings, authority: OwnAuthority) -> None:
     listen = settings.xds.listen
     if isinstance(listen, UnixSocket):
         xds.listen_unix(listen.path)
         return
-    held = [authority.issue(controller_id(TrustDomain(settings.trust_domain)), utc_now())]
-
-    def certificate() -> ServingCertificate:
-        if utc_now() >= authority.renew_after(held[0]):
-            held[0] = authority.issue(held[0].spiffe_id, utc_now())
-        return ServingCertificate(held[0].chain_pem.encode(), held[0].key_pem.reveal())
-
-    xds.listen_tls(listen.host, listen.port, certificate)
+    xds.listen_tls(listen.host, listen.port, own_certificate(authority, settings.trust_domain))
 
 
 async def _follow_source(source: FileSource, controller: Controller, engine: Engine) -> None:
@@ -211,6 +198,20 @@ async def _follow_source(source: FileSource, controller: Controller, engine: Eng
             _report_problems(update, controller)
             controller.on_source(update)
             engine.mark()
+
+
+async def _follow_bundle(
+    authority: OwnAuthority, settings: ClusterSettings, controller: Controller, engine: Engine, hurry: asyncio.Event
+) -> None:
+    """Follow a CA elsewhere; there is nothing to do for the built-in one."""
+
+    def on_change() -> None:
+        controller.on_trust()
+        engine.mark()
+        hurry.set()
+
+    if isinstance(authority, ExternalAuthority):
+        await BundleFollower(authority, settings, utc_now).run(on_change)
 
 
 async def _watch_peers(controller: Controller, engine: Engine) -> None:
@@ -226,7 +227,7 @@ def _report_problems(update: SourceUpdate, controller: Controller) -> None:
 
 
 async def _keep_trust(
-    authority: CertificateAuthority,
+    authority: OwnAuthority,
     session: ExchangeSession,
     controller: Controller,
     engine: Engine,
@@ -244,6 +245,8 @@ async def _keep_trust(
 
     def rotate() -> None:
         nonlocal confirmed
+        if isinstance(authority, ExternalAuthority):
+            return
         now = utc_now()
         sequence = authority.bundle().sequence
         if session.settled and controller.offered_bundle == sequence:
@@ -262,7 +265,11 @@ async def _keep_trust(
         xds.refuse_from_now_on(desk.withdrawn())
         hurry.clear()
         due = _until(authority.next_wakeup(utc_now()), desk.next_renewal())
-        if session.connected and confirmed != authority.bundle().sequence:
+        if (
+            isinstance(authority, CertificateAuthority)
+            and session.connected
+            and confirmed != authority.bundle().sequence
+        ):
             # A rotation goes on from the moment that its bundle is in the exchange.
             due = min(due, _CONFIRM_SECONDS)
         try:

@@ -9,11 +9,12 @@ from typing import Any
 import structlog
 
 from controllers.dataplane import DataPlane
+from federation.app.bundles import OwnAuthority
 from federation.membership.tokens import NodePrincipal, TokenStore, fingerprint
 from federation.model.errors import ConfigError
 from gateway.nodes import GatewayNode, parse_node_metadata
 from gateway.xds.server import Node, NodeIdentity
-from trustbundle.authority import CertificateAuthority, Svid
+from trustbundle.authority import Svid
 from trustbundle.identity import TrustDomain, workload_id
 
 _log = structlog.get_logger(__name__)
@@ -29,7 +30,7 @@ class NodeDesk:
         self,
         dataplane: DataPlane,
         tokens: TokenStore,
-        authority: CertificateAuthority,
+        authority: OwnAuthority,
         trust_domain: str,
         clock: Callable[[], datetime],
     ) -> None:

@@ -23,13 +23,13 @@ from controllers.status import (
     service_status,
 )
 from federation import __version__
+from federation.app.bundles import OwnAuthority, bundle_problems
 from federation.app.readiness import waited_for
 from federation.exchange.session import ExchangeSession
 from federation.membership.tokens import TokenStore
 from federation.model.configuration import ClusterSettings
 from gateway.xds.server import XdsServer
 from gateway.xds.status import StreamStatus
-from trustbundle.authority import CertificateAuthority
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Reports:
     engine: Engine
     session: ExchangeSession
     probes: GatewayProbes
-    authority: CertificateAuthority
+    authority: OwnAuthority
     dataplane: DataPlane
     journal: Journal
     tokens: TokenStore
@@ -69,6 +69,7 @@ class Reports:
             *self.controller.source_problems,
             *self.tokens.problems,
             *self.controller.trust_problems,
+            *bundle_problems(self.authority, self.clock()),
             *self.controller.refused,
             *(problem for result in results for problem in result.exported.problems),
         )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -28,6 +27,7 @@ from federation.app.nodes import NodeDesk
 from federation.app.proxies import TRUST_BUNDLE_FILE
 from federation.app.reports import Reports
 from federation.app.sites import CLUSTER_FILE
+from federation.app.trust import TrustKeeper
 from federation.exchange.disk import ReplicaDisk
 from federation.exchange.redis import RedisExchange
 from federation.exchange.session import ExchangeSession, OnChange
@@ -37,23 +37,17 @@ from federation.membership.keys import load_signing_key, public_key
 from federation.membership.tokens import TokenStore
 from federation.model.addresses import UnixSocket
 from federation.model.configuration import ClusterSettings
-from federation.model.errors import ConfigError, TrustError
+from federation.model.errors import ConfigError
 from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Member
 from gateway.xds.cache import SnapshotCache
 from gateway.xds.server import XdsServer
-from trustbundle.authority import CertificateAuthority
-from trustbundle.bundle import TrustBundle
 from trustbundle.external_authority import ExternalAuthority
 
 _log = structlog.get_logger(__name__)
 
 ADMIN_SOCKET = "admin.sock"
 
-# Renewals and rotations are looked at this often at the least: a node that has just come is not in the wait for the
-# next renewal yet. Their own times say when more is due.
-_TRUST_INTERVAL = timedelta(seconds=5)
-_CONFIRM_SECONDS = 0.2
 # The signals on who lives are looked at this often.
 _LIVENESS_SECONDS = 0.5
 
@@ -73,7 +67,12 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
 
     def on_peer(cluster: ClusterId, keys: frozenset[RecordKey]) -> None:
         controller.on_peer(cluster, keys)
+        keeper.on_peer(keys)
         engine.mark()
+
+    def step() -> None:
+        controller.step()
+        keeper.on_pass()
 
     session = _session(settings, exchange, on_peer)
     journal = Journal(settings.state_directory)
@@ -88,24 +87,28 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         clock=utc_now,
         monotonic=monotonic,
     )
-    engine = Engine(controller.step)
+    engine = Engine(step)
     tokens = TokenStore.load(settings.tokens_directory)
     desk = NodeDesk(dataplane, tokens, authority, settings.trust_domain, utc_now)
     xds = XdsServer(cache, authenticate=desk.authenticate, on_node=desk.on_node, now=utc_now)
+    keeper = TrustKeeper(
+        settings,
+        authority=authority,
+        session=session,
+        controller=controller,
+        dataplane=dataplane,
+        desk=desk,
+        cache=cache,
+        xds=xds,
+        bundle_file=settings.state_directory / TRUST_BUNDLE_FILE,
+        mark=engine.mark,
+        clock=utc_now,
+    )
     reports = Reports(
         settings, controller, engine, session, probes, authority, dataplane, journal, tokens, xds, utc_now
     )
-    hurry = asyncio.Event()
-
-    def write_bundle(bundle: TrustBundle) -> None:
-        _write_if_changed(settings.state_directory / TRUST_BUNDLE_FILE, bundle.pem)
-
-    def rotate_ca() -> None:
-        authority.request_rotation(utc_now())
-        hurry.set()
-
     with _usable(settings.state_directory):
-        write_bundle(authority.bundle())
+        keeper.write_bundle()
     for problem in tokens.problems:
         _log.warning("token not used", problem=str(problem))
     async with AsyncExitStack() as stack:
@@ -115,7 +118,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         stack.push_async_callback(xds.stop)
         stack.push_async_callback(exchange.aclose)
         public = public_app(reports.ready, registry(reports.numbers))
-        owner = owner_app(reports.status, reports.services, rotate_ca)
+        owner = owner_app(reports.status, reports.services, lambda: keeper.rotate(urgent=False))
         with _free("http.listen"):
             await stack.enter_async_context(serve_tcp(public, settings.http.listen))
         with _usable(settings.state_directory):
@@ -128,10 +131,8 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
             tasks.create_task(probes.run(), name="probes")
             tasks.create_task(_watch_peers(controller, engine), name="liveness")
             tasks.create_task(_follow_source(FileSource(directory, settings), controller, engine), name="source")
-            tasks.create_task(_follow_bundle(authority, settings, controller, engine, hurry), name="bundle")
-            tasks.create_task(
-                _keep_trust(authority, session, controller, engine, desk, xds, hurry, write_bundle), name="trust"
-            )
+            tasks.create_task(_follow_bundle(authority, settings, controller, engine, keeper), name="bundle")
+            tasks.create_task(keeper.run(), name="trust")
 
 
 def _session(settings: ClusterSettings, exchange: RedisExchange, on_peer: OnChange) -> ExchangeSession:
@@ -201,14 +202,14 @@ async def _follow_source(source: FileSource, controller: Controller, engine: Eng
 
 
 async def _follow_bundle(
-    authority: OwnAuthority, settings: ClusterSettings, controller: Controller, engine: Engine, hurry: asyncio.Event
+    authority: OwnAuthority, settings: ClusterSettings, controller: Controller, engine: Engine, keeper: TrustKeeper
 ) -> None:
     """Follow a CA elsewhere; there is nothing to do for the built-in one."""
 
     def on_change() -> None:
         controller.on_trust()
         engine.mark()
-        hurry.set()
+        keeper.wake()
 
     if isinstance(authority, ExternalAuthority):
         await BundleFollower(authority, settings, utc_now).run(on_change)
@@ -224,79 +225,3 @@ async def _watch_peers(controller: Controller, engine: Engine) -> None:
 def _report_problems(update: SourceUpdate, controller: Controller) -> None:
     for problem in set(update.problems) - set(controller.source_problems):
         _log.warning("manifest not used", problem=str(problem))
-
-
-async def _keep_trust(
-    authority: OwnAuthority,
-    session: ExchangeSession,
-    controller: Controller,
-    engine: Engine,
-    desk: NodeDesk,
-    xds: XdsServer,
-    hurry: asyncio.Event,
-    write_bundle: Callable[[TrustBundle], None],
-) -> None:
-    """Carry out what is due in the CA's life, and renew the nodes' certificates.
-
-    A disk that can't be written ends no controller: what is in use stays, and all that is due is tried again.
-    """
-
-    confirmed = 0
-
-    def rotate() -> None:
-        nonlocal confirmed
-        if isinstance(authority, ExternalAuthority):
-            return
-        now = utc_now()
-        sequence = authority.bundle().sequence
-        if session.settled and controller.offered_bundle == sequence:
-            authority.mark_published(sequence, now)
-            confirmed = sequence
-        authority.tick(now)
-
-    while True:
-        before = authority.bundle()
-        steps = (rotate, lambda: write_bundle(authority.bundle()), lambda: desk.renew(utc_now()))
-        outcomes = [_carried_out(step) for step in steps]
-        if authority.bundle() != before:
-            controller.on_trust()
-            engine.mark()
-        desk.forget_absent(utc_now(), (stream.node for stream in xds.streams()))
-        xds.refuse_from_now_on(desk.withdrawn())
-        hurry.clear()
-        due = _until(authority.next_wakeup(utc_now()), desk.next_renewal())
-        if (
-            isinstance(authority, CertificateAuthority)
-            and session.connected
-            and confirmed != authority.bundle().sequence
-        ):
-            # A rotation goes on from the moment that its bundle is in the exchange.
-            due = min(due, _CONFIRM_SECONDS)
-        try:
-            async with asyncio.timeout(due if all(outcomes) else _TRUST_INTERVAL.total_seconds()):
-                await hurry.wait()
-        except TimeoutError:
-            continue
-
-
-def _carried_out(step: Callable[[], object]) -> bool:
-    try:
-        step()
-    except (OSError, TrustError) as error:
-        _log.error("certificates can't be kept up to date", reason=str(error), hint=getattr(error, "hint", ""))
-        return False
-    return True
-
-
-def _write_if_changed(path: Path, text: str) -> None:
-    if path.exists() and path.read_text() == text:
-        return
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text)
-    fresh.replace(path)
-
-
-def _until(rotation: datetime, renewal: datetime | None) -> float:
-    now = utc_now()
-    due = min(now + _TRUST_INTERVAL, rotation, renewal or rotation)
-    return max((due - now).total_seconds(), 0.2)

@@ -1,0 +1,278 @@
+"""TrustKeeper: carries out what is due in the CA's life, and sees to it that everybody verifies by the same bundles.
+
+Between the authority, the nodes and the peers: it hears who has which bundle, tells the peers what our own Envoys have
+taken, has certificates renewed, and wakes the control loop when an authority ends. What is due is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from controllers.controller import Controller
+from controllers.dataplane import DataPlane
+from controllers.expiry import expiry_problems, next_expiry, unacknowledged_problems
+from controllers.trust import Acknowledgement, acknowledged, lagging
+from federation.app.bundles import OwnAuthority
+from federation.app.nodes import NodeDesk
+from federation.exchange.session import ExchangeSession
+from federation.model.configuration import ClusterSettings
+from federation.model.errors import TrustError
+from federation.model.names import TRUST_KEY, RecordKey
+from federation.model.problems import Problem
+from gateway.xds.cache import SnapshotCache
+from gateway.xds.protos import SECRET
+from gateway.xds.server import XdsServer
+from trustbundle.authority import CertificateAuthority
+from trustbundle.rotation import CaSlot, CaState, Reach
+
+_log = structlog.get_logger(__name__)
+
+# Renewals and rotations are looked at this often at the least: a node that has just come is not in the wait for the
+# next renewal yet. Their own times say when more is due.
+_INTERVAL = timedelta(seconds=5)
+_SOON = timedelta(seconds=0.2)
+HANDOVER_BOUND = timedelta(seconds=15)
+"""A node that does not accept a bundle keeps us from acknowledging it no longer than this: it must not hold up the
+rotation of every peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The newest own bundle that the exchange is known to hold."""
+
+    sequence: int
+    since: datetime
+
+
+class TrustKeeper:
+    """The one who ticks the authority. ``bundle_file`` is where sidecars of this cluster find the own bundle."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        *,
+        authority: OwnAuthority,
+        session: ExchangeSession,
+        controller: Controller,
+        dataplane: DataPlane,
+        desk: NodeDesk,
+        cache: SnapshotCache,
+        xds: XdsServer,
+        bundle_file: Path,
+        mark: Callable[[], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        """``mark`` asks for a pass of the control loop."""
+        self._settings = settings
+        self._authority = authority
+        self._session = session
+        self._controller = controller
+        self._dataplane = dataplane
+        self._desk = desk
+        self._cache = cache
+        self._xds = xds
+        self._bundle_file = bundle_file
+        self._mark = mark
+        self._clock = clock
+        self._hurry = asyncio.Event()
+        self._unacknowledged_since: datetime | None = None
+        self._expiry: datetime | None = None
+        self.published: Published | None = None
+        self.problems: tuple[Problem, ...] = ()
+        """What will break if nobody acts."""
+
+    def rotate(self, *, urgent: bool) -> None:
+        """Begin a rotation of the CA; ``urgent``: it waits for the peers' word, and not for time."""
+        self._authority.request_rotation(self._clock(), urgent=urgent)
+        self._hurry.set()
+
+    def taint(self, name: str | None) -> str:
+        """Have a CA replaced and then distrusted; returns its id. Raises TrustError where ``name`` is none of ours."""
+        tainted = self._authority.taint(name, self._clock())
+        _log.warning("CA is tainted", authority=tainted)
+        self._hurry.set()
+        return tainted
+
+    def wake(self) -> None:
+        """Something changed that is to be looked at now."""
+        self._hurry.set()
+
+    def on_peer(self, keys: frozenset[RecordKey]) -> None:
+        """Records of a peer changed."""
+        if TRUST_KEY in keys:
+            self._hurry.set()
+
+    def on_pass(self) -> None:
+        """The control loop has done a pass."""
+        if self._controller.to_acknowledge:
+            self._hurry.set()
+
+    def write_bundle(self) -> None:
+        """Have the bundle's file hold the own bundle."""
+        pem = self._authority.bundle().pem
+        if self._bundle_file.exists() and self._bundle_file.read_text() == pem:
+            return
+        fresh = self._bundle_file.with_suffix(".new")
+        fresh.write_text(pem)
+        fresh.replace(self._bundle_file)
+
+    async def run(self) -> None:
+        """Keep trust until cancelled. A disk that can't be written ends no controller: what is in use stays, and all
+        that is due is tried again."""
+        while True:
+            self._hurry.clear()
+            wait = self.step()
+            try:
+                async with asyncio.timeout(wait.total_seconds()):
+                    await self._hurry.wait()
+                    # Passes and acknowledgements come in bursts.
+                    await asyncio.sleep(_SOON.total_seconds() / 4)
+            except TimeoutError:
+                continue
+
+    def step(self) -> timedelta:
+        """Do all that is due; returns how long to wait for the next time at the most."""
+        now = self._clock()
+        before = self._authority.bundle()
+        outcomes = [_carried_out(step) for step in (self._rotate, self.write_bundle, self._renew)]
+        expired = self._expiry is not None and now > self._expiry
+        if self._authority.bundle() != before or expired:
+            self._controller.on_trust()
+            self._mark()
+        self._expiry = next_expiry(self._controller.trust, self._settings.trust_domain, now)
+        self._acknowledge(now)
+        self._desk.forget_absent(now, (stream.node for stream in self._xds.streams()))
+        self._xds.refuse_from_now_on(self._desk.withdrawn())
+        self._warn(now)
+        return self._wait(now) if all(outcomes) else _INTERVAL
+
+    def acknowledgement(self, sequence: int) -> Acknowledgement:
+        """Who has the own bundle of this sequence."""
+        return acknowledged(
+            self._settings.trust_domain,
+            sequence,
+            self._session.snapshot(),
+            self._controller.verdicts,
+            self._controller.trusted,
+        )
+
+    def awaited(self) -> Acknowledgement:
+        """Who has the bundle that holds the next CA."""
+        state = self.state
+        if state is None or state.next is None:
+            return Acknowledgement()
+        return self.acknowledgement(state.next.sequence)
+
+    @property
+    def state(self) -> CaState | None:
+        """The slots of the built-in CA; None where the CA is elsewhere."""
+        return self._authority.state if isinstance(self._authority, CertificateAuthority) else None
+
+    def lagging(self) -> tuple[str, ...]:
+        """The connected nodes that have not accepted their newest certificate, or the newest bundles."""
+        known = self._cache.nodes()
+        streams = self._xds.streams()
+        wanted = {stream.node: self._secrets(stream.node) for stream in streams if stream.node in known}
+        return lagging(streams, wanted)
+
+    def _secrets(self, node: str) -> dict[str, str]:
+        view = self._cache.view(node)
+        found = {name: view.get(SECRET, name) for name in view.names(SECRET)}
+        return {name: resource.version for name, resource in found.items() if resource is not None}
+
+    def _rotate(self) -> None:
+        now = self._clock()
+        sequence = self._authority.bundle().sequence
+        settled = self._session.settled and self._controller.offered_bundle == sequence
+        if settled and (self.published is None or self.published.sequence != sequence):
+            self.published = Published(sequence, now)
+        if not isinstance(self._authority, CertificateAuthority):
+            return
+        if settled:
+            self._authority.mark_published(sequence, now)
+        before = self._authority.state
+        reach = self._reach(before)
+        self._authority.tick(now, reach)
+        after = self._authority.state
+        if before.next is not None and after.current is not None and after.current.id == before.next.id:
+            self._note_activation(after.current, reach)
+        for slot in before.old:
+            if slot.revoked_at is not None and slot not in after.old:
+                self._note_removal(slot, reach)
+
+    def _reach(self, state: CaState) -> Reach:
+        awaited = self.awaited()
+        held = {svid.slot_id for svid in self._dataplane.svids()}
+        replaced = frozenset(slot.id for slot in state.old if slot.id not in held)
+        return Reach(bool(awaited.lacking), bool(awaited.unknown), frozenset() if self.lagging() else replaced)
+
+    def _note_activation(self, slot: CaSlot, reach: Reach) -> None:
+        if reach.lacking:
+            lacking = self.acknowledgement(slot.sequence).lacking
+            _log.warning("CA signs though peers lack it", authority=slot.short_id, peers=lacking)
+        else:
+            _log.info("CA signs", authority=slot.short_id)
+
+    def _note_removal(self, slot: CaSlot, reach: Reach) -> None:
+        if slot.id in reach.reissued:
+            _log.info("tainted CA is gone", authority=slot.short_id)
+        else:
+            _log.warning("tainted CA is gone though nodes use it", authority=slot.short_id, nodes=self.lagging())
+
+    def _renew(self) -> None:
+        self._desk.renew(self._clock())
+
+    def _acknowledge(self, now: datetime) -> None:
+        if not self._controller.to_acknowledge:
+            self._unacknowledged_since = None
+            return
+        since = self._unacknowledged_since = self._unacknowledged_since or now
+        behind = self.lagging()
+        if behind and now - since < HANDOVER_BOUND:
+            return
+        if behind:
+            _log.warning("bundles acknowledged though nodes have not accepted them", nodes=behind)
+        self._unacknowledged_since = None
+        self._controller.on_handed_over()
+        self._mark()
+
+    def _warn(self, now: datetime) -> None:
+        found = list(expiry_problems(self.state, self._controller.trust, self._settings.trust_domain, now))
+        if self.published is not None:
+            lacking = self.acknowledgement(self.published.sequence).lacking
+            found += unacknowledged_problems(self.published.sequence, self.published.since, lacking, now)
+        for problem in sorted(set(found) - set(self.problems)):
+            _log.warning("trust needs attention", problem=str(problem))
+        self.problems = tuple(sorted(found))
+
+    def _wait(self, now: datetime) -> timedelta:
+        due = [now + _INTERVAL]
+        if isinstance(self._authority, CertificateAuthority):
+            due.append(self._authority.next_wakeup(now, self._reach(self._authority.state)))
+        due += [moment for moment in (self._desk.next_renewal(), self._expiry) if moment is not None]
+        if self._pressing():
+            due.append(now + _SOON)
+        return max(min(due) - now, _SOON)
+
+    def _pressing(self) -> bool:
+        """Whether something is under way that is seen only by looking again."""
+        unconfirmed = self.published is None or self.published.sequence != self._authority.bundle().sequence
+        if (self._session.connected and unconfirmed) or self._controller.to_acknowledge:
+            return True
+        state = self.state
+        return state is not None and (state.urgent or any(slot.revoked_at is not None for slot in state.old))
+
+
+def _carried_out(step: Callable[[], object]) -> bool:
+    try:
+        step()
+    except (OSError, TrustError) as error:
+        _log.error("certificates can't be kept up to date", reason=str(error), hint=getattr(error, "hint", ""))
+        return False
+    return True

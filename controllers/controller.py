@@ -17,6 +17,7 @@ from controllers.dataplane import DataPlane
 from controllers.journal import Journal
 from controllers.liveness import Signals, State, Verdict, judge
 from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved, own_gateway, own_site
+from controllers.revocations import revise
 from controllers.sources.base import SourceUpdate
 from controllers.trust import accept_bundles, held_sequences
 from federation.exchange.base import ExchangeSnapshot
@@ -227,8 +228,11 @@ class Controller:
         for problem in set(accepted.problems) - set(self.trust_problems):
             _log.warning("bundle refused", problem=str(problem))
         self._trust, self.trusted, self.trust_problems = accepted.view, accepted.trusted, accepted.problems
+        servers = self._projection.servers if self._started else None
+        revocations = revise(self._journal.revocations, self._trust, servers, now, self._settings.ca.leaf_ttl)
+        self._journal.revoke(revocations)
         # Trust precedes traffic: nodes can verify a peer before they are sent to it.
-        self._dataplane.update_trust(normalised_validator_domains(self._trust))
+        self._dataplane.update_trust(normalised_validator_domains(self._trust), revocations.generation)
         before = self._around
         demoted, withdrawn = _places(self._verdicts)
         after = self._around = meet(
@@ -239,9 +243,10 @@ class Controller:
             self.trusted,
             demoted=demoted,
             withdrawn=withdrawn,
+            revocations=revocations,
         )
         self._gateways.follow(after.gateways)
-        return self._projection.backed_by(moved(before, after))
+        return self._projection.backed_by(moved(before, after)) | self._projection.outdated(revocations)
 
     def _assign_vips(self, changed: Changes) -> None:
         held = self._journal.vips

@@ -103,6 +103,7 @@ class DataPlane:
         self._workloads_of: dict[ServiceKey, frozenset[Workload]] = {}
         self._nodes: dict[str, _Node] = {}
         self._bundles = bundles_resource(())
+        self._generation = 0
         self._redirecting = False
 
     @property
@@ -182,12 +183,16 @@ class DataPlane:
         self._commit(pending)
         return count
 
-    def update_trust(self, domains: Sequence[tuple[str, str]]) -> bool:
-        """Take over the bundles (trust domain, PEM) that peers are verified by; returns whether they changed."""
+    def update_trust(self, domains: Sequence[tuple[str, str]], generation: int = 0) -> bool:
+        """Take over the bundles (trust domain, PEM) that peers are verified by; returns whether anything changed.
+
+        Another ``generation`` ends the connections that others have opened to the nodes. A stream sends it when its
+        Envoy has taken the bundles: by the old ones, whoever is cut off could come back at once.
+        """
         bundles = bundles_resource(domains)
-        if bundles == self._bundles:
+        if (bundles, generation) == (self._bundles, self._generation):
             return False
-        self._bundles = bundles
+        self._bundles, self._generation = bundles, generation
         pending = _Pending()
         for name in self._nodes:
             self._change_node(name, pending)
@@ -292,7 +297,7 @@ class DataPlane:
         return (
             svid_resource(entry.svid.chain_pem.encode(), entry.svid.key_pem.reveal()),
             self._bundles,
-            *sidecar_node_resources(node, inbound, imports),
+            *sidecar_node_resources(node, inbound, imports, self._generation),
         )
 
     def _commit(self, pending: _Pending) -> tuple[Problem, ...]:

@@ -1,7 +1,8 @@
 """Journal: the little that a controller must remember across restarts beyond keys and replicas, in one JSON file.
 
-Clusterset IPs (stable for the life of an import, KEP-1645) and when an export without creationTimestamp was first seen
-(the age that conflicts are resolved by). A journal that can't be read is an error: starting anew would move addresses.
+Clusterset IPs (stable for the life of an import, KEP-1645), when an export without creationTimestamp was first seen
+(the age that conflicts are resolved by), and which trust was withdrawn (or a restart would end connections, or leave
+those open that it must end). A journal that can't be read is an error: starting anew would move addresses.
 """
 
 from __future__ import annotations
@@ -13,14 +14,25 @@ from pathlib import Path
 
 import msgspec
 
+from controllers.revocations import Revocations
 from federation.model.errors import ConfigError
 from federation.model.names import ServiceKey, parse_service_key
 from federation.storage.private_file import replace_private
+from trustbundle.generation import TrustGeneration
+from trustbundle.identity import TrustDomain
+
+
+class _Revocations(msgspec.Struct, forbid_unknown_fields=True):
+    generation: int = 0
+    trusted: dict[str, dict[str, datetime | None]] = {}
+    everywhere: int = 0
+    services: dict[str, int] = {}
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
     vips: dict[str, str]
     first_seen: dict[str, datetime]
+    revocations: _Revocations = msgspec.field(default_factory=_Revocations)
 
 
 class Journal:
@@ -31,10 +43,12 @@ class Journal:
         self._path = directory / "journal.json"
         self._vips: dict[ServiceKey, IPv4Address] = {}
         self._first_seen: dict[ServiceKey, datetime] = {}
+        self._revocations = Revocations()
         try:
             document = msgspec.json.decode(self._path.read_bytes(), type=_Document)
             self._vips = {parse_service_key(key): IPv4Address(ip) for key, ip in document.vips.items()}
             self._first_seen = {parse_service_key(key): when for key, when in document.first_seen.items()}
+            self._revocations = _revocations(document.revocations)
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
@@ -51,6 +65,10 @@ class Journal:
     def first_seen(self) -> Mapping[ServiceKey, datetime]:
         return self._first_seen
 
+    @property
+    def revocations(self) -> Revocations:
+        return self._revocations
+
     def see(self, exported: Iterable[ServiceKey], gone: Iterable[ServiceKey], now: datetime) -> None:
         """Date exports that are new, forget those that are gone. Durable when it returns; raises OSError."""
         table = dict(self._first_seen)
@@ -59,18 +77,41 @@ class Journal:
         for key in exported:
             table.setdefault(key, now)
         if table != self._first_seen:
-            self._save(self._vips, table)
+            self._save(self._vips, table, self._revocations)
             self._first_seen = table
 
     def assign(self, vips: Mapping[ServiceKey, IPv4Address]) -> None:
         """Remember the clusterset IPs. Durable when it returns; raises OSError."""
         if vips != self._vips:
-            self._save(vips, self._first_seen)
+            self._save(vips, self._first_seen, self._revocations)
             self._vips = dict(vips)
 
-    def _save(self, vips: Mapping[ServiceKey, IPv4Address], first_seen: Mapping[ServiceKey, datetime]) -> None:
+    def revoke(self, revocations: Revocations) -> None:
+        """Remember which trust was withdrawn, and what is trusted. Durable when it returns; raises OSError."""
+        if revocations != self._revocations:
+            self._save(self._vips, self._first_seen, revocations)
+            self._revocations = revocations
+
+    def _save(
+        self,
+        vips: Mapping[ServiceKey, IPv4Address],
+        first_seen: Mapping[ServiceKey, datetime],
+        revocations: Revocations,
+    ) -> None:
         document = _Document(
             {str(key): str(vips[key]) for key in sorted(vips)},
             {str(key): first_seen[key] for key in sorted(first_seen)},
+            _Revocations(
+                revocations.generation,
+                {domain: dict(known) for domain, known in sorted(revocations.trust.trusted.items())},
+                revocations.everywhere,
+                {str(key): revocations.services[key] for key in sorted(revocations.services)},
+            ),
         )
         replace_private(self._path, msgspec.json.format(msgspec.json.encode(document)))
+
+
+def _revocations(found: _Revocations) -> Revocations:
+    trusted = {TrustDomain(domain): known for domain, known in found.trusted.items()}
+    services = {parse_service_key(key): number for key, number in found.services.items()}
+    return Revocations(TrustGeneration(found.generation, trusted), found.everywhere, services)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from controllers.revocations import Revocations, Servers
 from federation.exchange.base import ExchangeSnapshot
 from federation.model.configuration import ClusterSettings
 from federation.model.export import Exported, export_service
@@ -44,6 +45,7 @@ class Surroundings:
     """Peers that are called behind all others."""
     withdrawn: frozenset[ClusterId] = frozenset()
     """Peers that are not called: what they export stays known, and so do their identities."""
+    revocations: Revocations = field(default_factory=Revocations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,9 @@ def meet(
     *,
     demoted: frozenset[ClusterId] = frozenset(),
     withdrawn: frozenset[ClusterId] = frozenset(),
+    revocations: Revocations | None = None,
 ) -> Surroundings:
-    """The surroundings, from what the peers say of their gateways, from whom we trust, and from who lives."""
+    """The surroundings, from what the peers say of their gateways, from whom we trust and did, and from who lives."""
     records = {
         cluster: record
         for cluster, member in peers.members.items()
@@ -100,6 +103,7 @@ def meet(
         {cluster: record.addresses for cluster, record in records.items()},
         demoted,
         withdrawn,
+        revocations or Revocations(),
     )
 
 
@@ -145,6 +149,7 @@ def project_service(
             sidecar_port=around.sidecar_port,
             demoted=around.demoted,
             withdrawn=around.withdrawn,
+            generation=around.revocations.of(key),
         )
     )
     served = build_exports(key, local, sidecar_port=around.sidecar_port) if exported.export is not None else ()
@@ -160,6 +165,7 @@ class Projection:
 
     def __init__(self) -> None:
         self._results: dict[ServiceKey, ServiceResult] = {}
+        self._servers: dict[ServiceKey, frozenset[str]] = {}
 
     @property
     def results(self) -> Mapping[ServiceKey, ServiceResult]:
@@ -181,6 +187,20 @@ class Projection:
             key
             for key, result in self._results.items()
             if result.merged is not None and any(backend.cluster in clusters for backend in result.merged.backends)
+        }
+
+    @property
+    def servers(self) -> Servers:
+        """The SPIFFE IDs that servers of each imported service may present, or might before: who no longer serves it
+        may have connections that are open still."""
+        return self._servers
+
+    def outdated(self, revocations: Revocations) -> set[ServiceKey]:
+        """The services whose open connections rest on trust that was withdrawn."""
+        return {
+            key
+            for key, result in self._results.items()
+            if any(port.generation != revocations.of(key) for port in result.imports)
         }
 
     def update(
@@ -206,4 +226,10 @@ class Projection:
                 del self._results[key]
             else:
                 self._results[key] = after
+            if after is None or not after.imports:
+                self._servers.pop(key, None)
+            else:
+                self._servers[key] = self._servers.get(key, frozenset()).union(
+                    *(port.identities for port in after.imports)
+                )
         return changed

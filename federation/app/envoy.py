@@ -50,8 +50,15 @@ class EnvoyProcess:
         directory: Path,
         *,
         patience: Patience | None = None,
+        drain_seconds: int | None = None,
     ) -> None:
+        """``drain_seconds``: connections of a replaced or removed listener are told at once to end, and cut after this
+        long. None leaves it to Envoy: told by and by, cut after ten minutes.
+        """
         self._binary = binary
+        self._drain = (
+            () if drain_seconds is None else ("--drain-strategy", "immediate", "--drain-time-s", str(drain_seconds))
+        )
         self._bootstrap = bootstrap
         self._directory = directory
         self._patience = patience or Patience()
@@ -112,6 +119,7 @@ class EnvoyProcess:
                 "--config-path",
                 self._directory / "envoy.json",
                 "--disable-hot-restart",
+                *self._drain,
                 "--concurrency",
                 "1",
                 "--log-level",

@@ -19,6 +19,9 @@ from trustbundle.identity import TrustDomain, controller_id
 TRUST_BUNDLE_FILE = "bundle.pem"
 """In the state directory: the own trust bundle, for proxies that reach the controller over TLS."""
 
+# Connections of a trust domain that was removed end after this long: half of the ten seconds that they may last.
+_SIDECAR_DRAIN_SECONDS = 5
+
 
 def gateway_node(settings: ClusterSettings) -> GatewayNode:
     """What the cluster's gateway tells the control plane of itself."""
@@ -91,7 +94,7 @@ def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> Envoy
             xds=_control_plane(cluster, address, trust_bundle, directory),
         )
 
-    return EnvoyProcess(find_envoy(), bootstrap, directory)
+    return EnvoyProcess(find_envoy(), bootstrap, directory, drain_seconds=_SIDECAR_DRAIN_SECONDS)
 
 
 def _control_plane(

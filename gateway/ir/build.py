@@ -45,6 +45,7 @@ def build_imports(
     sidecar_port: int,
     demoted: Collection[ClusterId] = (),
     withdrawn: Collection[ClusterId] = (),
+    generation: int = 0,
 ) -> tuple[ImportedPort, ...]:
     """The outbound side of one service: own pods by address, every other cluster by its gateways.
 
@@ -53,7 +54,7 @@ def build_imports(
     other, and ports that no trusted cluster backs: without an identity to expect, nothing would be verified.
 
     ``demoted`` clusters are called behind all others. ``withdrawn`` ones are not called; their identities stay, so that
-    their coming and going changes endpoints alone.
+    their coming and going changes endpoints alone. ``generation`` is of the trust that calls of the service rest on.
     """
     callable_sites = {cluster: site for cluster, site in sites.items() if cluster not in withdrawn}
     ports = (
@@ -63,6 +64,7 @@ def build_imports(
             protocol=app_protocol(port.name, port.app_protocol),
             identities=_identities(service, port, {own.cluster, *sites}),
             localities=_localities(service, port, own, callable_sites, demoted, gateways, local, sidecar_port),
+            generation=generation,
         )
         for port in service.ports
         if port.protocol is Protocol.TCP

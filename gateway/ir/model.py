@@ -59,6 +59,8 @@ class ImportedPort:
     """SPIFFE IDs that the server may present."""
     localities: tuple[UpstreamLocality, ...]
     """Sorted; priorities contiguous from 0."""
+    generation: int = 0
+    """Of the trust that calls of it rest on: another one ends the connections that are open."""
 
     @property
     def name(self) -> str:

@@ -7,6 +7,8 @@ before break (xds_protocol.rst, "Eventual consistency considerations"):
 - A listener or route table waits while a cluster that it names, or that cluster's endpoints, are about
   to reach the client for the first time. Updates of what the client already has hold nothing back, so
   endpoints that change all the time starve nobody.
+- A listener waits until secrets that are under way are answered. New chains of filters end the connections of the old
+  ones: by the old bundles, whoever is cut off could come back (docs/decisions/011).
 - A cluster or its endpoints are taken away only when no listener or route table is under way, owed or
   refused: Envoy keeps using what a refused update would have replaced.
 - After every update of a cluster its endpoints are sent again. Envoy warms the updated cluster until
@@ -159,12 +161,18 @@ class DeltaStream:
         return responses
 
     def _gate(self, type_url: str) -> Gate:
-        if type_url in {LISTENER, ROUTE}:
+        if type_url == LISTENER:
+            return Gate(holds=self._waits_for_secrets_or_cluster)
+        if type_url == ROUTE:
             return Gate(holds=self._waits_for_cluster)
         if type_url in _BREAK:
             users = (self._deliveries.get(LISTENER), self._deliveries.get(ROUTE))
             return Gate(holds_removals=any(user is not None and (user.busy or user.nacks) for user in users))
         return Gate()
+
+    def _waits_for_secrets_or_cluster(self, resource: Resource) -> bool:
+        secrets = self._deliveries.get(SECRET)
+        return (secrets is not None and secrets.busy) or self._waits_for_cluster(resource)
 
     def _waits_for_cluster(self, resource: Resource) -> bool:
         clusters, endpoints = self._deliveries.get(CLUSTER), self._deliveries.get(ENDPOINT)

@@ -26,7 +26,7 @@ def synced() -> Playbook:
 
 
 def test_types_leave_in_the_order_of_their_use() -> None:
-    """Clusters, endpoints, secrets, listeners, routes: whatever changed together."""
+    """Clusters, endpoints, secrets, routes, and when the secrets are accepted, listeners: whatever changed together."""
     play = synced()
     play.request("SDS", "key")
     play.ack("SDS#5")
@@ -39,7 +39,40 @@ def test_types_leave_in_the_order_of_their_use() -> None:
         envoy_cluster("a", timeout_ms=2000),
     )
 
-    assert changed == ["CDS#6 a", "EDS#7 a", "SDS#8 key", "LDS#9 http", "RDS#10 table"]
+    assert changed == ["CDS#6 a", "EDS#7 a", "SDS#8 key", "RDS#9 table"]
+    assert play.ack("SDS#8") == ["LDS#10 http"]
+
+
+def test_a_listener_waits_for_the_secrets_before_it() -> None:
+    """Also for those that a later change brings; a change of secrets alone holds nothing that is sent already."""
+    play = synced()
+    assert play.request("SDS", "ALL") == ["SDS#5 -ALL"]
+    play.ack("SDS#5")
+
+    assert play.change(secret("ALL", b"1")) == ["SDS#6 ALL"]
+    assert play.change(http_listener("http", 81, table="table"), secret("ALL", b"2")) == []
+    assert play.ack("SDS#6") == ["SDS#7 ALL"]
+    assert play.ack("SDS#7") == ["LDS#8 http"]
+
+
+def test_a_refused_secret_holds_no_listener_back() -> None:
+    """The client keeps what it had, and waiting would change nothing about that."""
+    play = synced()
+    assert play.request("SDS", "ALL") == ["SDS#5 -ALL"]
+    play.ack("SDS#5")
+
+    assert play.change(http_listener("http", 81, table="table"), secret("ALL")) == ["SDS#6 ALL"]
+    assert play.nack("SDS#6") == ["LDS#7 http"]
+
+
+def test_a_listener_may_go_whatever_secrets_are_under_way() -> None:
+    """To remove one lets nobody in."""
+    play = synced()
+    play.request("SDS", "ALL")
+    play.ack("SDS#5")
+    play.change(secret("ALL"))
+
+    assert play.change(removed=[http_listener("http", 80, table="table")]) == ["LDS#7 -http"]
 
 
 def test_a_route_waits_for_its_new_cluster_and_the_endpoints() -> None:

@@ -154,7 +154,7 @@ class FlakyJournal(Journal):
 
     broken = False
 
-    def _save(self, *tables: Mapping[ServiceKey, object]) -> None:
+    def _save(self, *tables: object) -> None:
         if self.broken:
             raise OSError("no space left on device")
         super()._save(*tables)  # type: ignore[arg-type]

@@ -19,6 +19,8 @@ from gateway.xds.translate.routes import (
 from gateway.xds.translate.tls import ads, caller_filter, downstream_tls
 
 PASSTHROUGH_CLUSTER = "passthrough"
+GENERATION_NAMESPACE = "federation"
+"""Of the metadata that marks filter chains."""
 
 # A TCP call first tries dead hosts of its own cluster; each refused try ejects one. Envoy decides that on its main
 # thread: tries in one go would all see the same dead host, so they wait a little, ever longer.
@@ -66,14 +68,17 @@ def gateway_listener(address: Address) -> pb.Message:
     )
 
 
-def inbound_listener(address: Address, ports: Sequence[InboundPort]) -> pb.Message:
-    """The mTLS side of one workload: one filter chain per exported port, chosen by SNI; all else is refused."""
+def inbound_listener(address: Address, ports: Sequence[InboundPort], generation: int = 0) -> pb.Message:
+    """The mTLS side of one workload: one filter chain per exported port, chosen by SNI; all else is refused.
+
+    A new ``generation`` of trust ends the connections of the one before (``_of_generation``).
+    """
     return pb.Listener(
         name="inbound",
         stat_prefix="inbound",
         address=socket_address(address.host, address.port),
         listener_filters=[_tls_inspector()],
-        filter_chains=[_inbound_chain(port) for port in sorted(ports)],
+        filter_chains=[_of_generation(_inbound_chain(port), generation) for port in sorted(ports)],
         traffic_direction=pb.TrafficDirection.INBOUND,
     )
 
@@ -113,17 +118,21 @@ def _inbound_chain(port: InboundPort) -> pb.Message:
     )
 
 
-def http_proxy_listener(address: Address) -> pb.Message:
-    """Outbound, explicit: an HTTP proxy port whose requests are routed by host (absolute form or Host header)."""
+def http_proxy_listener(address: Address, generation: int = 0) -> pb.Message:
+    """Outbound, explicit: an HTTP proxy port whose requests are routed by host (absolute form or Host header).
+
+    ``generation`` is of the trust that any of its calls may rest on.
+    """
     manager = _outbound_manager()
     manager.rds.route_config_name = OUTBOUND_ROUTES
     manager.rds.config_source.CopyFrom(ads())
-    return _outbound("http-proxy", address, [_filter("envoy.filters.network.http_connection_manager", manager)])
+    filters = [_filter("envoy.filters.network.http_connection_manager", manager)]
+    return _outbound("http-proxy", address, filters, generation)
 
 
 def local_listener(address: Address, port: ImportedPort) -> pb.Message:
     """Outbound, explicit: one local port for one imported service port, HTTP or TCP."""
-    return _outbound(f"local|{address.host}|{address.port}", address, _outbound_filters(port))
+    return _outbound(f"local|{address.host}|{address.port}", address, _outbound_filters(port), port.generation)
 
 
 def redirect_listener(port: int) -> pb.Message:
@@ -166,7 +175,7 @@ def passthrough_cluster() -> pb.Message:
 
 def vip_listener(vip: str, port: ImportedPort) -> pb.Message:
     """Outbound, transparent: the listener of one clusterset IP and port. It binds nothing; redirect hands over."""
-    listener = _outbound(f"vip|{port.name}", Address(vip, port.port), _outbound_filters(port))
+    listener = _outbound(f"vip|{port.name}", Address(vip, port.port), _outbound_filters(port), port.generation)
     listener.bind_to_port.value = False
     return listener
 
@@ -194,14 +203,25 @@ def _try_again(proxy: pb.Message) -> None:
     proxy.backoff_options.max_interval.CopyFrom(milliseconds(longest))
 
 
-def _outbound(name: str, address: Address, filters: Sequence[pb.Message]) -> pb.Message:
+def _outbound(name: str, address: Address, filters: Sequence[pb.Message], generation: int) -> pb.Message:
     return pb.Listener(
         name=name,
         stat_prefix="outbound",
         address=socket_address(address.host, address.port),
-        filter_chains=[pb.FilterChain(filters=filters)],
+        filter_chains=[_of_generation(pb.FilterChain(filters=filters), generation)],
         traffic_direction=pb.TrafficDirection.OUTBOUND,
     )
+
+
+def _of_generation(chain: pb.Message, generation: int) -> pb.Message:
+    """The chain, marked with the generation of trust that its connections rest on.
+
+    Envoy never verifies an open connection again. It replaces chains that differ, if only in this mark, drains the
+    connections of the old ones, and closes them at the end of its drain time.
+    """
+    if generation:
+        chain.metadata.filter_metadata[GENERATION_NAMESPACE].update({"trust_generation": str(generation)})
+    return chain
 
 
 def _outbound_manager() -> pb.Message:

@@ -71,12 +71,16 @@ def gateway_node_resources(node: GatewayNode) -> tuple[Resource, ...]:
 
 
 def sidecar_node_resources(
-    node: SidecarNode, inbound: Sequence[InboundPort], imports: Mapping[tuple[ServiceKey, int], ImportedPort]
+    node: SidecarNode,
+    inbound: Sequence[InboundPort],
+    imports: Mapping[tuple[ServiceKey, int], ImportedPort],
+    generation: int = 0,
 ) -> tuple[Resource, ...]:
     """Listeners of one sidecar and the clusters of its application.
 
     A configured local port whose service is not imported (yet) has no listener: its protocol is unknown, and a refused
-    connection says more than an accepted one that leads nowhere.
+    connection says more than an accepted one that leads nowhere. ``generation`` is of all trust: who calls in may be of
+    any trust domain, and the proxy port leads to all services.
     """
     found: list[Resource] = []
     for cluster in {
@@ -85,9 +89,10 @@ def sidecar_node_resources(
         found.append(make_resource(pb.CLUSTER, cluster.name, cluster))
     made = []
     if inbound:
-        made.append(listeners.inbound_listener(listeners.Address(node.address, node.inbound_port), inbound))
+        address = listeners.Address(node.address, node.inbound_port)
+        made.append(listeners.inbound_listener(address, inbound, generation))
     if node.http_proxy is not None:
-        made.append(listeners.http_proxy_listener(_address(node.http_proxy)))
+        made.append(listeners.http_proxy_listener(_address(node.http_proxy), generation))
     if node.redirect_port is not None:
         made.append(listeners.redirect_listener(node.redirect_port))
         passthrough = listeners.passthrough_cluster()

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from controllers.journal import Journal
+from controllers.revocations import Revocations
 from federation.model.errors import ConfigError
 from support.builders import ECHO, key
 from support.clock import START
 from support.control import FlakyJournal
+from trustbundle.generation import TrustGeneration
+from trustbundle.identity import TrustDomain
 
 WEB = key("demo/web")
 VIPS = {ECHO: IPv4Address("240.96.0.1"), WEB: IPv4Address("240.96.0.2")}
@@ -102,3 +105,20 @@ def test_the_file_is_sorted_text(tmp_path: Path) -> None:
     Journal(tmp_path).assign({WEB: VIPS[WEB], ECHO: VIPS[ECHO]})
     document = json.loads((tmp_path / "journal.json").read_text())
     assert list(document["vips"]) == ["demo/echo", "demo/web"]
+
+
+def test_what_was_revoked_survives_a_restart(tmp_path: Path) -> None:
+    """The generation, what was trusted and what had to end are read back, beside the other tables."""
+    revocations = Revocations(
+        TrustGeneration(2, {TrustDomain("west.test"): {"ab": None, "cd": START}}), everywhere=1, services={ECHO: 2}
+    )
+    journal = Journal(tmp_path)
+    journal.revoke(revocations)
+    journal.assign(VIPS)
+    assert (Journal(tmp_path).revocations, Journal(tmp_path).vips) == (revocations, VIPS)
+
+
+def test_a_journal_from_before_revocations_is_read(tmp_path: Path) -> None:
+    """It tells of none, and what is trusted next is trusted for the first time."""
+    (tmp_path / "journal.json").write_text('{"vips": {"demo/echo": "240.96.0.1"}, "first_seen": {}}')
+    assert Journal(tmp_path).revocations == Revocations()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -65,6 +66,17 @@ async def test_the_token_is_in_a_private_file_and_not_on_the_command_line(tmp_pa
     arguments = (tmp_path / "arguments").read_text()
     assert modes == {"state": 0o700, "envoy.json": 0o600, "envoy.log": 0o600}
     assert (TOKEN in text, TOKEN in arguments, str(state / "envoy.json") in arguments) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(None, ""), (5, "--drain-strategy immediate --drain-time-s 5")], ids=["by envoy", "by us"]
+)
+async def test_how_long_connections_are_drained(seconds: int | None, told: str, tmp_path: Path) -> None:
+    """Envoy's own ten minutes, unless its owner wants connections to end sooner."""
+    binary = envoy_script(tmp_path, 'echo "$*" > arguments.new; mv arguments.new arguments; exec sleep 60')
+    async with running(EnvoyProcess(binary, bootstrap, tmp_path / "state", drain_seconds=seconds)):
+        await eventually((tmp_path / "arguments").exists)
+    assert " ".join(re.findall(r"--drain-\S+ \S+", (tmp_path / "arguments").read_text())) == told
 
 
 async def test_a_wider_mode_of_an_old_bootstrap_does_not_stay(tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ def captured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     envoy.chmod(0o755)
     monkeypatch.setenv(ENVOY_VARIABLE, str(envoy))
     made: list[Any] = []
-    monkeypatch.setattr("federation.app.proxies.EnvoyProcess", lambda *arguments: made.append(arguments))
+    monkeypatch.setattr(
+        "federation.app.proxies.EnvoyProcess", lambda *arguments, **options: made.append((*arguments, options))
+    )
     return made
 
 
@@ -80,11 +82,21 @@ def test_the_processes_have_directories_of_their_own(tmp_path: Path, captured: l
     gateway_process(cluster(tmp_path))
     sidecar_process(sidecar(tmp_path), cluster(tmp_path))
     sidecar_process(sidecar(tmp_path, "inboundPort: 15007"), cluster(tmp_path))
-    assert [directory.relative_to(tmp_path / "state") for _, _, directory in captured] == [
+    assert [directory.relative_to(tmp_path / "state") for _, _, directory, _ in captured] == [
         Path("gateway"),
         Path("sidecars/demo~127.10.1.11~15006"),
         Path("sidecars/demo~127.10.1.11~15007"),
     ]
+
+
+def test_sidecars_end_connections_within_seconds(tmp_path: Path, captured: list[Any]) -> None:
+    """They terminate TLS, so a removed trust domain's connections end with them; a gateway holds nobody's trust."""
+    (tmp_path / "tokens").mkdir()
+    for name in ("gateway", "demo.echo"):
+        create_token(tmp_path / "tokens" / f"{name}.token")
+    gateway_process(cluster(tmp_path))
+    sidecar_process(sidecar(tmp_path), cluster(tmp_path))
+    assert [options for *_, options in captured] == [{}, {"drain_seconds": 5}]
 
 
 def test_each_start_takes_the_token_that_is_there(tmp_path: Path, captured: list[Any]) -> None:

@@ -104,3 +104,10 @@ def test_a_caller_with_one_well_formed_identity_is_allowed(uris: list[str], allo
     expression = matcher.predicate.single_predicate.value_match.safe_regex.regex
     assert (re.fullmatch(expression, ",".join(uris)) is not None) == allowed
     assert not rbac.matcher.HasField("on_no_match")
+
+
+def test_no_session_is_resumed() -> None:
+    """A resumed session is not verified again: servers give no tickets and keep no sessions, callers keep none."""
+    server = downstream()
+    assert (server.disable_stateless_session_resumption, server.disable_stateful_session_resumption) == (True, True)
+    assert (upstream().HasField("max_session_keys"), upstream().max_session_keys.value) == (True, 0)

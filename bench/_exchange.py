@@ -21,10 +21,12 @@ from typing import Any
 import structlog
 
 from federation.exchange.base import Keys
+from federation.exchange.connection import ExchangeAccess
 from federation.exchange.disk import ReplicaDisk
 from federation.exchange.redis import RedisExchange
 from federation.exchange.session import ExchangeSession
 from federation.exchange.signing import MemberKey
+from federation.model.exchange_address import parse_exchange_address
 from federation.model.names import ClusterId, RecordKey, ServiceKey
 from federation.model.records import (
     BundleRecord,
@@ -63,7 +65,7 @@ class Size:
 
     def session(self, number: int, peers: list[Member], disk: ReplicaDisk | None, on_change: Any) -> ExchangeSession:
         return ExchangeSession(
-            RedisExchange(self.url, CLUSTERSET),
+            RedisExchange(ExchangeAccess(parse_exchange_address(self.url)), CLUSTERSET),
             clusterset=CLUSTERSET,
             member=self.member(number),
             key=self.key(number),

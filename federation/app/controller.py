@@ -28,6 +28,7 @@ from federation.app.proxies import TRUST_BUNDLE_FILE
 from federation.app.reports import Reports
 from federation.app.sites import CLUSTER_FILE
 from federation.app.trust import TrustKeeper
+from federation.exchange.connection import access_of
 from federation.exchange.disk import ReplicaDisk
 from federation.exchange.redis import RedisExchange
 from federation.exchange.session import ExchangeSession, OnChange
@@ -63,7 +64,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         authority = await own_authority(settings)
     cache = SnapshotCache()
     dataplane = DataPlane(cache, settings.mesh.sidecar_port)
-    exchange = RedisExchange(settings.exchange.url, settings.clusterset)
+    exchange = RedisExchange(access_of(settings.exchange), settings.clusterset)
 
     def on_peer(cluster: ClusterId, keys: frozenset[RecordKey]) -> None:
         controller.on_peer(cluster, keys)

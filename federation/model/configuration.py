@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from federation.model.addresses import HostPort, UnixSocket
+from federation.model.exchange_address import ExchangeAddress
 from federation.model.names import ClusterId, ServiceKey
 from federation.model.records import Member
 
@@ -28,8 +29,12 @@ EndpointProfile = Literal["https_web", "https_spiffe"]
 
 @dataclass(frozen=True, slots=True)
 class ExchangeSettings:
-    url: str
-    """``redis://``, ``rediss://`` (TLS) or ``unix://``, without a password. Required."""
+    url: ExchangeAddress
+    """Where the exchange is: one Redis server, Sentinels or a Redis Cluster. Required."""
+    ca_file: Path | None = None
+    """CA certificates (PEM), the only ones that the exchange's may be signed by. Default: what the system trusts."""
+    credentials_file: Path | None = None
+    """One line ``USER:PASSWORD`` (mode 0600), read for every connection. Default: no user and no password."""
     lease_seconds: float = 3.0
     """Seconds after its last beat that the others take this cluster for silent. Three beats: one lost is no news."""
     beat_seconds: float = 1.0

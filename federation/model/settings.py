@@ -80,6 +80,8 @@ class _Member(Section):
 
 class _Exchange(Section):
     url: ExchangeUrl
+    ca_file: FilePath | None = LEFT_OUT
+    credentials_file: FilePath | None = LEFT_OUT
     lease_seconds: Seconds = LEFT_OUT
     beat_seconds: Seconds = LEFT_OUT
 

@@ -29,6 +29,7 @@ from pydantic.alias_generators import to_camel
 
 from federation.model.addresses import HostPort, UnixSocket, parse_host_port, parse_listen_address
 from federation.model.durations import parse_duration
+from federation.model.exchange_address import ExchangeAddress, parse_exchange_address
 from federation.model.names import ServiceKey, is_dns_label, is_trust_domain, parse_service_key
 
 T = TypeVar("T")
@@ -191,20 +192,8 @@ def _service(value: object) -> ServiceKey:
     return parse_service_key(_text(value))
 
 
-def _exchange_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        host, password = parts.hostname, parts.password
-        parts.port  # noqa: B018  reading it judges it
-    except ValueError:
-        raise ValueError("must be a URL") from None
-    if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("must begin with redis://, rediss:// or unix://")
-    if password is not None:
-        raise ValueError("must not contain a password: settings hold no secrets")
-    if not (parts.path if parts.scheme == "unix" else host):
-        raise ValueError(f"lacks the {'path' if parts.scheme == 'unix' else 'host'} after {parts.scheme}://")
-    return value
+def _exchange_url(value: object) -> ExchangeAddress:
+    return parse_exchange_address(_text(value))
 
 
 def _https_url(value: str) -> str:
@@ -239,7 +228,7 @@ Zone = Annotated[str, AfterValidator(lambda value: _place(value) if value else v
 TrustDomain = Annotated[str, AfterValidator(_trust_domain)]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 SpiffeId = Annotated[str, AfterValidator(_spiffe_id)]
-ExchangeUrl = Annotated[str, AfterValidator(_exchange_url)]
+ExchangeUrl = Annotated[ExchangeAddress, PlainValidator(_exchange_url)]
 PublicKey = Annotated[bytes, PlainValidator(_public_key)]
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -15,21 +15,39 @@ from federation.exchange.base import Exchange, StoredSnapshot
 from federation.exchange.board import MAX_LETTER_BYTES, MAX_ROSTER_BYTES, Board
 from federation.exchange.memory import MemoryExchange
 from federation.exchange.memory_board import MemoryBoard
+from federation.exchange.redis import RedisExchange
+from federation.exchange.redis_board import RedisBoard
+from federation.exchange.server import EmbeddedRedis
 from federation.model.errors import WireError
 from federation.model.names import ClusterId
 from federation.model.records import Version
 from support.exchange import until
+from support.redis_server import access_to, running_redis
 
 EAST = ClusterId("east")
 WEST = ClusterId("west")
 T = TypeVar("T")
 
 
-@pytest.fixture(params=["memory"])
-def place(request: pytest.FixtureRequest) -> tuple[Board, Exchange]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with running_redis(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def place(request: pytest.FixtureRequest, server: EmbeddedRedis) -> AsyncIterator[tuple[Board, Exchange]]:
     """A board, and the exchange beside it."""
-    exchange = MemoryExchange(time.monotonic)
-    return MemoryBoard(lambda: datetime.now(UTC), time.monotonic, exchange), exchange
+    if request.param == "memory":
+        memory = MemoryExchange(time.monotonic)
+        yield MemoryBoard(lambda: datetime.now(UTC), time.monotonic, memory), memory
+        return
+    # A clusterset of its own keeps the tests apart on the one server.
+    access, clusterset = access_to(server.url), request.node.name
+    board, exchange = RedisBoard(access, clusterset), RedisExchange(access, clusterset)
+    yield board, exchange
+    await board.aclose()
+    await exchange.aclose()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from federation.exchange.server import EmbeddedRedis
 from federation.model.names import ClusterId
 from federation.model.records import Version
 from support.exchange import until
-from support.redis_server import running_redis
+from support.redis_server import access_to, running_redis
 
 EAST = ClusterId("east")
 WEST = ClusterId("west")
@@ -37,7 +37,7 @@ async def exchange(request: pytest.FixtureRequest, server: EmbeddedRedis) -> Asy
         yield MemoryExchange(time.monotonic)
         return
     # A clusterset of its own keeps the tests apart on the one server.
-    redis = RedisExchange(server.url, request.node.name)
+    redis = RedisExchange(access_to(server.url), request.node.name)
     yield redis
     await redis.aclose()
 

@@ -25,7 +25,7 @@ from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Record, Version
 from federation.model.wire import Reason, encode_record
 from support.exchange import CLUSTERSET, bundle, by_key, endpoints, export, gateway, key_of, member_of, until
-from support.redis_server import running_redis
+from support.redis_server import access_to, running_redis
 
 EAST = ClusterId("east")
 EAST_KEYS = Keys(CLUSTERSET, EAST)
@@ -36,7 +36,7 @@ class Site:
     """One member's session with what it heard of the others."""
 
     def __init__(self, server: EmbeddedRedis, name: str, peer: str, directory: Path, timing: Timing) -> None:
-        self.exchange = RedisExchange(server.url, CLUSTERSET, timeout_seconds=2.0)
+        self.exchange = RedisExchange(access_to(server.url), CLUSTERSET, timeout_seconds=2.0)
         self.changed: list[RecordKey] = []
         self.session = ExchangeSession(
             self.exchange,
@@ -248,7 +248,7 @@ async def test_a_dead_member_loses_its_freshness_and_keeps_its_records(server: E
 
 async def test_a_follower_of_many_needs_few_connections(server: EmbeddedRedis) -> None:
     """Whoever starts to read hundreds of members at once shares some connections among them."""
-    exchange = RedisExchange(server.url, CLUSTERSET)
+    exchange = RedisExchange(access_to(server.url), CLUSTERSET)
     async with Redis.from_url(server.url) as redis:
         before = len(await redis.client_list())
         reads = (exchange.read_snapshot(ClusterId(f"c{number}")) for number in range(200))

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from federation.exchange.connection import ExchangeAccess
 from federation.exchange.server import EmbeddedRedis, find_redis_server
+from federation.model.exchange_address import parse_exchange_address
 
 
 @contextmanager
@@ -19,3 +21,8 @@ def running_redis(directory: Path) -> Iterator[EmbeddedRedis]:
         yield server
     finally:
         server.kill()
+
+
+def access_to(url: str) -> ExchangeAccess:
+    """Access without TLS and without a user."""
+    return ExchangeAccess(parse_exchange_address(url))

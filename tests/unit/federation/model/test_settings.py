@@ -28,6 +28,7 @@ from federation.model.configuration import (
     SidecarXdsSettings,
 )
 from federation.model.errors import ConfigError
+from federation.model.exchange_address import parse_exchange_address
 from federation.model.names import ClusterId, ServiceKey
 from federation.model.records import Member
 from federation.model.settings import parse_cluster_settings, parse_sidecar_settings
@@ -92,7 +93,13 @@ def test_given_values_are_taken() -> None:
         zone="us-1",
         network="flat",
         members=[EU_WEST, {"cluster": "ap-south", "trustDomain": "ap.example", "publicKey": OTHER_KEY}],
-        exchange={"url": "unix:///run/redis.sock", "leaseSeconds": 6, "beatSeconds": 0.5},
+        exchange={
+            "url": "unix:///run/redis.sock",
+            "caFile": "ca.pem",
+            "credentialsFile": "/run/credentials",
+            "leaseSeconds": 6,
+            "beatSeconds": 0.5,
+        },
         gateway={"listen": "0.0.0.0:15443", "addresses": ["192.0.2.1:15443", "[2001:db8::1]:443"]},
         mesh={"sidecarPort": 16006},
         xds={"listen": "127.0.0.1:15012"},
@@ -107,6 +114,9 @@ def test_given_values_are_taken() -> None:
         Member(ClusterId("eu-west"), "eu-west.example", bytes(range(32))),
     )
     assert settings.exchange.lease_seconds == 6.0
+    assert str(settings.exchange.url) == "unix:///run/redis.sock"
+    assert settings.exchange.ca_file == DIRECTORY / "ca.pem"
+    assert settings.exchange.credentials_file == Path("/run/credentials")
     assert settings.gateway.addresses == (HostPort("192.0.2.1", 15443), HostPort("2001:db8::1", 443))
     assert settings.mesh.sidecar_port == 16006
     assert settings.xds.listen == HostPort("127.0.0.1", 15012)
@@ -326,7 +336,7 @@ def test_clusterset_ips_hide_no_real_address() -> None:
 
 def test_default_times_fit_each_other() -> None:
     """A late beat doesn't lose the lease, a leaf ends before its CA, and a CA is known everywhere before it signs."""
-    exchange, ca = ExchangeSettings("redis://h"), CaSettings()
+    exchange, ca = ExchangeSettings(parse_exchange_address("redis://h")), CaSettings()
 
     assert exchange.lease_seconds >= 2 * exchange.beat_seconds
     assert timedelta() < ca.propagation < ca.leaf_ttl < ca.ca_ttl

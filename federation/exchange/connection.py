@@ -1,0 +1,254 @@
+"""ExchangeConnection: commands, scripts and subscriptions at whatever Redis the exchange is, with TLS and credentials.
+
+Between the exchange's parts and redis-py, which only this module, ``servers`` and ``failures`` import. Every command
+has an end, every failure is one ExchangeUnavailableError; it retries nothing but a slot that has moved: a caller that
+knows what it wanted does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import Connection, ConnectionPool, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, NoScriptError
+
+from federation.exchange.credentials import Credentials, load_credentials
+from federation.exchange.failures import FAILURES, explain
+from federation.exchange.servers import OneServer, Servers, servers_of
+from federation.model.configuration import ExchangeSettings
+from federation.model.errors import ConfigError, ExchangeUnavailableError
+from federation.model.exchange_address import ExchangeAddress, Node
+
+Argument = str | bytes | int
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeAccess:
+    """Where the exchange is, and how to be let in."""
+
+    address: ExchangeAddress
+    ca_file: Path | None = None
+    """CA certificates (PEM), the only ones that are trusted; None: those that the system trusts. Of use with TLS."""
+    credentials: Callable[[], Credentials] | None = None
+    """Asked for every new connection, so that replaced credentials are used without a restart. May raise
+    FederationError. None: no user, no password."""
+
+
+def access_of(settings: ExchangeSettings) -> ExchangeAccess:
+    """Access as a cluster's settings name it; the files are read when connections are opened."""
+    file = settings.credentials_file
+    return ExchangeAccess(settings.url, settings.ca_file, None if file is None else partial(load_credentials, file))
+
+
+class Script:
+    """A Lua script, sent whole only to a server that does not know it yet."""
+
+    __slots__ = ("sha1", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha1 = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Heard(NamedTuple):
+    channel: str
+    data: bytes
+
+
+class ExchangeConnection:
+    """``timeout_seconds`` bounds each command; a channel that is silent for as long is probed."""
+
+    def __init__(self, access: ExchangeAccess, *, timeout_seconds: float = 3.0) -> None:
+        self._where = str(access.address)
+        self._timeout = timeout_seconds
+        self._servers = _servers(access, timeout_seconds)
+
+    async def command(self, key: str, *command: Argument) -> Any:
+        """Send a command to the server that has ``key``."""
+
+        async def send(server: Redis) -> Any:
+            return await server.execute_command(*command)  # type: ignore[no-untyped-call]
+
+        return await self._at(key, send)
+
+    async def evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Run a script on keys of one slot, as one moment of that server."""
+
+        async def run(server: Redis) -> Any:
+            rest = (len(keys), *keys, *arguments)
+            try:
+                return await server.execute_command("EVALSHA", script.sha1, *rest)  # type: ignore[no-untyped-call]
+            except NoScriptError:
+                return await server.execute_command("EVAL", script.text, *rest)  # type: ignore[no-untyped-call]
+
+        return await self._at(keys[0], run)
+
+    async def version(self, key: str) -> str:
+        """Name and version of the program of the server that has ``key``, as ``redis 7.0.15``."""
+        # Unlike INFO, HELLO is open to every user.
+        answer = await self.command(key, "HELLO")
+        fields = dict(zip(answer[::2], answer[1::2], strict=True)) if isinstance(answer, list) else answer
+        return f"{fields[b'server'].decode()} {fields[b'version'].decode()}"
+
+    async def on_every_server(self, *command: Argument) -> tuple[Any, ...]:
+        """Send a command to each server, one after the other; what the first failed with is raised when all had it."""
+        self._servers.doubt()
+        async with self._answered(bounded=False):
+            servers = await self._servers.every()
+        answers, failures = [], []
+        for server in servers:
+            try:
+                async with self._answered():
+                    answers.append(await server.execute_command(*command))  # type: ignore[no-untyped-call]
+            except ExchangeUnavailableError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return tuple(answers)
+
+    @asynccontextmanager
+    async def subscription(self, *channels: str) -> AsyncIterator[AsyncIterator[Heard]]:
+        """Follow ``channels``: on entry the subscription stands, the iteration ends only by error."""
+        async with self._answered():
+            server = await self._servers.listening()
+        pubsub = server.pubsub()
+        try:
+            async with self._answered():
+                await pubsub.subscribe(*channels)
+                for _ in channels:
+                    await pubsub.get_message(timeout=None)
+            yield self._heard(pubsub)
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def aclose(self) -> None:
+        await self._servers.aclose()
+
+    async def _heard(self, pubsub: Any) -> AsyncIterator[Heard]:
+        probed = False
+        while True:
+            async with self._answered(bounded=False):
+                message = await pubsub.get_message(timeout=self._timeout)
+                if message is None:
+                    if probed:
+                        self._servers.doubt()
+                        raise ExchangeUnavailableError("exchange did not answer a ping on the channel")
+                    await pubsub.ping()
+                probed = message is None
+            if message is not None and message["type"] == "message":
+                yield Heard(message["channel"].decode(), message["data"])
+
+    async def _at(self, key: str, act: Callable[[Redis], Awaitable[Any]]) -> Any:
+        async with self._answered():
+            try:
+                return await act(await self._servers.serving(key))
+            except MovedError:
+                self._servers.doubt()
+                return await act(await self._servers.serving(key))
+
+    @asynccontextmanager
+    async def _answered(self, *, bounded: bool = True) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout if bounded else None):
+                yield
+        except FAILURES as error:
+            if not isinstance(error, NoPermissionError):
+                self._servers.doubt()
+            raise explain(error, self._where) from error
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Trust in ``ca_file`` alone, or in what the system trusts: TLS 1.2 or later, name or IP address checked against
+    subjectAltName. Raises ConfigError for an unusable file."""
+    return _system_trust() if ca_file is None else _pinned(ca_file)
+
+
+def _pinned(ca_file: Path) -> ssl.SSLContext:
+    context = _strict()
+    try:
+        context.load_verify_locations(cadata=ca_file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        cause = "it holds no PEM certificate" if isinstance(error, ssl.SSLError) else str(error)
+        raise ConfigError(f"CA file {ca_file} is unusable: {cause}", hint="exchange.caFile names it") from error
+    return context
+
+
+@cache
+def _system_trust() -> ssl.SSLContext:
+    context = _strict()
+    context.load_default_certs()
+    return context
+
+
+def _strict() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    return context
+
+
+class _TlsConnection(Connection):
+    """redis-py's own TLS connection trusts the system's CAs beside the one that it is given."""
+
+    def __init__(self, *, ca_file: Path | None, **options: Any) -> None:
+        self._ca_file = ca_file
+        super().__init__(**options)
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        # Anew for each connection, so that a replaced CA file is used without a restart.
+        return {**super()._connection_arguments(), "ssl": tls_context(self._ca_file)}
+
+
+class _Provider(CredentialProvider):
+    def __init__(self, credentials: Callable[[], Credentials]) -> None:
+        self._credentials = credentials
+
+    def get_credentials(self) -> tuple[str, str]:
+        try:
+            credentials = self._credentials()
+        except ConfigError as error:
+            # After any other exception redis-py would go on with a connection that never was authenticated.
+            raise AuthenticationError("no credentials") from error
+        return credentials.username, credentials.password
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        return self.get_credentials()
+
+
+def _servers(access: ExchangeAccess, timeout_seconds: float) -> Servers:
+    address = access.address
+    # redis-py retries ten times by default; our callers know better what is still worth sending. Its own
+    # socket timeout ends subscriptions that are merely quiet, and goes through asyncio.wait_for, which in
+    # Python 3.11 may swallow a cancellation (python/cpython#86296): _answered is our timeout.
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": None,
+        "protocol": 2,
+        "driver_info": None,
+    }
+    inside = {**options, "db": address.database}
+    if access.credentials is not None:
+        inside["credential_provider"] = _Provider(access.credentials)
+    if address.socket:
+        pool = ConnectionPool(connection_class=UnixDomainSocketConnection, path=address.socket, **inside)
+        return OneServer(Redis.from_pool(pool))
+    over: dict[str, Any] = {"socket_connect_timeout": timeout_seconds, "connection_class": Connection}
+    if address.tls:
+        over |= {"connection_class": _TlsConnection, "ca_file": access.ca_file}
+
+    def client(node: Node, options: dict[str, Any]) -> Redis:
+        return Redis.from_pool(ConnectionPool(host=node.host, port=node.port, **over, **options))
+
+    return servers_of(address, lambda node: client(node, inside), lambda node: client(node, options))

@@ -83,13 +83,9 @@ async def calls_reach(outcome: Outcome, count: int, seconds: float = 30.0) -> No
 
 async def all_calls_reach(outcomes: Mapping[str, Outcome], count: int, seconds: float) -> None:
     """Wait until ``count`` more calls than now have ended, of all targets together."""
-
-    def ended() -> int:
-        return sum(outcome.calls for outcome in outcomes.values())
-
-    wanted = ended() + count
+    wanted = ended(outcomes) + count
     async with asyncio.timeout(seconds):
-        while ended() < wanted:
+        while ended(outcomes) < wanted:
             await asyncio.sleep(0.05)
 
 
@@ -115,14 +111,25 @@ def failures(outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
     return {url: outcome.failures[:5] for url, outcome in outcomes.items() if outcome.failures}
 
 
-def failing_seconds(outcomes: Mapping[str, Outcome], since: float) -> float:
-    """From ``since`` (the event loop's clock) to the last failure of any target; 0 where nothing failed since."""
-    return max((at - since for outcome in outcomes.values() for at in outcome.failed_at), default=0.0)
+def failing_seconds(outcomes: Mapping[str, Outcome], since: float) -> int:
+    """In how many of the seconds since ``since`` (the event loop's clock) any call of any target failed."""
+    return len({int(at - since) for outcome in outcomes.values() for at in outcome.failed_at if at >= since})
+
+
+def failed_share(outcomes: Mapping[str, Outcome], since: float, calls: int) -> float:
+    """The failures since ``since``, of all calls but the first ``calls``."""
+    failed = sum(at >= since for outcome in outcomes.values() for at in outcome.failed_at)
+    return failed / max(1, ended(outcomes) - calls)
+
+
+def ended(outcomes: Mapping[str, Outcome]) -> int:
+    """All calls that have ended."""
+    return sum(outcome.calls for outcome in outcomes.values())
 
 
 def report(what: str, outcomes: Mapping[str, Outcome]) -> None:
     """Say what was measured (pytest -s shows it)."""
     failed = sum(len(outcome.failures) for outcome in outcomes.values())
-    print(f"{what}: {failed} of {sum(outcome.calls for outcome in outcomes.values())} calls failed")
+    print(f"{what}: {failed} of {ended(outcomes)} calls failed")
     for url, outcome in outcomes.items():
         print(f"  {url} {len(outcome.failures)} of {outcome.calls} failed; {dict(sorted(outcome.answers.items()))}")

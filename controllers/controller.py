@@ -24,7 +24,7 @@ from federation.exchange.base import ExchangeSnapshot
 from federation.model.configuration import ClusterSettings
 from federation.model.names import BUNDLE_KEY, TRUST_KEY, ClusterId, RecordKey, ServiceKey, service_of
 from federation.model.problems import Problem
-from federation.model.records import BundleRecord, GatewayAddress, Record, TrustRecord
+from federation.model.records import BundleRecord, GatewayAddress, Member, Record, TrustRecord
 from federation.model.state import ClusterState
 from federation.model.vips import assign_vips
 from trustbundle.bundle import BundleSource, TrustView, normalised_validator_domains
@@ -117,6 +117,11 @@ class Controller:
     @property
     def source_synced(self) -> bool:
         return self._state is not None
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The other members: whose bundles may be believed."""
+        return self._settings.members
 
     @property
     def offered_bundle(self) -> int | None:

@@ -103,8 +103,8 @@ def held_sequences(view: TrustView, own: str) -> tuple[tuple[str, int], ...]:
 
 
 def lagging(streams: Iterable[StreamStatus], wanted: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
-    """The connected nodes that have not accepted a secret as it now is. ``wanted``: by node, its secrets' versions; what
-    a node never asked for is nothing that it lacks."""
+    """The connected nodes that have not accepted a secret as it now is. ``wanted``: by node, its secrets' versions;
+    what a node never asked for is nothing that it lacks."""
     behind = {
         stream.node
         for stream in streams

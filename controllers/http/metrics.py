@@ -36,6 +36,12 @@ class Numbers:
     xds_refused: int
     xds_denied_secrets: int
     bundle_sequence: int
+    ca_seconds_left: Mapping[str, float]
+    """Of the own CAs, by state; of several in one state, the one that ends first."""
+    peers_bundle_seconds_left: Mapping[str, float]
+    """Of those with an accepted bundle: until its last authority ends."""
+    peers_acknowledged: Mapping[str, int]
+    """Of those that say so: the sequence of the own bundle that they verify by, -1 for none."""
     svid_seconds_left: float | None
     """Of the connected node whose certificate ends first; None where no node has one."""
 
@@ -79,6 +85,19 @@ class ControllerCollector(Collector):
             "xds_denied_secrets", "Secrets asked for by a node that may not have them", now.xds_denied_secrets
         )
         yield _gauge("trust_bundle_sequence", "Sequence number of the own trust bundle", now.bundle_sequence)
+        yield _by("ca_seconds_left", "Life left of the own CA in that state", "state", now.ca_seconds_left)
+        yield _by(
+            "peer_bundle_seconds_left",
+            "Life left of the last authority in the peer's bundle",
+            "peer",
+            now.peers_bundle_seconds_left,
+        )
+        yield _by(
+            "peer_acknowledged_sequence",
+            "Sequence number of the own trust bundle that the peer verifies by",
+            "peer",
+            now.peers_acknowledged,
+        )
         if now.svid_seconds_left is not None:
             yield _gauge("svid_seconds_left", "Life left of the certificate that ends first", now.svid_seconds_left)
 
@@ -98,7 +117,7 @@ def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
     return CounterMetricFamily(f"federation_{name}", text, value=value)
 
 
-def _by(name: str, text: str, label: str, values: Mapping[str, bool]) -> GaugeMetricFamily:
+def _by(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"federation_{name}", text, labels=[label])
     for key, value in sorted(values.items()):
         family.add_metric([key], float(value))

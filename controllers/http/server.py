@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from aiohttp import web
@@ -12,8 +13,24 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from controllers.status import ServiceStatus, StatusReport
+from controllers.trust_report import TrustReport
 from federation.model.addresses import HostPort
-from federation.model.errors import ConfigError
+from federation.model.errors import ConfigError, TrustError
+
+
+class TrustDesk(Protocol):
+    """What may be asked about trust, and ordered."""
+
+    def report(self) -> TrustReport: ...
+
+    def rotate(self, *, urgent: bool) -> None:
+        """Begin a rotation of the CA; raises TrustError where it is elsewhere."""
+        ...
+
+    def taint(self, name: str | None) -> str:
+        """Have a CA replaced and distrusted, by default the one that signs; returns its id. Raises TrustError where
+        ``name`` is none of this cluster's."""
+        ...
 
 
 def public_app(ready: Callable[[], tuple[bool, str]], registry: CollectorRegistry) -> web.Application:
@@ -37,9 +54,10 @@ def public_app(ready: Callable[[], tuple[bool, str]], registry: CollectorRegistr
 def owner_app(
     status: Callable[[], StatusReport],
     services: Callable[[], Sequence[ServiceStatus]],
-    rotate_ca: Callable[[], None],
+    trust: TrustDesk,
 ) -> web.Application:
-    """Status and services as JSON, and the request to rotate the CA. Whoever may open the socket may ask."""
+    """Status, services and trust as JSON, and the requests to rotate or to taint a CA. Whoever may open the socket may
+    ask; what can't be done is answered with 409, its reason and the next step."""
 
     async def get_status(_: web.Request) -> web.Response:
         return _json(status())
@@ -47,16 +65,30 @@ def owner_app(
     async def get_services(_: web.Request) -> web.Response:
         return _json(services())
 
-    async def post_rotation(_: web.Request) -> web.Response:
-        rotate_ca()
+    async def get_trust(_: web.Request) -> web.Response:
+        return _json(trust.report())
+
+    async def post_rotation(request: web.Request) -> web.Response:
+        try:
+            trust.rotate(urgent=request.query.get("now") == "true")
+        except TrustError as error:
+            return _refusal(error)
         return _json({})
+
+    async def post_taint(request: web.Request) -> web.Response:
+        try:
+            return _json({"authority": trust.taint(request.query.get("authority"))})
+        except TrustError as error:
+            return _refusal(error)
 
     app = web.Application()
     app.add_routes(
         [
             web.get("/v1/status", get_status),
             web.get("/v1/services", get_services),
+            web.get("/v1/trust", get_trust),
             web.post("/v1/rotations/ca", post_rotation),
+            web.post("/v1/taints", post_taint),
         ]
     )
     return app
@@ -92,5 +124,9 @@ async def _runner(app: web.Application) -> AsyncIterator[web.AppRunner]:
         await runner.cleanup()
 
 
-def _json(value: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+
+
+def _refusal(error: TrustError) -> web.Response:
+    return _json({"message": str(error), "hint": error.hint}, 409)

@@ -106,7 +106,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         clock=utc_now,
     )
     reports = Reports(
-        settings, controller, engine, session, probes, authority, dataplane, journal, tokens, xds, utc_now
+        settings, controller, engine, session, probes, authority, dataplane, journal, tokens, xds, keeper, utc_now
     )
     with _usable(settings.state_directory):
         keeper.write_bundle()
@@ -119,7 +119,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         stack.push_async_callback(xds.stop)
         stack.push_async_callback(exchange.aclose)
         public = public_app(reports.ready, registry(reports.numbers))
-        owner = owner_app(reports.status, reports.services, lambda: keeper.rotate(urgent=False))
+        owner = owner_app(reports.status, reports.services, keeper)
         with _free("http.listen"):
             await stack.enter_async_context(serve_tcp(public, settings.http.listen))
         with _usable(settings.state_directory):

@@ -22,9 +22,11 @@ from controllers.status import (
     peer_status,
     service_status,
 )
+from controllers.trust_report import own_seconds_left, peers_acknowledged, peers_seconds_left
 from federation import __version__
 from federation.app.bundles import OwnAuthority, bundle_problems
 from federation.app.readiness import waited_for
+from federation.app.trust import TrustKeeper
 from federation.exchange.session import ExchangeSession
 from federation.membership.tokens import TokenStore
 from federation.model.configuration import ClusterSettings
@@ -46,6 +48,7 @@ class Reports:
     journal: Journal
     tokens: TokenStore
     xds: XdsServer
+    keeper: TrustKeeper
     clock: Callable[[], datetime]
 
     def ready(self) -> tuple[bool, str]:
@@ -69,6 +72,7 @@ class Reports:
             *self.controller.source_problems,
             *self.tokens.problems,
             *self.controller.trust_problems,
+            *self.keeper.problems,
             *bundle_problems(self.authority, self.clock()),
             *self.controller.refused,
             *(problem for result in results for problem in result.exported.problems),
@@ -115,6 +119,7 @@ class Reports:
 
     def numbers(self) -> Numbers:
         members = self.session.snapshot().members
+        trust = self.keeper.report()
         counters = self.xds.counters
         reach = {cluster: self.probes.reach(cluster) for cluster in members}
         ends = [svid.not_after for svid in self.dataplane.svids()]
@@ -138,6 +143,9 @@ class Reports:
             xds_refused=counters.auth_refused,
             xds_denied_secrets=counters.denied_secrets,
             bundle_sequence=self.authority.bundle().sequence,
+            ca_seconds_left=own_seconds_left(trust),
+            peers_bundle_seconds_left=peers_seconds_left(trust),
+            peers_acknowledged=peers_acknowledged(trust),
             svid_seconds_left=(min(ends) - self.clock()).total_seconds() if ends else None,
         )
 

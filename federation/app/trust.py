@@ -18,7 +18,8 @@ from controllers.controller import Controller
 from controllers.dataplane import DataPlane
 from controllers.expiry import expiry_problems, next_expiry, unacknowledged_problems
 from controllers.trust import Acknowledgement, acknowledged, lagging
-from federation.app.bundles import OwnAuthority
+from controllers.trust_report import Trust, TrustReport, trust_report
+from federation.app.bundles import OwnAuthority, source_name
 from federation.app.nodes import NodeDesk
 from federation.exchange.session import ExchangeSession
 from federation.model.configuration import ClusterSettings
@@ -98,6 +99,30 @@ class TrustKeeper:
         _log.warning("CA is tainted", authority=tainted)
         self._hurry.set()
         return tainted
+
+    def report(self) -> TrustReport:
+        """Whose authorities are in force, and who verifies by ours."""
+        return trust_report(
+            Trust(
+                cluster=self._settings.cluster,
+                own=self._authority.bundle(),
+                source=source_name(self._settings),
+                state=self.state,
+                view=self._controller.trust,
+                members=self._controller.members,
+                peers=self._session.snapshot(),
+                verdicts=self._controller.verdicts,
+                trusted=self._controller.trusted,
+                problems=self._controller.trust_problems,
+                services=self._controller.projection.results,
+                awaited=self.awaited(),
+                lagging=self.lagging(),
+                published=None if self.published is None else self.published.sequence,
+                published_at=None if self.published is None else self.published.since,
+                soonest_leaf=min((svid.not_after for svid in self._dataplane.svids()), default=None),
+                now=self._clock(),
+            )
+        )
 
     def wake(self) -> None:
         """Something changed that is to be looked at now."""

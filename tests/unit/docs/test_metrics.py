@@ -32,6 +32,9 @@ NUMBERS = Numbers(
     xds_refused=1,
     xds_denied_secrets=1,
     bundle_sequence=1,
+    ca_seconds_left={"signing": 1.0},
+    peers_bundle_seconds_left={"west": 1.0},
+    peers_acknowledged={"west": 1},
     svid_seconds_left=1.0,
 )
 

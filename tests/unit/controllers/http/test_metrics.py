@@ -29,6 +29,9 @@ NUMBERS = Numbers(
     xds_refused=6,
     xds_denied_secrets=9,
     bundle_sequence=11,
+    ca_seconds_left={"signing": 3600.5, "old": 20},
+    peers_bundle_seconds_left={"west": 7200.5},
+    peers_acknowledged={"north": -1, "west": 11},
     svid_seconds_left=1800.5,
 )
 
@@ -41,11 +44,16 @@ def lines(numbers: Numbers) -> list[str]:
 def test_every_number_has_its_metric() -> None:
     """Counters end in _total, labels are peer, reason and type, and a type is named shortly."""
     assert lines(NUMBERS) == [
+        'federation_ca_seconds_left{state="old"} 20.0',
+        'federation_ca_seconds_left{state="signing"} 3600.5',
         "federation_exchange_connected 0.0",
         "federation_exported_services 3.0",
         "federation_failed_passes_total 1.0",
         "federation_imported_services 5.0",
         "federation_passes_total 7.0",
+        'federation_peer_acknowledged_sequence{peer="north"} -1.0',
+        'federation_peer_acknowledged_sequence{peer="west"} 11.0',
+        'federation_peer_bundle_seconds_left{peer="west"} 7200.5',
         'federation_peer_fresh{peer="north"} 0.0',
         'federation_peer_fresh{peer="west"} 1.0',
         'federation_peer_gateway_up{peer="north"} 0.0',

@@ -8,14 +8,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from controllers.http.server import owner_app, public_app, serve_tcp, serve_unix
 from controllers.status import ServiceStatus, StatusReport
+from controllers.trust_report import TrustReport
 from federation.model.addresses import HostPort
-from federation.model.errors import ConfigError
+from federation.model.errors import ConfigError, TrustError
 from support.reports import status_report
+from support.trust_reports import trust_report
 
 REPORT = status_report(ready=False, exchange_synced=False)
 
@@ -32,6 +35,9 @@ class Program:
     def __init__(self) -> None:
         self.readiness = (False, "waiting for the first whole read of the manifests")
         self.rotations = 0
+        self.urgent = 0
+        self.tainted: list[str | None] = []
+        self.elsewhere = False
 
     def ready(self) -> tuple[bool, str]:
         return self.readiness
@@ -42,8 +48,20 @@ class Program:
     def services(self) -> tuple[ServiceStatus, ...]:
         return ()
 
-    def rotate(self) -> None:
+    def report(self) -> TrustReport:
+        return trust_report()
+
+    def rotate(self, *, urgent: bool) -> None:
+        if self.elsewhere:
+            raise TrustError("the CA is elsewhere", hint="rotate it there")
         self.rotations += 1
+        self.urgent += urgent
+
+    def taint(self, name: str | None) -> str:
+        if self.elsewhere:
+            raise TrustError("the CA is elsewhere", hint="revoke it there")
+        self.tainted.append(name)
+        return name or "signing"
 
 
 @pytest.fixture
@@ -66,7 +84,7 @@ async def public(program: Program) -> AsyncIterator[aiohttp.ClientSession]:
 @asynccontextmanager
 async def owner(program: Program, path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     async with (
-        serve_unix(owner_app(program.status, program.services, program.rotate), path),
+        serve_unix(owner_app(program.status, program.services, program), path),
         aiohttp.ClientSession("http://owner", connector=aiohttp.UnixConnector(str(path))) as session,
     ):
         yield session
@@ -95,7 +113,7 @@ async def test_metrics_are_prometheus_text(program: Program) -> None:
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
 
 
-@pytest.mark.parametrize("path", ["/v1/status", "/v1/services", "/v1/rotations/ca"])
+@pytest.mark.parametrize("path", ["/v1/status", "/v1/services", "/v1/trust", "/v1/rotations/ca", "/v1/taints"])
 async def test_the_owners_face_is_not_on_the_network(program: Program, path: str) -> None:
     """What the Unix socket answers does not exist on TCP."""
     async with public(program) as client:
@@ -103,7 +121,7 @@ async def test_the_owners_face_is_not_on_the_network(program: Program, path: str
             assert answer.status == 404
         async with client.post(path) as answer:
             assert answer.status == 404
-    assert program.rotations == 0
+    assert (program.rotations, program.tainted) == (0, [])
 
 
 async def test_the_network_may_only_read(program: Program) -> None:
@@ -121,6 +139,8 @@ async def test_status_and_services_are_json(program: Program, tmp_path: Path) ->
             assert (await answer.json())["exchangeSynced"] is False
         async with client.get("/v1/services") as answer:
             assert await answer.json() == []
+        async with client.get("/v1/trust") as answer:
+            assert msgspec.json.decode(await answer.read(), type=TrustReport) == trust_report()
 
 
 async def test_a_rotation_is_asked_for_by_post_only(program: Program, tmp_path: Path) -> None:
@@ -129,7 +149,30 @@ async def test_a_rotation_is_asked_for_by_post_only(program: Program, tmp_path: 
         async with client.get("/v1/rotations/ca") as answer:
             assert (answer.status, program.rotations) == (405, 0)
         async with client.post("/v1/rotations/ca") as answer:
-            assert (answer.status, program.rotations) == (200, 1)
+            assert (answer.status, program.rotations, program.urgent) == (200, 1, 0)
+        async with client.post("/v1/rotations/ca?now=true") as answer:
+            assert (answer.status, program.rotations, program.urgent) == (200, 2, 1)
+
+
+async def test_a_ca_is_tainted_by_its_name(program: Program, tmp_path: Path) -> None:
+    """By default it is the one that signs; the answer names it."""
+    async with owner(program, tmp_path / "admin.sock") as client:
+        async with client.post("/v1/taints") as answer:
+            assert await answer.json() == {"authority": "signing"}
+        async with client.post("/v1/taints?authority=abc") as answer:
+            assert await answer.json() == {"authority": "abc"}
+    assert program.tainted == [None, "abc"]
+
+
+async def test_what_cannot_be_done_is_answered_with_reason_and_next_step(program: Program, tmp_path: Path) -> None:
+    """A cluster whose CA is elsewhere refuses to rotate and to taint it."""
+    program.elsewhere = True
+    async with owner(program, tmp_path / "admin.sock") as client:
+        async with client.post("/v1/rotations/ca") as answer:
+            assert answer.status == 409
+            assert await answer.json() == {"message": "the CA is elsewhere", "hint": "rotate it there"}
+        async with client.post("/v1/taints") as answer:
+            assert (answer.status, (await answer.json())["hint"]) == (409, "revoke it there")
 
 
 async def test_only_the_owner_may_open_the_socket(program: Program, tmp_path: Path) -> None:

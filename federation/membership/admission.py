@@ -13,6 +13,7 @@ from enum import StrEnum
 from federation.membership.ledger import Ledger, TokenEntry
 from federation.membership.requests import Refusal, Request, Wish
 from federation.membership.roster import Handover, RosterMember
+from federation.model.errors import InvariantError
 from federation.model.names import ClusterId, is_dns_label, is_trust_domain
 
 MAX_SKEW = timedelta(seconds=60)
@@ -34,6 +35,7 @@ class Reason(StrEnum):
     REVOKED = "TokenRevoked"
     EXPIRED = "TokenExpired"
     FOR_ANOTHER = "TokenForAnotherCluster"
+    BAD_TTL = "BadTimeToLive"
     BAD_CLUSTER = "BadClusterId"
     BAD_TRUST_DOMAIN = "BadTrustDomain"
     CLUSTER_TAKEN = "ClusterTaken"
@@ -54,6 +56,8 @@ class Granted:
 
 def judge(ledger: Ledger, request: Request, now: datetime) -> Granted | Refusal:
     """What the authority says to a request whose signatures hold."""
+    if not is_dns_label(request.cluster):
+        return _bad_cluster(request.cluster)
     match request.wish:
         case Wish.JOIN:
             return _join(ledger, request, now)
@@ -74,6 +78,10 @@ def offer(ledger: Ledger, entry: TokenEntry, now: datetime) -> Ledger | Refusal:
         return _bad_cluster(entry.cluster)
     if ledger.roster.member(entry.cluster) is not None:
         return _taken(entry.cluster)
+    if not timedelta(0) < entry.expires_at - entry.created_at <= MAX_TTL:
+        return Refusal(
+            Reason.BAD_TTL, f"a token must live for more than 0 s and at most {MAX_TTL.total_seconds():.0f} s"
+        )
     kept = tuple(token for token in ledger.tokens if now - _ended(token) < KEEP_TOKENS)
     return replace(ledger, tokens=kept).with_token(entry)
 
@@ -101,7 +109,11 @@ def evict(ledger: Ledger, cluster: ClusterId, now: datetime) -> Ledger | Refusal
 
 
 def replace_authority(ledger: Ledger, handover: Handover) -> Ledger:
-    """The ledger after the authority's key was replaced."""
+    """The ledger after the authority's key was replaced; raises InvariantError for a handover that members could not
+    follow, or that would make an earlier one count again."""
+    former = {step.old for step in ledger.roster.handovers} | {ledger.authority_key}
+    if handover.old != ledger.authority_key or handover.new in former:
+        raise InvariantError("the authority's key is handed over by another key, or to a former one")
     return replace(ledger, authority_key=handover.new, roster=ledger.roster.with_handover(handover))
 
 
@@ -138,18 +150,10 @@ def _unusable(token: TokenEntry, now: datetime) -> Refusal | None:
 
 def _unfit(ledger: Ledger, request: Request, now: datetime) -> Refusal | None:
     cluster, domain = request.cluster, request.trust_domain
-    if not is_dns_label(cluster):
-        return _bad_cluster(cluster)
     if not is_trust_domain(domain):
         return Refusal(Reason.BAD_TRUST_DOMAIN, f"{domain[:255]!r} is no SPIFFE trust domain")
-    skew = request.made_at - now
-    if abs(skew) > MAX_SKEW:
-        direction = "ahead of" if skew > timedelta(0) else "behind"
-        return Refusal(
-            Reason.CLOCK_SKEW,
-            f"the clock of {cluster} is {abs(skew).total_seconds():.0f} s {direction} the authority's, "
-            f"{MAX_SKEW.total_seconds():.0f} s are allowed",
-        )
+    if skewed := _skewed(request, now):
+        return skewed
     if ledger.roster.member(cluster) is not None:
         return _taken(cluster)
     for other in ledger.roster.members:
@@ -157,7 +161,31 @@ def _unfit(ledger: Ledger, request: Request, now: datetime) -> Refusal | None:
             return Refusal(Reason.TRUST_DOMAIN_TAKEN, f"trust domain {domain} is taken by cluster {other.cluster}")
         if request.public_key in {other.public_key, other.retiring_key}:
             return Refusal(Reason.KEY_TAKEN, f"the member key of {cluster} is that of cluster {other.cluster} already")
-    return None
+    return _spent(ledger, request)
+
+
+def _skewed(request: Request, now: datetime) -> Refusal | None:
+    skew = request.made_at - now
+    if abs(skew) <= MAX_SKEW:
+        return None
+    allowed = f"{MAX_SKEW.total_seconds():.0f} s are allowed"
+    seconds = f"{abs(skew).total_seconds():.0f} s"
+    if skew > timedelta(0):
+        return Refusal(
+            Reason.CLOCK_SKEW, f"the clock of {request.cluster} is {seconds} ahead of the authority's, {allowed}"
+        )
+    return Refusal(
+        Reason.CLOCK_SKEW,
+        f"the clock of {request.cluster} is {seconds} behind the authority's, or its request lay that long; {allowed}",
+    )
+
+
+def _spent(ledger: Ledger, request: Request) -> Refusal | None:
+    if request.public_key not in ledger.spent:
+        return None
+    return Refusal(
+        Reason.KEY_TAKEN, f"the key of {request.cluster} was a member's before: none is admitted twice, make a new one"
+    )
 
 
 def _rekey(ledger: Ledger, request: Request, now: datetime) -> Granted | Refusal:
@@ -170,6 +198,9 @@ def _rekey(ledger: Ledger, request: Request, now: datetime) -> Granted | Refusal
         return Refusal(Reason.STALE, f"the new key of {request.cluster} is not vouched for by its present one")
     if any(request.public_key in {other.public_key, other.retiring_key} for other in ledger.roster.members):
         return Refusal(Reason.KEY_TAKEN, f"the new key of {request.cluster} is known already")
+    # One that was held back must not install a key that the member has long thrown away.
+    if refusal := _spent(ledger, request) or _skewed(request, now):
+        return refusal
     fresh = replace(
         member,
         public_key=request.public_key,
@@ -177,6 +208,7 @@ def _rekey(ledger: Ledger, request: Request, now: datetime) -> Granted | Refusal
         retiring_until=(now + RETIRING).replace(microsecond=0),
     )
     others = (other for other in ledger.roster.members if other.cluster != request.cluster)
+    ledger = ledger.with_spent(member.public_key)
     return Granted(replace(ledger, roster=ledger.roster.with_members([*others, fresh])))
 
 
@@ -184,7 +216,7 @@ def _leave(ledger: Ledger, request: Request) -> Granted | Refusal:
     member = ledger.roster.member(request.cluster)
     if member is None:
         return _stranger(ledger, request)
-    if member.public_key != request.voucher_key or request.made_at < member.admitted_at:
+    if member.public_key != request.voucher_key:
         return Refusal(Reason.STALE, f"the request to leave is not one of the present member {request.cluster}")
     if request.cluster == ledger.roster.seat:
         return Refusal(
@@ -195,7 +227,8 @@ def _leave(ledger: Ledger, request: Request) -> Granted | Refusal:
 
 def _without(ledger: Ledger, cluster: ClusterId) -> Ledger:
     others = (other for other in ledger.roster.members if other.cluster != cluster)
-    return replace(ledger, roster=ledger.roster.with_members(others)).with_access(cluster, "")
+    gone = (member.public_key for member in ledger.roster.members if member.cluster == cluster)
+    return replace(ledger, roster=ledger.roster.with_members(others)).with_access(cluster, "").with_spent(*gone)
 
 
 def _ended(token: TokenEntry) -> datetime:

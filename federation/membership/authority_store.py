@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.membership.keys import load_signing_key, public_key, save_signing_key
 from federation.membership.ledger import Ledger, decode_ledger, encode_ledger
-from federation.model.errors import TrustError
-from federation.storage.private_file import read_private, replace_private
+from federation.model.errors import InvariantError, TrustError
+from federation.storage.private_file import WideModeError, read_private, replace_private
 
 _LEDGER = "ledger.json"
-_KEY_SUFFIX = ".key"
 _ID_CHARS = 16
+_KEY_NAME = re.compile(rf"[0-9a-f]{{{_ID_CHARS}}}\.key")
 
 
 class Transaction:
@@ -35,7 +36,14 @@ class Transaction:
         self.key = key
 
     def commit(self, ledger: Ledger, key: Ed25519PrivateKey | None = None) -> None:
-        """Make ``ledger`` the one that counts, with a new authority key if one is given. Durable when it returns."""
+        """Make ``ledger`` the one that counts, with a new authority key if one is given. Durable when it returns.
+
+        Raises InvariantError for a ledger that belongs to another key, or was not derived from this transaction's.
+        """
+        if ledger.authority_key != public_key(key or self.key):
+            raise InvariantError("the ledger belongs to another authority key than the one it is stored with")
+        if ledger.roster != self.ledger.roster and ledger.roster.serial <= self.ledger.roster.serial:
+            raise InvariantError("the roster changed and its serial number did not grow")
         if key is not None:
             self._store.put_key(key)
             self.key = key
@@ -67,6 +75,13 @@ class AuthorityStore:
                     reason="AuthorityExists",
                     hint="a clusterset has one authority; to found another clusterset, choose another directory",
                 )
+            if orphans := self._keys():
+                # Of a ledger that was lost, as likely as of a beginning that was interrupted: not ours to destroy.
+                raise TrustError(
+                    f"{self.directory} holds a key of an authority without its ledger",
+                    reason="AuthorityIncomplete",
+                    hint=f"restore {_LEDGER} from a backup; if there never was one, remove {orphans[0]}",
+                )
             self.put_key(key)
             self.put_ledger(ledger)
 
@@ -74,23 +89,35 @@ class AuthorityStore:
         """The ledger as it is now."""
         path = self.directory / _LEDGER
         try:
-            return decode_ledger(read_private(path))
+            read_private(path)  # for its mode alone: a ledger grows past what is read of a key
+            return decode_ledger(path.read_bytes())
         except FileNotFoundError as error:
             raise TrustError(
                 f"no authority is kept in {self.directory}",
                 reason="NoAuthority",
                 hint="run this where `federation init` was run: there is one authority per clusterset",
             ) from error
+        except WideModeError as error:
+            raise TrustError(
+                f"{path}: {error}",
+                reason="WideMode",
+                hint=f"if no one else has written to it, run: chmod 600 {path}; otherwise restore it from a backup",
+            ) from error
         except OSError as error:
             raise TrustError(f"{path} can't be used: {error.strerror or error}", reason="Unusable") from error
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Hold the authority while something is decided; nothing changes without ``commit``."""
+        """Hold the authority while something is decided; nothing changes without ``commit``.
+
+        Waits for whoever holds it, also for this very thread: transactions do not nest.
+        """
         ledger = self.read()
         with self._locked():
             ledger = self.read()
-            yield Transaction(self, ledger, self._load_key(ledger))
+            key = self._load_key(ledger)
+            self.drop_other_keys(ledger)  # a crash may have spared one
+            yield Transaction(self, ledger, key)
 
     def sign_key(self) -> tuple[Ledger, Ed25519PrivateKey]:
         """The ledger and the key that belongs to it, to sign what was decided before."""
@@ -100,6 +127,13 @@ class AuthorityStore:
     def put_key(self, key: Ed25519PrivateKey) -> None:
         """Store a new key beside the present one."""
         save_signing_key(self._key_path(public_key(key)), key)
+        with _usable(self.directory):
+            # The ledger must not be durable before the key that it names.
+            folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def put_ledger(self, ledger: Ledger) -> None:
         """Store the ledger in the place of the one before."""
@@ -110,9 +144,12 @@ class AuthorityStore:
         """Destroy every key but the ledger's: one that was replaced must not be able to sign again."""
         kept = self._key_path(ledger.authority_key)
         with _usable(self.directory):
-            for path in self.directory.glob(f"*{_KEY_SUFFIX}"):
+            for path in self._keys():
                 if path != kept:
                     path.unlink()
+
+    def _keys(self) -> list[Path]:
+        return sorted(path for path in self.directory.iterdir() if _KEY_NAME.fullmatch(path.name))
 
     def _load_key(self, ledger: Ledger) -> Ed25519PrivateKey:
         key = load_signing_key(self._key_path(ledger.authority_key))
@@ -121,14 +158,15 @@ class AuthorityStore:
         return key
 
     def _key_path(self, public: bytes) -> Path:
-        return self.directory / f"{hashlib.sha256(public).hexdigest()[:_ID_CHARS]}{_KEY_SUFFIX}"
+        return self.directory / f"{hashlib.sha256(public).hexdigest()[:_ID_CHARS]}.key"
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with _usable(self.directory):
             descriptor = os.open(self.directory / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with _usable(self.directory):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)

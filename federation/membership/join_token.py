@@ -86,7 +86,7 @@ def encode_token(token: JoinToken) -> str:
             token.keep_password,
         )
     )
-    return _PREFIX + base64.urlsafe_b64encode(_check(body) + body).rstrip(b"=").decode()
+    return _armoured(_check(body) + body)
 
 
 def parse_token(text: str) -> JoinToken:
@@ -96,6 +96,8 @@ def parse_token(text: str) -> JoinToken:
         if not line.startswith(_PREFIX):
             raise ValueError
         raw = base64.b64decode(_padded(line.removeprefix(_PREFIX)), altchars=b"-_", validate=True)
+        if line != _armoured(raw):  # base64 has several spellings of the same bytes, a token has one
+            raise ValueError
         check, body = raw[:_CHECK_BYTES], raw[_CHECK_BYTES:]
         if check != _check(body):
             raise ValueError
@@ -120,6 +122,10 @@ def parse_token(text: str) -> JoinToken:
     except (*UNREADABLE, OverflowError, OSError):
         raise TrustError("the token is altered or not whole", reason="TokenAltered", hint=_HINT) from None
     return token
+
+
+def _armoured(raw: bytes) -> str:
+    return _PREFIX + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _padded(text: str) -> bytes:

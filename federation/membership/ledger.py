@@ -11,15 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
+from typing import Annotated
 
 import msgspec
 
 from federation.membership.roster import Handover, Roster, RosterMember
 from federation.model.errors import TrustError
 from federation.model.names import ClusterId
+from federation.model.wire import UNREADABLE
 
 _VERSION = 1
 _ID_CHARS = 10
+_MAX_SPENT = 4096
+"""More keys than a clusterset gives up while anyone still keeps requests that were signed with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,9 @@ class Ledger:
     """Oldest first."""
     access: Mapping[ClusterId, str] = field(default_factory=lambda: MappingProxyType({}))
     """Digest of every member's password for the exchange; a member that is not named has no user of its own."""
+    spent: tuple[bytes, ...] = ()
+    """Member keys that were given up, oldest first. No key is admitted twice: what was once signed with it and kept by
+    somebody would count again."""
 
     def token(self, key: bytes) -> TokenEntry | None:
         return next((token for token in self.tokens if token.key == key), None)
@@ -78,32 +85,44 @@ class Ledger:
             self, access=MappingProxyType(dict(sorted({**kept, **({cluster: digest} if digest else {})}.items())))
         )
 
+    def with_spent(self, *keys: bytes) -> Ledger:
+        """The ledger in which these member keys are given up for good."""
+        return replace(self, spent=(*self.spent, *(key for key in keys if key not in self.spent))[-_MAX_SPENT:])
+
     def users(self, now: datetime) -> Mapping[ClusterId, tuple[str, ...]]:
-        """Who may use the exchange as which cluster: the digests of the members' passwords and of pending tokens'."""
+        """Who may use the exchange as which cluster: the digests of the members' passwords, and those in the pending
+        tokens of clusters that are no members yet."""
         found: dict[ClusterId, tuple[str, ...]] = {cluster: (digest,) for cluster, digest in self.access.items()}
         for token in self.tokens:
-            if token.access_digest and token.state(now) == "Pending":
+            if token.access_digest and token.state(now) == "Pending" and self.roster.member(token.cluster) is None:
                 found[token.cluster] = (*found.get(token.cluster, ()), token.access_digest)
         return found
+
+
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Version(msgspec.Struct):
+    version: int
 
 
 class _Member(msgspec.Struct, forbid_unknown_fields=True):
     cluster: str
     trust_domain: str
     public_key: bytes
-    admitted_at: datetime
+    admitted_at: _Time
     retiring_key: bytes | None = None
-    retiring_until: datetime | None = None
+    retiring_until: _Time | None = None
 
 
 class _Token(msgspec.Struct, forbid_unknown_fields=True):
     key: bytes
     cluster: str
-    created_at: datetime
-    expires_at: datetime
+    created_at: _Time
+    expires_at: _Time
     access_digest: str = ""
     used_by: bytes | None = None
-    revoked_at: datetime | None = None
+    revoked_at: _Time | None = None
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -116,6 +135,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     handovers: list[Handover]
     tokens: list[_Token]
     access: dict[str, str]
+    spent: list[bytes] = []
 
 
 def encode_ledger(ledger: Ledger) -> bytes:
@@ -137,6 +157,7 @@ def encode_ledger(ledger: Ledger) -> bytes:
             for t in ledger.tokens
         ],
         {str(cluster): digest for cluster, digest in ledger.access.items()},
+        list(ledger.spent),
     )
     return msgspec.json.format(msgspec.json.encode(document))
 
@@ -144,15 +165,18 @@ def encode_ledger(ledger: Ledger) -> bytes:
 def decode_ledger(content: bytes) -> Ledger:
     """Read a ledger; raises TrustError where it is not whole: one made anew would forget whom it has admitted."""
     try:
+        version = msgspec.json.decode(content, type=_Version).version
+        if version != _VERSION:
+            raise TrustError(
+                f"the authority's ledger has version {version}, this program knows version {_VERSION}",
+                reason="LedgerVersion",
+                hint="run the version of this program that wrote it, or a newer one",
+            )
         read = msgspec.json.decode(content, type=_Document)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise TrustError(f"the authority's ledger can't be read: {error}", reason="LedgerCorrupt") from error
-    if read.version != _VERSION:
+    except UNREADABLE as error:
         raise TrustError(
-            f"the authority's ledger has version {read.version}, this program knows version {_VERSION}",
-            reason="LedgerVersion",
-            hint="run the version of this program that wrote it, or a newer one",
-        )
+            f"the authority's ledger can't be read: {error}", reason="LedgerCorrupt", hint="restore it from a backup"
+        ) from error
     return Ledger(
         read.authority_key,
         Roster(
@@ -174,4 +198,5 @@ def decode_ledger(content: bytes) -> Ledger:
             for t in read.tokens
         ),
         MappingProxyType({ClusterId(cluster): digest for cluster, digest in read.access.items()}),
+        tuple(read.spent),
     )

@@ -8,21 +8,32 @@ that wants in, the present member key for a member that wants another key. Wheth
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.membership.statements import SCHEMA_MAJOR, Kind, is_signed_by, read_statement, sign_statement
+from federation.membership.statements import (
+    SCHEMA_MAJOR,
+    Kind,
+    is_signed_by,
+    read_body,
+    read_statement,
+    sign_statement,
+)
 from federation.model.errors import WireError
 from federation.model.names import ClusterId
 from federation.model.wire import UNREADABLE, Reason
 
 MAX_REQUEST_BYTES = 8 * 1024
 _TEXT_CHARS = 500
+# It becomes part of a command to the exchange.
+_DIGEST = re.compile(r"([0-9a-f]{64})?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Wish(StrEnum):
@@ -84,6 +95,8 @@ class _Answer(msgspec.Struct, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
+_requests = msgspec.msgpack.Decoder(_Request)
+_answers = msgspec.msgpack.Decoder(_Answer)
 
 
 def sign_request(request: Request, key: Ed25519PrivateKey, voucher: Ed25519PrivateKey) -> bytes:
@@ -97,7 +110,7 @@ def sign_request(request: Request, key: Ed25519PrivateKey, voucher: Ed25519Priva
             request.trust_domain,
             request.public_key,
             request.voucher_key,
-            int(request.made_at.timestamp() * 1000),
+            (request.made_at - _EPOCH) // timedelta(milliseconds=1),
             request.access_digest,
         )
     )
@@ -110,12 +123,8 @@ def open_request(blob: bytes, clusterset: str, cluster: ClusterId) -> Request:
     Raises WireError with Oversized, Malformed, UnknownSchema, WrongClusterset, WrongMember or BadSignature.
     """
     statement = read_statement(blob, limit=MAX_REQUEST_BYTES, what="request")
+    read = read_body(statement.body, _requests, "request")
     try:
-        read = msgspec.msgpack.decode(statement.body, type=_Request)
-        if read.major > SCHEMA_MAJOR:
-            raise WireError(
-                Reason.UNKNOWN_SCHEMA, f"request has schema {read.major}, this version knows {SCHEMA_MAJOR}"
-            )
         request = Request(
             Wish(read.wish),
             read.clusterset,
@@ -123,15 +132,17 @@ def open_request(blob: bytes, clusterset: str, cluster: ClusterId) -> Request:
             read.trust_domain,
             read.public_key,
             read.voucher_key,
-            datetime.fromtimestamp(read.made_ms / 1000, UTC),
+            _EPOCH + timedelta(milliseconds=read.made_ms),
             read.access_digest,
         )
-    except (*UNREADABLE, OverflowError, OSError) as error:
+    except (*UNREADABLE, OverflowError) as error:
         raise WireError(Reason.MALFORMED, "request is unreadable") from error
     if request.clusterset != clusterset:
         raise WireError(Reason.WRONG_CLUSTERSET, f"request is of clusterset {request.clusterset[:63]!r}")
     if request.cluster != cluster:
         raise WireError(Reason.WRONG_MEMBER, f"request is of {request.cluster[:63]!r}, stored as {cluster!r}")
+    if _DIGEST.fullmatch(request.access_digest) is None:
+        raise WireError(Reason.MALFORMED, "request has a password digest that is no SHA-256 in hex")
     if not _all_signed(statement.body, statement.signatures, [request.public_key, request.voucher_key]):
         raise WireError(Reason.BAD_SIGNATURE, f"request of {cluster} is not signed with the keys that it names")
     return request
@@ -159,10 +170,7 @@ def open_refusal(
 ) -> Refusal | None:
     """The authority's refusal of ``request``; None where the answer is to another request. Raises WireError."""
     statement = read_statement(blob, limit=MAX_REQUEST_BYTES, what="answer")
-    try:
-        read = msgspec.msgpack.decode(statement.body, type=_Answer)
-    except UNREADABLE as error:
-        raise WireError(Reason.MALFORMED, "answer is unreadable") from error
+    read = read_body(statement.body, _answers, "answer")
     if (read.clusterset, read.cluster, read.request) != (clusterset, cluster, _digest(request)):
         return None
     if len(statement.signatures) != 1 or not is_signed_by(

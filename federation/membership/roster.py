@@ -19,12 +19,13 @@ from federation.membership.statements import (
     SCHEMA_MAJOR,
     Kind,
     is_signed_by,
+    read_body,
     read_statement,
     sign_body,
     sign_statement,
 )
 from federation.model.errors import WireError
-from federation.model.names import ClusterId, is_dns_label
+from federation.model.names import ClusterId, is_dns_label, is_trust_domain
 from federation.model.records import Member
 from federation.model.wire import UNREADABLE, Reason
 
@@ -127,10 +128,6 @@ class _Handover(msgspec.Struct, array_like=True):
     new_signature: bytes
 
 
-class _Schema(msgspec.Struct, array_like=True):
-    major: int
-
-
 class _Roster(msgspec.Struct, array_like=True):
     major: int
     clusterset: str
@@ -141,7 +138,6 @@ class _Roster(msgspec.Struct, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_schemas = msgspec.msgpack.Decoder(_Schema)
 _rosters = msgspec.msgpack.Decoder(_Roster)
 
 
@@ -183,18 +179,16 @@ def open_roster(blob: bytes, clusterset: str, trusted_key: bytes) -> KnownRoster
     Raises WireError with Oversized, Malformed, UnknownSchema, WrongClusterset, BadSignature or Invalid.
     """
     statement = read_statement(blob, limit=MAX_ROSTER_BYTES, what="roster")
+    body = read_body(statement.body, _rosters, "roster")
     try:
-        major = _schemas.decode(statement.body).major
-        if major > SCHEMA_MAJOR:
-            raise WireError(
-                Reason.UNKNOWN_SCHEMA, f"roster has schema {major}, this version reads up to {SCHEMA_MAJOR}"
-            )
-        body = _rosters.decode(statement.body)
         roster = _roster(body)
     except UNREADABLE as error:
         raise WireError(Reason.MALFORMED, "roster is unreadable") from error
     if roster.clusterset != clusterset:
         raise WireError(Reason.WRONG_CLUSTERSET, f"roster is of clusterset {roster.clusterset[:253]!r}")
+    if len(roster.handovers) > MAX_HANDOVERS:
+        # Each may cost two verifications before it is known that the authority has said any of this.
+        raise WireError(Reason.INVALID, f"roster has {len(roster.handovers)} handovers, more than {MAX_HANDOVERS}")
     key = _authority_after(roster, trusted_key)
     if len(statement.signatures) != 1 or not is_signed_by(Kind.ROSTER, statement.body, statement.signatures[0], key):
         raise WireError(Reason.BAD_SIGNATURE, "roster is not signed with the key of the clusterset's authority")
@@ -210,7 +204,11 @@ def accept_roster(blob: bytes, known: KnownRoster) -> KnownRoster:
         return known
     opened = open_roster(blob, known.roster.clusterset, known.authority_key)
     serial = opened.roster.serial
-    if serial <= known.roster.serial:
+    if opened.roster == known.roster:
+        return known
+    if serial == known.roster.serial:
+        raise WireError(Reason.REPLAYED, f"roster says something else than the known one with the same serial {serial}")
+    if serial < known.roster.serial:
         raise WireError(Reason.REPLAYED, f"roster has serial {serial}, known is {known.roster.serial}")
     return opened
 
@@ -245,6 +243,10 @@ def _fault(roster: Roster) -> str:
             return f"names one {what} twice"
     if not all(is_dns_label(member.cluster) for member in roster.members):
         return "names a cluster that is no DNS label"
+    if not is_dns_label(roster.seat):
+        return "names a seat that is no DNS label"
+    if not all(is_trust_domain(member.trust_domain) for member in roster.members):
+        return "names a trust domain that is none of SPIFFE's"
     if not all(len(key) == _KEY_BYTES for key in keys):
         return "holds a key that is no Ed25519 key"
     return "" if roster.serial >= 0 else "has a negative serial number"

@@ -1,7 +1,8 @@
 """RosterFile: the newest roster that a member has believed, on its disk, with the authority's key it is signed with.
 
 An edge over one file. It is written at the join and with every newer roster, and is where a controller's trust in its
-peers begins when it starts. What is read is verified again: a changed file is refused.
+peers begins when it starts. What is read is verified again, by the key that stands beside it: damage shows, and since
+whoever could write it could put another authority in its place, so does a file that others can write.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from federation.membership.roster import KnownRoster, open_roster
 from federation.model.errors import TrustError, WireError
 from federation.model.wire import UNREADABLE
-from federation.storage.private_file import replace_private
+from federation.storage.private_file import WideModeError, read_private, replace_private
 
 _HINT = "restore it from a backup, or let the cluster join again"
 
@@ -33,9 +34,16 @@ class RosterFile:
     def load(self) -> KnownRoster | None:
         """What was saved; None where nothing ever was. Raises TrustError for a file that can't be believed."""
         try:
+            read_private(self.path)  # for its mode alone: a roster grows past what is read of a key
             content = self.path.read_bytes()
         except FileNotFoundError:
             return None
+        except WideModeError as error:
+            raise TrustError(
+                f"roster {self.path}: {error}",
+                reason="WideMode",
+                hint=f"if no one else has written to it, run: chmod 600 {self.path}; otherwise join again",
+            ) from error
         except OSError as error:
             raise TrustError(f"roster {self.path} can't be read: {error.strerror}", reason="Unusable") from error
         try:

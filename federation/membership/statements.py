@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -21,6 +22,8 @@ SCHEMA_MAJOR = 1
 """Of all statements. Fields are only ever added, at the end and with a default, until there is a newer major schema."""
 
 _DOMAIN = b"federation-gateway/membership/1/"
+
+T = TypeVar("T")
 
 
 class Kind(StrEnum):
@@ -39,7 +42,14 @@ class Statement(msgspec.Struct, array_like=True, frozen=True):
     signatures: list[bytes]
 
 
+class _Schema(msgspec.Struct, array_like=True):
+    """The part of a body that every major schema, past and future, begins with."""
+
+    major: int
+
+
 _encoder = msgspec.msgpack.Encoder()
+_schemas = msgspec.msgpack.Decoder(_Schema)
 _statements = msgspec.msgpack.Decoder(Statement)
 
 
@@ -61,6 +71,17 @@ def read_statement(blob: bytes, *, limit: int, what: str) -> Statement:
         return _statements.decode(blob)
     except UNREADABLE as error:
         raise WireError(Reason.MALFORMED, f"{what} is no signed statement") from error
+
+
+def read_body(body: bytes, decoder: msgspec.msgpack.Decoder[T], what: str) -> T:
+    """Read what a statement says; raises WireError with UnknownSchema for one of a newer major schema, or Malformed."""
+    try:
+        major = _schemas.decode(body).major
+        if major > SCHEMA_MAJOR:
+            raise WireError(Reason.UNKNOWN_SCHEMA, f"{what} has schema {major}, this version knows {SCHEMA_MAJOR}")
+        return decoder.decode(body)
+    except UNREADABLE as error:
+        raise WireError(Reason.MALFORMED, f"{what} is unreadable") from error
 
 
 def is_signed_by(kind: Kind, body: bytes, signature: bytes, public_key: bytes) -> bool:

@@ -18,6 +18,15 @@ _TIMEOUT_SECONDS = 10.0
 T = TypeVar("T")
 
 
+class RefusedError(FederationError):
+    """The controller will not do what it is asked; its words."""
+
+
+class _Refusal(msgspec.Struct):
+    message: str
+    hint: str
+
+
 class ControllerUnavailableError(FederationError):
     """The controller does not answer."""
 
@@ -25,7 +34,8 @@ class ControllerUnavailableError(FederationError):
 
 
 def ask(directory: Path, path: str, answer: type[T], *, method: str = "GET") -> T:
-    """The controller's answer; raises ControllerUnavailableError, and ConfigError where the settings are unusable."""
+    """The controller's answer; raises ControllerUnavailableError, RefusedError where it says that it can't be done, and
+    ConfigError where the settings are unusable."""
     address = load_cluster(directory).state_directory / "admin.sock"
     try:
         return msgspec.json.decode(_exchange(address, method, path), type=answer)
@@ -50,6 +60,9 @@ def _exchange(address: Path, method: str, path: str) -> bytes:
         connection.request(method, path)
         response = connection.getresponse()
         body = response.read()
+        if response.status == 409:
+            refusal = msgspec.json.decode(body, type=_Refusal)
+            raise RefusedError(refusal.message, hint=refusal.hint)
         if response.status != 200:
             raise ControllerUnavailableError(
                 f"controller at {address} answers {method} {path} with {response.status} {response.reason}",

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from controllers.engine import Engine
+from federation.app.nodes import NodeDesk
 from federation.app.reports import Reports
+from federation.app.trust import TrustKeeper
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot, Rejected
 from federation.membership.tokens import TokenStore
 from federation.model.names import ClusterId
+from federation.model.records import TrustRecord
 from gateway.xds.server import XdsServer
 from support.builders import (
     EAST,
@@ -57,17 +60,34 @@ async def loop(tmp_path: Path) -> ControlLoop:
 
 @pytest.fixture
 async def reports(loop: ControlLoop, tmp_path: Path) -> Reports:
+    session = FakeSession()
+    tokens = TokenStore.load(tmp_path / "tokens")
+    xds = XdsServer(loop.cache, authenticate=nobody, on_node=nobody, now=loop.clock)
+    keeper = TrustKeeper(
+        loop.settings,
+        authority=loop.authority,
+        session=session,
+        controller=loop.controller,
+        dataplane=loop.dataplane,
+        desk=NodeDesk(loop.dataplane, tokens, loop.authority, "east.test", loop.clock),
+        cache=loop.cache,
+        xds=xds,
+        bundle_file=tmp_path / "bundle.pem",
+        mark=lambda: None,
+        clock=loop.clock,
+    )
     return Reports(
         loop.settings,
         loop.controller,
         Engine(loop.controller.step),
-        FakeSession(),
+        session,
         loop.gateways,
         loop.authority,
         loop.dataplane,
         loop.journal,
-        TokenStore.load(tmp_path / "tokens"),
-        XdsServer(loop.cache, authenticate=nobody, on_node=nobody, now=loop.clock),
+        tokens,
+        xds,
+        keeper,
         loop.clock,
     )
 
@@ -148,6 +168,15 @@ async def test_the_bundle_is_told_but_no_key(loop: ControlLoop, reports: Reports
         1,
     )
     assert authority.next_change >= loop.clock.now()
+
+
+async def test_trust_is_counted(loop: ControlLoop, reports: Reports) -> None:
+    """The own CA by its state, the bundles of trusted peers, and what a peer says of ours."""
+    with_echo(loop)
+    loop.say(WEST, bundle(WEST), TrustRecord((("east.test", 4),)))
+    loop.step()
+    numbers = reports.numbers()
+    assert (list(numbers.ca_seconds_left), list(numbers.peers_bundle_seconds_left)) == (["signing"], [WEST])
 
 
 async def test_no_certificate_no_life_left(loop: ControlLoop, reports: Reports) -> None:

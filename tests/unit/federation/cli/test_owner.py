@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.cli.owner import ControllerUnavailableError, ask
+from federation.cli.owner import ControllerUnavailableError, RefusedError, ask
 from federation.model.errors import ConfigError
 
 
@@ -53,6 +53,14 @@ def answering(site: Path, status: int, body: bytes) -> Iterator[list[str]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_a_refusal_is_told_in_the_controllers_words(site: Path) -> None:
+    """What can't be done is an error with the controller's reason and its next step, exit code 1."""
+    body = b'{"message": "the CA is elsewhere", "hint": "rotate it there"}'
+    with answering(site, 409, body), pytest.raises(RefusedError, match="the CA is elsewhere") as caught:
+        ask(site, "/v1/rotations/ca", dict[str, object], method="POST")
+    assert (caught.value.hint, caught.value.exit_code) == ("rotate it there", 1)
 
 
 def test_an_answer_is_read_as_its_type(site: Path) -> None:

@@ -86,7 +86,7 @@ class BundleFollower:
         source = settings.ca.bundle_endpoint
         self._endpoint = None if source is None else BundleEndpoint(source, clock)
         self._clock = clock
-        self._content = b""
+        self._content: bytes | None = None
         self._interval = _FILE_INTERVAL if source is None else DEFAULT_INTERVAL
 
     async def run(self, on_change: Callable[[], None]) -> None:

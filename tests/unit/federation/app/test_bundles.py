@@ -1,0 +1,202 @@
+"""The own bundle as settings name it: from the built-in CA, a file or an endpoint, and served to others."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from federation.app.bundles import (
+    TAKEN_FILE,
+    BundleFollower,
+    bundle_problems,
+    own_authority,
+    own_certificate,
+    refresh_hint,
+    serving_bundle,
+    source_name,
+)
+from federation.app.clock import utc_now
+from federation.model.configuration import ClusterSettings
+from federation.model.errors import TrustError
+from federation.model.settings import parse_cluster_settings
+from support.certificates import make_ca
+from trustbundle.authority import CertificateAuthority
+from trustbundle.external_authority import ExternalAuthority
+from trustbundle.identity import TrustDomain
+
+EAST = TrustDomain("east.test")
+OLD, NEW = make_ca(datetime.now(UTC), name="old"), make_ca(datetime.now(UTC), name="new")
+CLUSTER = {
+    "clusterset": "test",
+    "cluster": "east",
+    "region": "here",
+    "trustDomain": str(EAST),
+    "memberKeyFile": "member.key",
+    "exchange": {"url": "redis://127.0.0.1:6379"},
+}
+
+
+def cluster(directory: Path, **changes: Any) -> ClusterSettings:
+    directory.mkdir(exist_ok=True)
+    return parse_cluster_settings(yaml.safe_dump(CLUSTER | changes), directory=directory)
+
+
+def from_file(directory: Path) -> ClusterSettings:
+    return cluster(directory, ca={"bundleFile": "root.pem"})
+
+
+def write(directory: Path, text: str) -> None:
+    aside = directory / ".root.pem"
+    aside.write_text(text)
+    aside.replace(directory / "root.pem")
+
+
+async def external(settings: ClusterSettings) -> ExternalAuthority:
+    authority = await own_authority(settings)
+    assert isinstance(authority, ExternalAuthority)
+    return authority
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_without_a_source_the_own_ca_is_opened(tmp_path: Path) -> None:
+    """It has a bundle and issues; nothing is said of it here."""
+    settings = cluster(tmp_path)
+    authority = await own_authority(settings)
+
+    assert isinstance(authority, CertificateAuthority)
+    assert (len(authority.bundle().authorities), source_name(settings)) == (1, "built-in CA")
+    assert bundle_problems(authority, utc_now()) == ()
+
+
+async def test_a_cluster_does_not_start_before_it_has_had_a_bundle(tmp_path: Path) -> None:
+    """With an empty file nothing may be published, least of all that everything is revoked."""
+    write(tmp_path, "")
+
+    with pytest.raises(TrustError) as caught:
+        await own_authority(from_file(tmp_path))
+
+    assert str(caught.value) == f"own bundle from {tmp_path}/root.pem is not known yet: it is empty"
+    assert not (tmp_path / "state" / TAKEN_FILE).exists()
+
+
+async def test_a_restart_without_the_file_serves_the_last_good(tmp_path: Path) -> None:
+    """With its age; once the file is back, nothing is left to say and the sequence is the same."""
+    write(tmp_path, OLD.pem)
+    first = (await external(from_file(tmp_path))).bundle()
+    (tmp_path / "root.pem").unlink()
+
+    again = await external(from_file(tmp_path))
+    follower = BundleFollower(again, from_file(tmp_path), utc_now)
+    await follower.look()
+    (trouble,) = bundle_problems(again, utc_now())
+    write(tmp_path, OLD.pem)
+    await follower.look()
+
+    assert again.bundle() == first
+    assert (trouble.reason, "the bundle in force was taken 0:00:0" in trouble.message) == ("Unreadable", True)
+    assert bundle_problems(again, utc_now()) == ()
+
+
+async def test_the_file_is_followed(tmp_path: Path) -> None:
+    """A change is in force within its interval, an emptied file is not, and each change is told once."""
+    write(tmp_path, OLD.pem)
+    settings = from_file(tmp_path)
+    authority = await external(settings)
+    before, changes = authority.bundle(), []
+    following = asyncio.ensure_future(BundleFollower(authority, settings, utc_now).run(lambda: changes.append(1)))
+    try:
+        write(tmp_path, OLD.pem + NEW.pem)
+        await until(lambda: len(changes) == 1)
+        both = authority.bundle()
+        write(tmp_path, "")
+        await until(lambda: authority.trouble is not None)
+        kept = authority.bundle()
+        write(tmp_path, NEW.pem)
+        await until(lambda: len(changes) == 2)
+    finally:
+        following.cancel()
+
+    assert (before.authorities, both.authorities, kept) == ((OLD.der,), (OLD.der, NEW.der), both)
+    assert authority.bundle().authorities == (NEW.der,)
+    assert before.sequence < both.sequence < authority.bundle().sequence
+
+
+async def test_the_sequence_grows_from_one_ca_to_the_other_and_back(tmp_path: Path) -> None:
+    """Peers refuse what goes back; the built-in CA keeps its keys meanwhile, and the way leads there and back twice."""
+    write(tmp_path, OLD.pem)
+    sequences, bundles = [], []
+    for settings in (cluster(tmp_path), from_file(tmp_path), cluster(tmp_path), from_file(tmp_path)):
+        bundle = (await own_authority(settings)).bundle()
+        # A second is the step of a sequence that begins anew.
+        await until(lambda after=bundle.sequence: int(utc_now().timestamp()) > after)
+        sequences.append(bundle.sequence)
+        bundles.append(bundle.authorities)
+
+    assert sequences == sorted(set(sequences))
+    assert bundles[0] == bundles[2]
+    assert bundles[1] == bundles[3] == (OLD.der,)
+
+
+async def test_one_controller_serves_what_another_takes(tmp_path: Path) -> None:
+    """Both halves by their settings: the server shows its own SVID, the client starts from the server's bundle.pem."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    server = cluster(tmp_path / "server", bundleEndpoint={"listen": f"127.0.0.1:{port}"})
+    source = {
+        "url": f"https://127.0.0.1:{port}/",
+        "profile": "https_spiffe",
+        "spiffeId": f"spiffe://{EAST}/federation/controller",
+        "bootstrapFile": "bootstrap.pem",
+    }
+    client = cluster(tmp_path / "client", ca={"bundleEndpoint": source})
+    authority = await own_authority(server)
+    (tmp_path / "client" / "bootstrap.pem").write_text(authority.bundle().pem)
+
+    async with serving_bundle(server, authority):
+        taking = await external(client)
+        follower = BundleFollower(taking, client, utc_now)
+        interval = await follower.look()
+    after_failure = await follower.look()
+    (trouble,) = bundle_problems(taking, utc_now())
+    restarted = await external(client)
+
+    assert taking.bundle().authorities == authority.bundle().authorities
+    # The server's hint is 2 s; nobody is asked so often, nor more often after a failure.
+    assert (interval, after_failure) == (timedelta(seconds=10), timedelta(seconds=10))
+    assert trouble.reason == "Unreachable"
+    assert restarted.bundle() == taking.bundle()
+
+
+def test_the_hint_fits_three_to_five_times_into_the_propagation(tmp_path: Path) -> None:
+    """As the standard asks, down to its unit of one second."""
+    hints = [
+        refresh_hint(cluster(tmp_path, ca={"propagation": propagation}))
+        for propagation in ("500ms", "5s", "10s", "25m")
+    ]
+
+    assert [hint.total_seconds() for hint in hints] == [1, 1, 2, 375]
+    assert refresh_hint(from_file(tmp_path)) == timedelta(minutes=5)
+
+
+async def test_the_own_certificate_is_renewed_when_asked_for(tmp_path: Path) -> None:
+    """It names the controller; a CA elsewhere gives none."""
+    write(tmp_path, OLD.pem)
+    certificate = own_certificate(await own_authority(cluster(tmp_path / "built-in")), EAST)
+    first, second = certificate(), certificate()
+    with pytest.raises(TrustError) as caught:
+        own_certificate(await own_authority(from_file(tmp_path)), EAST)
+
+    assert first == second
+    assert caught.value.reason == "ExternalCa"

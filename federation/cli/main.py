@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from federation import __version__
-from federation.cli import credentials, demo, processes, rotate, translate, views
+from federation.cli import credentials, demo, processes, rotate, translate, trust, views
 from federation.cli.output import tell
 from federation.model.errors import FederationError
 
@@ -41,6 +41,7 @@ app.command("status")(views.status)
 app.command("services")(views.services)
 app.command("translate")(translate.translate)
 app.add_typer(rotate.app, name="rotate")
+app.add_typer(trust.app, name="trust")
 app.add_typer(credentials.app, name="credentials")
 
 

@@ -22,4 +22,4 @@ def test_the_controller_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotate, "ask", ask)
     result = CliRunner().invoke(app, ["rotate", "ca", "--dir", "clusters/us-east"])
     assert (result.exit_code, asked) == (0, [(Path("clusters/us-east"), "/v1/rotations/ca", "POST")])
-    assert "federation status" in result.stdout
+    assert "federation trust show" in result.stdout

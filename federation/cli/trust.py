@@ -65,10 +65,10 @@ def check(directory: Directory = Path(), output: Output = Format.TABLE) -> None:
 @app.command()
 def taint(
     authority: Annotated[
-        str | None, typer.Argument(metavar="[CA-ID]", help="Beginning of its id; by default the CA that signs.")
+        str | None, typer.Argument(metavar="CA-ID", help="Beginning of its id; by default the CA that signs.")
     ] = None,
     directory: Directory = Path(),
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the end.")] = 180.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for the end.")] = 180.0,
 ) -> None:
     """Stop trusting a CA of this cluster: for a key that may be in wrong hands.
 

@@ -1,14 +1,23 @@
 """Who may do what in the exchange: the Redis ACL rules of a member and of the authority, and their users' names.
 
-Per-member users need selectors, hence Redis 7 or Valkey. Pure; ``users`` applies the rules to servers.
+A member writes under its own keys and reads everybody's; it publishes on its own channels and hears all. Redis checks
+that command by command, inside scripts too. It takes selectors and read-only key patterns: Redis 7 or Valkey. Pure;
+``users`` applies the rules to servers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol as TypingProtocol
 
-from federation.model.names import ClusterId
+from federation.exchange.base import Keys
+from federation.exchange.board import BoardKeys
+from federation.model.names import ClusterId, is_dns_label
+
+_READS = ("get", "getrange", "mget", "xrange", "xrevrange", "exists")
+_WRITES = ("set", "del", "xadd", "eval", "evalsha")
+_SERVER = ("ping", "time", "select", "cluster|slots")
+_USERS = ("acl|setuser", "acl|deluser", "acl|list", "acl|save")
 
 
 class UserAdmin(TypingProtocol):
@@ -36,3 +45,63 @@ def username(clusterset: str, cluster: ClusterId) -> str:
     """The Redis user of one member."""
     # Parted by what no DNS label has: with dashes, members of two clustersets could meet in one name.
     return f"fg.{clusterset}.{cluster}"
+
+
+def authority_username(clusterset: str) -> str:
+    """The Redis user of the clusterset's authority, where it is not an administrator of the server."""
+    return f"fg.{clusterset}"
+
+
+def member_rules(clusterset: str, cluster: ClusterId) -> tuple[str, ...]:
+    """What a member may do, as rules of ACL SETUSER: these are all, whatever was there before."""
+    own = f"{Keys(clusterset, cluster).prefix}*"
+    every = f"fg:{clusterset}:*"
+    return (
+        "resetkeys",
+        "resetchannels",
+        "clearselectors",
+        "-@all",
+        f"~{own}",
+        f"%R~{every}",
+        f"&{own}",
+        f"&{BoardKeys(clusterset).requests}",
+        *_allowed((*_READS, *_WRITES, "publish", *_SERVER)),
+        # A channel's pattern allows to publish and to subscribe alike; in a selector it is for its command alone.
+        f"(+subscribe resetchannels &{every})",
+    )
+
+
+def authority_rules(clusterset: str) -> tuple[str, ...]:
+    """What the authority may do. ACL SETUSER is the power over all users of the server."""
+    every = f"fg:{clusterset}:*"
+    commands = (*_READS, *_WRITES, "publish", "subscribe", *_SERVER, *_USERS)
+    return ("resetkeys", "resetchannels", "clearselectors", "-@all", f"~{every}", f"&{every}", *_allowed(commands))
+
+
+def has_member_users(version: str) -> bool:
+    """Whether a server has what the rules need, by its program and version, such as ``redis 7.0.15``."""
+    program, _, number = version.partition(" ")
+    major = number.partition(".")[0]
+    return program == "valkey" or (major.isdigit() and int(major) >= 7)
+
+
+def passwords_of(clusterset: str, listings: Sequence[Iterable[str]]) -> dict[ClusterId, frozenset[str]]:
+    """The members that have a user on any server, with those passwords (SHA-256) that all servers know, from what ACL
+    LIST says on each."""
+    servers = [dict(_members(clusterset, lines)) for lines in listings]
+    return {
+        cluster: frozenset.intersection(*(server.get(cluster, frozenset()) for server in servers))
+        for cluster in sorted({cluster for server in servers for cluster in server})
+    }
+
+
+def _members(clusterset: str, lines: Iterable[str]) -> Iterable[tuple[ClusterId, frozenset[str]]]:
+    for line in lines:
+        _, name, *rules = line.split(" ")
+        cluster = name.removeprefix(username(clusterset, ClusterId("")))
+        if cluster != name and is_dns_label(cluster):
+            yield ClusterId(cluster), frozenset(rule[1:] for rule in rules if rule.startswith("#"))
+
+
+def _allowed(commands: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"+{command}" for command in commands)

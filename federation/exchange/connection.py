@@ -98,9 +98,11 @@ class ExchangeConnection:
     async def version(self, key: str) -> str:
         """Name and version of the program of the server that has ``key``, as ``redis 7.0.15``."""
         # Unlike INFO, HELLO is open to every user.
-        answer = await self.command(key, "HELLO")
-        fields = dict(zip(answer[::2], answer[1::2], strict=True)) if isinstance(answer, list) else answer
-        return f"{fields[b'server'].decode()} {fields[b'version'].decode()}"
+        return _program(await self.command(key, "HELLO"))
+
+    async def versions(self) -> tuple[str, ...]:
+        """``version`` of every server."""
+        return tuple(map(_program, await self.on_every_server("HELLO")))
 
     async def on_every_server(self, *command: Argument) -> tuple[Any, ...]:
         """Send a command to each server, one after the other; what the first failed with is raised when all had it."""
@@ -167,6 +169,12 @@ class ExchangeConnection:
             if not isinstance(error, NoPermissionError):
                 self._servers.doubt()
             raise explain(error, self._where) from error
+
+
+def _program(answer: list[bytes]) -> str:
+    """What HELLO says: names and values by turns."""
+    fields = dict(zip(answer[::2], answer[1::2], strict=True))
+    return f"{fields[b'server'].decode()} {fields[b'version'].decode()}"
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -3,60 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from federation.exchange.base import Keys
-from federation.exchange.disk import ReplicaDisk
 from federation.exchange.payloads import Changes, encode_batch
 from federation.exchange.redis import RedisExchange
 from federation.exchange.server import EmbeddedRedis
-from federation.exchange.session import ExchangeSession
 from federation.exchange.signing import BlobKind, Envelope, open_envelope, sign
 from federation.exchange.timing import Timing
 from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Record, Version
 from federation.model.wire import Reason, encode_record
 from support.exchange import CLUSTERSET, bundle, by_key, endpoints, export, gateway, key_of, member_of, until
+from support.exchange_site import Site, publish, site
 from support.redis_server import access_to, running_redis
 
 EAST = ClusterId("east")
 EAST_KEYS = Keys(CLUSTERSET, EAST)
-TIMING = Timing(hold_off=0.001, beat=0.05, lease=1.0, compaction=3600.0, retry=0.005, retry_max=0.02)
-
-
-class Site:
-    """One member's session with what it heard of the others."""
-
-    def __init__(self, server: EmbeddedRedis, name: str, peer: str, directory: Path, timing: Timing) -> None:
-        self.exchange = RedisExchange(access_to(server.url), CLUSTERSET, timeout_seconds=2.0)
-        self.changed: list[RecordKey] = []
-        self.session = ExchangeSession(
-            self.exchange,
-            clusterset=CLUSTERSET,
-            member=member_of(name),
-            key=key_of(name),
-            peers=[member_of(name), member_of(peer)],
-            disk=ReplicaDisk(directory / name),
-            clock=lambda: datetime.now(UTC),
-            monotonic=time.monotonic,
-            rng=random.Random(1),
-            on_change=lambda cluster, keys: self.changed.extend(keys),
-            timing=timing,
-        )
-
-    def of(self, cluster: str) -> Mapping[RecordKey, Record]:
-        return self.session.snapshot().members[ClusterId(cluster)].records
-
-    def rejected(self, reason: Reason, cluster: str = "east") -> int:
-        return self.session.rejections.get((ClusterId(cluster), reason), 0)
 
 
 @pytest.fixture
@@ -65,32 +33,8 @@ def server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
         yield running
 
 
-@asynccontextmanager
-async def site(
-    server: EmbeddedRedis, name: str, peer: str, tmp_path: Path, timing: Timing = TIMING
-) -> AsyncIterator[Site]:
-    """A running session of ``name`` that follows ``peer``."""
-    at = Site(server, name, peer, tmp_path, timing)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(at.session.run())
-            try:
-                yield at
-            finally:
-                running.cancel()
-    finally:
-        await at.exchange.aclose()
-
-
 def services(count: int, ready: int = 1) -> dict[RecordKey, Record]:
     return by_key(*(endpoints(f"s{i}", ready) for i in range(count)), gateway(), bundle(1))
-
-
-async def publish(east: Site, records: dict[RecordKey, Record]) -> None:
-    """Publish and wait until the exchange took it."""
-    before = east.session.published
-    east.session.publish(records)
-    await until(lambda: east.session.published not in {None, before})
 
 
 async def compacted(east: Site) -> None:
@@ -106,7 +50,10 @@ async def compacted(east: Site) -> None:
 
 async def test_records_and_changes_reach_a_peer(server: EmbeddedRedis, tmp_path: Path) -> None:
     """What one member publishes, changes and withdraws, the other sees, and hears only of what changed."""
-    async with site(server, "east", "west", tmp_path) as east, site(server, "west", "east", tmp_path) as west:
+    async with (
+        site(access_to(server.url), "east", "west", tmp_path) as east,
+        site(access_to(server.url), "west", "east", tmp_path) as west,
+    ):
         wanted = by_key(export("echo"), endpoints("echo", 1), endpoints("other", 1), gateway())
         await publish(east, wanted)
         await until(lambda: west.of("east") == wanted)
@@ -123,7 +70,7 @@ async def test_records_and_changes_reach_a_peer(server: EmbeddedRedis, tmp_path:
 
 async def test_a_member_that_never_published_is_known_to_be_absent(server: EmbeddedRedis, tmp_path: Path) -> None:
     """Synced means every peer was asked; before a desired set was given, nothing is published."""
-    async with site(server, "west", "east", tmp_path) as west:
+    async with site(access_to(server.url), "west", "east", tmp_path) as west:
         await west.session.wait_synced()
         assert west.of("east") == {}
         assert west.session.published is None
@@ -132,7 +79,10 @@ async def test_a_member_that_never_published_is_known_to_be_absent(server: Embed
 
 async def test_an_empty_desired_set_is_published(server: EmbeddedRedis, tmp_path: Path) -> None:
     """To have nothing is a statement that peers hear."""
-    async with site(server, "east", "west", tmp_path) as east, site(server, "west", "east", tmp_path) as west:
+    async with (
+        site(access_to(server.url), "east", "west", tmp_path) as east,
+        site(access_to(server.url), "west", "east", tmp_path) as west,
+    ):
         await publish(east, {})
         await until(lambda: west.session.snapshot().members[EAST].version is not None)
         assert west.of("east") == {}
@@ -140,7 +90,10 @@ async def test_an_empty_desired_set_is_published(server: EmbeddedRedis, tmp_path
 
 async def test_a_server_that_comes_back_empty_is_filled_again(server: EmbeddedRedis, tmp_path: Path) -> None:
     """After a crash with loss of data the member re-publishes, and the peer hears only of what differs."""
-    async with site(server, "east", "west", tmp_path) as east, site(server, "west", "east", tmp_path) as west:
+    async with (
+        site(access_to(server.url), "east", "west", tmp_path) as east,
+        site(access_to(server.url), "west", "east", tmp_path) as west,
+    ):
         await publish(east, services(300))
         await until(lambda: west.of("east") == services(300))
         server.kill()
@@ -160,7 +113,10 @@ async def test_a_server_that_comes_back_empty_is_filled_again(server: EmbeddedRe
 
 async def test_flushall_under_live_connections_is_noticed(server: EmbeddedRedis, tmp_path: Path) -> None:
     """A beat finds that the data are gone; re-published, they change nothing for the peer."""
-    async with site(server, "east", "west", tmp_path) as east, site(server, "west", "east", tmp_path) as west:
+    async with (
+        site(access_to(server.url), "east", "west", tmp_path) as east,
+        site(access_to(server.url), "west", "east", tmp_path) as west,
+    ):
         await publish(east, services(50))
         await until(lambda: west.of("east") == services(50))
         first = west.session.snapshot().members[EAST].version
@@ -175,14 +131,14 @@ async def test_flushall_under_live_connections_is_noticed(server: EmbeddedRedis,
 
 async def test_a_peer_that_was_away_resumes_by_the_log(server: EmbeddedRedis, tmp_path: Path) -> None:
     """A restarted session starts from disk and reads from the log only what it missed."""
-    async with site(server, "east", "west", tmp_path) as east:
+    async with site(access_to(server.url), "east", "west", tmp_path) as east:
         await publish(east, services(100))
-        async with site(server, "west", "east", tmp_path) as west:
+        async with site(access_to(server.url), "west", "east", tmp_path) as west:
             await until(lambda: west.of("east") == services(100))
         for ready in (2, 3, 4):
             await publish(east, services(100) | by_key(endpoints("s5", ready)))
         # The snapshot is as old as the publication: only the log can tell.
-        async with site(server, "west", "east", tmp_path) as west:
+        async with site(access_to(server.url), "west", "east", tmp_path) as west:
             assert services(100) == west.of("east")
             await until(lambda: west.of("east")[RecordKey("endpoints/demo/s5")] == endpoints("s5", 4))
             assert {"endpoints/demo/s5"} == set(west.changed)
@@ -191,16 +147,16 @@ async def test_a_peer_that_was_away_resumes_by_the_log(server: EmbeddedRedis, tm
 async def test_a_trimmed_log_leads_to_the_snapshot(server: EmbeddedRedis, tmp_path: Path) -> None:
     """Where the log no longer reaches back, the snapshot is read, and applied as a difference."""
     compacting = Timing(hold_off=0.001, beat=0.05, lease=1.0, compaction=0.05, retry=0.005, retry_max=0.02)
-    async with site(server, "east", "west", tmp_path, compacting) as east:
+    async with site(access_to(server.url), "east", "west", tmp_path, compacting) as east:
         await publish(east, services(100))
-        async with site(server, "west", "east", tmp_path) as west:
+        async with site(access_to(server.url), "west", "east", tmp_path) as west:
             await until(lambda: west.of("east") == services(100))
         for ready in (2, 3, 4):
             await publish(east, services(100) | by_key(endpoints("s5", ready)))
         await compacted(east)
         async with Redis.from_url(server.url) as redis:
             await redis.xtrim(EAST_KEYS.log, maxlen=1, approximate=False)
-        async with site(server, "west", "east", tmp_path) as west:
+        async with site(access_to(server.url), "west", "east", tmp_path) as west:
             await until(lambda: west.of("east")[RecordKey("endpoints/demo/s5")] == endpoints("s5", 4))
             assert west.changed == ["endpoints/demo/s5"]
             assert east.session.publications == 1
@@ -208,12 +164,15 @@ async def test_a_trimmed_log_leads_to_the_snapshot(server: EmbeddedRedis, tmp_pa
 
 async def test_a_restart_without_the_exchange_serves_the_last_good(server: EmbeddedRedis, tmp_path: Path) -> None:
     """With the server down, a new session shows at once what the old one knew, batches included, and its age."""
-    async with site(server, "east", "west", tmp_path) as east, site(server, "west", "east", tmp_path) as west:
+    async with (
+        site(access_to(server.url), "east", "west", tmp_path) as east,
+        site(access_to(server.url), "west", "east", tmp_path) as west,
+    ):
         await publish(east, services(20))
         await publish(east, services(20) | by_key(endpoints("s3", 7)))
         await until(lambda: west.of("east").get(RecordKey("endpoints/demo/s3")) == endpoints("s3", 7))
     server.kill()
-    async with site(server, "west", "east", tmp_path) as west:
+    async with site(access_to(server.url), "west", "east", tmp_path) as west:
         member = west.session.snapshot().members[EAST]
         assert services(20) | by_key(endpoints("s3", 7)) == member.records
         assert member.saved_at is not None
@@ -224,12 +183,12 @@ async def test_a_restart_without_the_exchange_serves_the_last_good(server: Embed
 
 async def test_a_restarted_member_speaks_under_a_newer_epoch(server: EmbeddedRedis, tmp_path: Path) -> None:
     """After a restart the peer takes the new publication, and hears of nothing that stayed the same."""
-    async with site(server, "west", "east", tmp_path) as west:
-        async with site(server, "east", "west", tmp_path) as east:
+    async with site(access_to(server.url), "west", "east", tmp_path) as west:
+        async with site(access_to(server.url), "east", "west", tmp_path) as east:
             await publish(east, services(20))
             await until(lambda: west.of("east") == services(20))
         west.changed.clear()
-        async with site(server, "east", "west", tmp_path) as east:
+        async with site(access_to(server.url), "east", "west", tmp_path) as east:
             await publish(east, services(20) | by_key(endpoints("s1", 5)))
             await until(lambda: west.of("east").get(RecordKey("endpoints/demo/s1")) == endpoints("s1", 5))
         assert west.changed == ["endpoints/demo/s1"]
@@ -238,8 +197,8 @@ async def test_a_restarted_member_speaks_under_a_newer_epoch(server: EmbeddedRed
 async def test_a_dead_member_loses_its_freshness_and_keeps_its_records(server: EmbeddedRedis, tmp_path: Path) -> None:
     """Without beats a member is no longer fresh; its records stay, and the change is told."""
     brief = Timing(hold_off=0.001, beat=0.05, lease=0.3, compaction=3600.0, retry=0.005, retry_max=0.02)
-    async with site(server, "west", "east", tmp_path, brief) as west:
-        async with site(server, "east", "west", tmp_path) as east:
+    async with site(access_to(server.url), "west", "east", tmp_path, brief) as west:
+        async with site(access_to(server.url), "east", "west", tmp_path) as east:
             await publish(east, services(3))
             await until(lambda: west.session.snapshot().members[EAST].fresh)
         await until(lambda: not west.session.snapshot().members[EAST].fresh)
@@ -264,8 +223,8 @@ async def test_a_follower_of_many_needs_few_connections(server: EmbeddedRedis) -
 async def two_sites(server: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[tuple[Site, Site, Redis]]:
     """East has published, west has heard it; and a hand on the server itself."""
     async with (
-        site(server, "east", "west", tmp_path) as east,
-        site(server, "west", "east", tmp_path) as west,
+        site(access_to(server.url), "east", "west", tmp_path) as east,
+        site(access_to(server.url), "west", "east", tmp_path) as west,
         Redis.from_url(server.url) as redis,
     ):
         await publish(east, services(5))
@@ -316,12 +275,12 @@ async def test_a_replayed_batch_is_refused(server: EmbeddedRedis, tmp_path: Path
 
 async def test_an_old_snapshot_put_back_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
     """A whole older state of the store, put back with its lease, is refused by a reader that knows better."""
-    async with site(server, "west", "east", tmp_path) as west, Redis.from_url(server.url) as redis:
-        async with site(server, "east", "west", tmp_path) as east:
+    async with site(access_to(server.url), "west", "east", tmp_path) as west, Redis.from_url(server.url) as redis:
+        async with site(access_to(server.url), "east", "west", tmp_path) as east:
             await publish(east, services(5))
             names = [key async for key in redis.scan_iter(f"{EAST_KEYS.prefix}*")]
             old = {key: await redis.dump(key) for key in names}
-        async with site(server, "east", "west", tmp_path) as east:
+        async with site(access_to(server.url), "east", "west", tmp_path) as east:
             await publish(east, services(5, ready=4))
             await until(lambda: west.of("east") == services(5, ready=4))
         await redis.flushall()
@@ -334,8 +293,8 @@ async def test_an_old_snapshot_put_back_is_refused(server: EmbeddedRedis, tmp_pa
 
 async def test_a_forged_bundle_of_another_trust_domain_is_refused(server: EmbeddedRedis, tmp_path: Path) -> None:
     """A member that publishes a bundle for somebody else's trust domain harms that record only."""
-    async with site(server, "west", "east", tmp_path) as west, Redis.from_url(server.url) as redis:
-        async with site(server, "east", "west", tmp_path) as east:
+    async with site(access_to(server.url), "west", "east", tmp_path) as west, Redis.from_url(server.url) as redis:
+        async with site(access_to(server.url), "east", "west", tmp_path) as east:
             await publish(east, services(5))
             await until(lambda: west.of("east") == services(5))
             head = east.session.published

@@ -23,7 +23,7 @@ def rotate_ca(
     directory: Directory = Path(),
     *,
     now: Annotated[bool, typer.Option("--now", help="Wait for the peers' word alone, and for the end.")] = False,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="With --now: how long to wait for the end.")] = 120.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="With --now: how long to wait.")] = 120.0,
 ) -> None:
     """Replace the cluster's CA.
 

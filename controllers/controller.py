@@ -6,7 +6,7 @@ and every peer are known, nothing goes out: empty is not unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -74,6 +74,7 @@ class Controller:
         self,
         settings: ClusterSettings,
         *,
+        members: Iterable[Member],
         peers: Peers,
         gateways: Gateways,
         authority: BundleSource,
@@ -83,6 +84,8 @@ class Controller:
         monotonic: Callable[[], float],
     ) -> None:
         self._settings = settings
+        self.members = tuple(members)
+        """The other members: whose bundles may be believed."""
         self._peers = peers
         self._gateways = gateways
         self._authority = authority
@@ -117,11 +120,6 @@ class Controller:
     @property
     def source_synced(self) -> bool:
         return self._state is not None
-
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """The other members: whose bundles may be believed."""
-        return self._settings.members
 
     @property
     def offered_bundle(self) -> int | None:
@@ -171,6 +169,11 @@ class Controller:
             elif key != TRUST_KEY:
                 # What peers acknowledge changes nothing here but our CA's life, which asks for it.
                 self._dirty.members = True
+
+    def on_members(self, members: Iterable[Member]) -> None:
+        """The roster changed: whoever is not among ``members`` is trusted no more."""
+        self.members = tuple(members)
+        self._dirty.members = True
 
     def on_trust(self) -> None:
         """The own CA changed, or time may have run out for an authority of a peer."""
@@ -229,7 +232,7 @@ class Controller:
 
     def _meet(self, peers: ExchangeSnapshot, now: datetime) -> set[ServiceKey]:
         """Judge trust anew; returns the services for which a peer came, went or moved."""
-        accepted = accept_bundles(self._authority.bundle(), self._settings.members, peers, self._trust, now)
+        accepted = accept_bundles(self._authority.bundle(), self.members, peers, self._trust, now)
         for problem in set(accepted.problems) - set(self.trust_problems):
             _log.warning("bundle refused", problem=str(problem))
         self._trust, self.trusted, self.trust_problems = accepted.view, accepted.trusted, accepted.problems

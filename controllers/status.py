@@ -73,6 +73,26 @@ class AuthorityStatus(msgspec.Struct, frozen=True, rename="camel"):
     next_change: datetime
 
 
+class MembershipStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """This cluster's place in the clusterset."""
+
+    serial: int
+    """Of the newest roster that is believed."""
+    members: int
+    seat: str
+    """The cluster whose controller answers for the clusterset's authority."""
+    authority: str
+    """Beginning of the authority's public key, hex."""
+    member_key: str
+    """Beginning of the own public key, hex."""
+    rekeying: bool = False
+    """Whether another member key is on its way."""
+    rekey_refused: str = ""
+    """Why the last one was refused."""
+    rejected: dict[str, int] = {}
+    """Rosters in the exchange that were not believed, by reason."""
+
+
 class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
     """The whole of one controller."""
 
@@ -93,6 +113,7 @@ class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
     republished: int = 0
     """How often the exchange was found to have lost or changed the own records, all of which were then published again,
     since the controller's start."""
+    membership: MembershipStatus | None = None
 
 
 class BackendStatus(msgspec.Struct, frozen=True, rename="camel"):

@@ -100,7 +100,7 @@ class _Inspection:
 
 
 def _excluded(settings: ClusterSettings) -> tuple[Path, ...]:
-    return (settings.state_directory, settings.tokens_directory)
+    return (settings.state_directory, settings.tokens_directory, settings.authority_directory)
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:

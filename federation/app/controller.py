@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import structlog
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from controllers.controller import Controller
 from controllers.dataplane import DataPlane
@@ -20,21 +19,17 @@ from controllers.journal import Journal
 from controllers.probes import GatewayProbes
 from controllers.sources.base import SourceUpdate
 from controllers.sources.files import FileSource
+from federation.app.admissions import answer_for_the_authority
 from federation.app.bundles import BundleFollower, OwnAuthority, own_authority, own_certificate, serving_bundle
 from federation.app.clock import monotonic, utc_now
 from federation.app.lock import only_controller
 from federation.app.nodes import NodeDesk
 from federation.app.proxies import TRUST_BUNDLE_FILE
 from federation.app.reports import Reports
+from federation.app.seat import open_seat
 from federation.app.sites import CLUSTER_FILE
 from federation.app.trust import TrustKeeper
-from federation.exchange.connection import access_of
-from federation.exchange.disk import ReplicaDisk
-from federation.exchange.redis import RedisExchange
-from federation.exchange.session import ExchangeSession, OnChange
-from federation.exchange.signing import MemberKey
-from federation.exchange.timing import Timing
-from federation.membership.keys import load_signing_key, public_key
+from federation.membership.authority_store import AuthorityStore
 from federation.membership.tokens import TokenStore
 from federation.model.addresses import UnixSocket
 from federation.model.configuration import ClusterSettings
@@ -64,23 +59,28 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         authority = await own_authority(settings)
     cache = SnapshotCache()
     dataplane = DataPlane(cache, settings.mesh.sidecar_port)
-    exchange = RedisExchange(access_of(settings.exchange), settings.clusterset)
 
     def on_peer(cluster: ClusterId, keys: frozenset[RecordKey]) -> None:
         controller.on_peer(cluster, keys)
         keeper.on_peer(keys)
         engine.mark()
 
+    def on_members(members: Iterable[Member]) -> None:
+        controller.on_members(members)
+        engine.mark()
+
     def step() -> None:
         controller.step()
         keeper.on_pass()
 
-    session = _session(settings, exchange, on_peer)
+    with _usable(settings.state_directory):
+        seat = open_seat(settings, on_peer)
     journal = Journal(settings.state_directory)
     probes = GatewayProbes(rng=random.Random())  # noqa: S311 - spreads probes, protects nothing
     controller = Controller(
         settings,
-        peers=session,
+        members=seat.roster.peers,
+        peers=seat.session,
         gateways=probes,
         authority=authority,
         dataplane=dataplane,
@@ -95,7 +95,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
     keeper = TrustKeeper(
         settings,
         authority=authority,
-        session=session,
+        session=seat.session,
         controller=controller,
         dataplane=dataplane,
         desk=desk,
@@ -106,29 +106,32 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         clock=utc_now,
     )
     reports = Reports(
-        settings, controller, engine, session, probes, authority, dataplane, journal, tokens, xds, keeper, utc_now
+        settings,
+        controller,
+        engine,
+        seat.session,
+        seat.status,
+        lambda: seat.roster.problems,
+        probes,
+        authority,
+        dataplane,
+        journal,
+        tokens,
+        xds,
+        keeper,
+        utc_now,
     )
     with _usable(settings.state_directory):
         keeper.write_bundle()
     for problem in tokens.problems:
         _log.warning("token not used", problem=str(problem))
-    async with AsyncExitStack() as stack:
-        with _usable(settings.state_directory), _free("xds.listen"):
-            _listen(xds, settings, authority)
-        await xds.start()
-        stack.push_async_callback(xds.stop)
-        stack.push_async_callback(exchange.aclose)
-        public = public_app(reports.ready, registry(reports.numbers))
-        owner = owner_app(reports.status, reports.services, keeper)
-        with _free("http.listen"):
-            await stack.enter_async_context(serve_tcp(public, settings.http.listen))
-        with _usable(settings.state_directory):
-            await stack.enter_async_context(serve_unix(owner, settings.state_directory / ADMIN_SOCKET))
-            await stack.enter_async_context(serving_bundle(settings, authority))
+    async with _doors_open(settings, xds, reports, keeper, authority), aclosing(seat):
         _log.info("controller started", cluster=settings.cluster, http=str(settings.http.listen))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(), name="engine")
-            tasks.create_task(session.run(), name="exchange")
+            tasks.create_task(seat.run(on_members), name="seat")
+            if AuthorityStore(settings.authority_directory).exists:
+                tasks.create_task(answer_for_the_authority(settings), name="admissions")
             tasks.create_task(probes.run(), name="probes")
             tasks.create_task(_watch_peers(controller, engine), name="liveness")
             tasks.create_task(_follow_source(FileSource(directory, settings), controller, engine), name="source")
@@ -136,33 +139,24 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
             tasks.create_task(keeper.run(), name="trust")
 
 
-def _session(settings: ClusterSettings, exchange: RedisExchange, on_peer: OnChange) -> ExchangeSession:
-    path = settings.member_key_file
-    if not path.exists():
-        raise ConfigError(
-            f"signing key {path} is not there",
-            hint=f"restore it; for a new cluster `federation credentials member-key {path}` makes one",
-        )
-    key = load_signing_key(path)
-    seed = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-    return ExchangeSession(
-        exchange,
-        clusterset=settings.clusterset,
-        member=Member(settings.cluster, settings.trust_domain, public_key(key)),
-        key=MemberKey(seed),
-        peers=settings.members,
-        disk=_replicas(settings.state_directory),
-        clock=utc_now,
-        monotonic=monotonic,
-        rng=random.Random(),  # noqa: S311 - spreads retries, protects nothing
-        on_change=on_peer,
-        timing=Timing(beat=settings.exchange.beat_seconds, lease=settings.exchange.lease_seconds),
-    )
-
-
-def _replicas(state: Path) -> ReplicaDisk:
-    with _usable(state):
-        return ReplicaDisk(state / "replicas")
+@asynccontextmanager
+async def _doors_open(
+    settings: ClusterSettings, xds: XdsServer, reports: Reports, keeper: TrustKeeper, authority: OwnAuthority
+) -> AsyncIterator[None]:
+    """Everything that others may connect to, while the context lasts."""
+    async with AsyncExitStack() as stack:
+        with _usable(settings.state_directory), _free("xds.listen"):
+            _listen(xds, settings, authority)
+        await xds.start()
+        stack.push_async_callback(xds.stop)
+        public = public_app(reports.ready, registry(reports.numbers))
+        owner = owner_app(reports.status, reports.services, keeper)
+        with _free("http.listen"):
+            await stack.enter_async_context(serve_tcp(public, settings.http.listen))
+        with _usable(settings.state_directory):
+            await stack.enter_async_context(serve_unix(owner, settings.state_directory / ADMIN_SOCKET))
+            await stack.enter_async_context(serving_bundle(settings, authority))
+        yield
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from controllers.liveness import UNJUDGED
 from controllers.probes import GatewayProbes
 from controllers.status import (
     AuthorityStatus,
+    MembershipStatus,
     NackStatus,
     NodeStatus,
     ServiceStatus,
@@ -30,6 +31,7 @@ from federation.app.trust import TrustKeeper
 from federation.exchange.session import ExchangeSession
 from federation.membership.tokens import TokenStore
 from federation.model.configuration import ClusterSettings
+from federation.model.problems import Problem
 from gateway.xds.server import XdsServer
 from gateway.xds.status import StreamStatus
 
@@ -42,6 +44,8 @@ class Reports:
     controller: Controller
     engine: Engine
     session: ExchangeSession
+    membership: Callable[[], MembershipStatus]
+    roster_problems: Callable[[], tuple[Problem, ...]]
     probes: GatewayProbes
     authority: OwnAuthority
     dataplane: DataPlane
@@ -69,6 +73,7 @@ class Reports:
         verdicts = self.controller.verdicts
         results = self.controller.projection.results.values()
         problems = (
+            *self.roster_problems(),
             *self.controller.source_problems,
             *self.tokens.problems,
             *self.controller.trust_problems,
@@ -106,7 +111,8 @@ class Reports:
             ),
             nodes=tuple(_node(stream) for stream in self.xds.streams()),
             problems=tuple(str(problem) for problem in sorted(problems)),
-            republished=max(0, self.session.publications - 1),
+            republished=self.session.losses,
+            membership=self.membership(),
         )
 
     def services(self) -> tuple[ServiceStatus, ...]:

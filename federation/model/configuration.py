@@ -15,7 +15,6 @@ from typing import Literal
 from federation.model.addresses import HostPort, UnixSocket
 from federation.model.exchange_address import ExchangeAddress
 from federation.model.names import ClusterId, ServiceKey
-from federation.model.records import Member
 
 # The ports of Istio's gateways, Envoys and control plane: known to the reader, free where Istio isn't on the host.
 _GATEWAY = HostPort("127.0.0.1", 15443)
@@ -130,7 +129,9 @@ class ClusterSettings:
     network: str
     """Members of one network reach each other's workloads directly. Default: the cluster's id, a network of its own."""
     member_key_file: Path
-    """Ed25519 private key (PEM) that signs what this cluster publishes. Required."""
+    """Ed25519 private key (PEM) that signs what this cluster publishes; made at the join. Default: ``member.key``."""
+    authority_directory: Path
+    """The key and the ledger of the clusterset's authority, on the one cluster that has them. Default: ``authority``."""
     state_directory: Path
     """What must survive a restart (CA slots, last good snapshot) and the sockets. Default: ``state``."""
     tokens_directory: Path
@@ -140,8 +141,6 @@ class ClusterSettings:
     xds: XdsSettings
     zone: str = ""
     """Zone of this cluster's gateway and of endpoints that name none; empty where zones are unknown."""
-    members: tuple[Member, ...] = ()
-    """The other members, sorted by cluster: whose statements are believed, and with which key they are verified."""
     mesh: MeshSettings = field(default_factory=MeshSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     vip_range: IPv4Network = _CLUSTERSET_IPS

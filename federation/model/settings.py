@@ -7,8 +7,6 @@ of defaults; ``docs/reference`` shows them all, held equal by a test.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
@@ -36,7 +34,6 @@ from federation.model.configuration import (
 from federation.model.documents import read_yaml
 from federation.model.errors import ConfigError
 from federation.model.names import ClusterId
-from federation.model.records import Member
 from federation.model.settings_fields import (
     LEFT_OUT,
     Duration,
@@ -51,7 +48,6 @@ from federation.model.settings_fields import (
     LoopbackListen,
     Place,
     Port,
-    PublicKey,
     Reachable,
     Seconds,
     Section,
@@ -70,12 +66,6 @@ from federation.model.settings_fields import (
 __all__ = ["ClusterSettings", "HostPort", "SidecarSettings", "parse_cluster_settings", "parse_sidecar_settings"]
 
 S = TypeVar("S", bound=Section)
-
-
-class _Member(Section):
-    cluster: Label
-    trust_domain: TrustDomain
-    public_key: PublicKey
 
 
 class _Exchange(Section):
@@ -134,8 +124,8 @@ class _Cluster(Section):
     zone: Zone = LEFT_OUT
     trust_domain: TrustDomain
     network: Place = LEFT_OUT
-    member_key_file: FilePath
-    members: Items[_Member] = ()
+    member_key_file: FilePath = Field("member.key", validate_default=True)
+    authority_directory: FilePath = Field("authority", validate_default=True)
     exchange: _Exchange
     gateway: _Gateway = _Gateway()
     mesh: _Mesh = _Mesh()
@@ -197,12 +187,6 @@ def parse_cluster_settings(text: str, *, directory: Path) -> ClusterSettings:
         | {
             "cluster": ClusterId(source.cluster),
             "network": source.network or source.cluster,
-            "members": tuple(
-                sorted(
-                    (Member(ClusterId(m.cluster), m.trust_domain, m.public_key) for m in source.members),
-                    key=lambda member: member.cluster,
-                )
-            ),
             "exchange": ExchangeSettings(**given(source.exchange)),
             "gateway": replace(gateway, addresses=gateway.addresses or (gateway.listen,)),
             "mesh": MeshSettings(**given(source.mesh)),
@@ -252,7 +236,7 @@ def _refuse(what: str, broken: list[str], hint: str) -> NoReturn:
 
 
 def _cluster_relations(settings: ClusterSettings, directory: Path) -> list[str]:
-    broken = _member_relations(settings)
+    broken = []
     if settings.exchange.lease_seconds < 2 * settings.exchange.beat_seconds:
         broken.append(
             "exchange.leaseSeconds: must be at least twice exchange.beatSeconds, or one late beat loses the lease"
@@ -267,6 +251,7 @@ def _cluster_relations(settings: ClusterSettings, directory: Path) -> list[str]:
     for name, path in (
         ("stateDirectory", settings.state_directory),
         ("tokensDirectory", settings.tokens_directory),
+        ("authorityDirectory", settings.authority_directory),
     ):
         if directory.is_relative_to(path):
             broken.append(f"{name}: must not contain the cluster's directory, whose manifests would be left out")
@@ -289,19 +274,6 @@ def _ca_settings(source: _Ca) -> CaSettings:
     )
 
 
-def _member_relations(settings: ClusterSettings) -> list[str]:
-    broken = []
-    if any(member.cluster == settings.cluster for member in settings.members):
-        broken.append(f"members: {settings.cluster} is this cluster itself; list the others only")
-    if any(member.trust_domain == settings.trust_domain for member in settings.members):
-        broken.append(f"members: trust domain {settings.trust_domain} is this cluster's own")
-    broken += _repeated("members: cluster", (member.cluster for member in settings.members))
-    broken += _repeated("members: trust domain", (member.trust_domain for member in settings.members))
-    if len({member.public_key for member in settings.members}) < len(settings.members):
-        broken.append("members: a public key is listed twice; whoever holds it could speak for both members")
-    return broken
-
-
 def _sidecar_relations(settings: SidecarSettings) -> list[str]:
     broken = []
     if settings.redirect_port == settings.inbound_port:
@@ -319,10 +291,6 @@ def _sidecar_relations(settings: SidecarSettings) -> list[str]:
     if settings.http_proxy is not None:
         listeners.append(("httpProxy", settings.http_proxy))
     return broken + _shared_listeners(listeners)
-
-
-def _repeated(what: str, values: Iterable[str]) -> list[str]:
-    return [f"{what} {value} is listed {count} times" for value, count in Counter(values).items() if count > 1]
 
 
 def _shared_listeners(listeners: list[tuple[str, HostPort]]) -> list[str]:

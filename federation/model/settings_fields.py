@@ -6,8 +6,6 @@ takes, or raises ValueError with the rule that is broken. Never echoes a URL: pe
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from datetime import timedelta
 from ipaddress import IPv4Network, ip_address
@@ -178,16 +176,6 @@ def _duration(value: object) -> timedelta:
     return duration
 
 
-def _public_key(value: object) -> bytes:
-    try:
-        key = base64.b64decode(_text(value), validate=True)
-    except binascii.Error:
-        raise ValueError("must be base64") from None
-    if len(key) != 32:
-        raise ValueError(f"must be base64 of 32 bytes (Ed25519), not of {len(key)}")
-    return key
-
-
 def _service(value: object) -> ServiceKey:
     return parse_service_key(_text(value))
 
@@ -229,7 +217,6 @@ TrustDomain = Annotated[str, AfterValidator(_trust_domain)]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 SpiffeId = Annotated[str, AfterValidator(_spiffe_id)]
 ExchangeUrl = Annotated[ExchangeAddress, PlainValidator(_exchange_url)]
-PublicKey = Annotated[bytes, PlainValidator(_public_key)]
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 HttpPath = Annotated[str, Field(pattern=r"^/[!-~]*$")]

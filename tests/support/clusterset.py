@@ -24,10 +24,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from federation.app.programs import find_envoy
 from federation.exchange.server import EmbeddedRedis, find_redis_server
-from federation.membership.keys import encode_public_key, generate_signing_key, public_key, save_signing_key
+from federation.membership.keys import generate_signing_key, save_signing_key
 from federation.membership.tokens import create_token
 from federation.model.errors import MissingProgramError
 from federation.model.names import ServiceKey, sni
+from support.admitted import Admitted, found_clusterset
 from support.manifests import Document, exported_service, write_manifests
 from support.processes import Child, eventually, federation_command, python_environment
 
@@ -134,7 +135,6 @@ class Cluster:
             "cluster": name,
             "region": region,
             "trustDomain": self.trust_domain,
-            "memberKeyFile": "member.key",
             "gateway": {"listen": f"{self.host(1)}:{GATEWAY_PORT}", "admin": f"{self.host(1)}:{ADMIN_PORT}"},
             "http": {"listen": f"{self.host(1)}:15014"},
         }
@@ -343,17 +343,12 @@ class ClusterSet:
         all_ready(*self.clusters.values())
 
     def introduce(self) -> None:
-        """Write every cluster's settings, with all the others as members."""
-        members = {
-            name: {
-                "cluster": name,
-                "trustDomain": cluster.trust_domain,
-                "publicKey": encode_public_key(public_key(cluster.key)),
-            }
-            for name, cluster in self.clusters.items()
-        }
-        for name, cluster in self.clusters.items():
-            cluster.settings["members"] = [member for other, member in members.items() if other != name]
+        """Write every cluster's settings, and admit all of them; the first one has the authority."""
+        found_clusterset(
+            CLUSTERSET,
+            [Admitted(c.directory, c.name, c.trust_domain, c.key) for c in self.clusters.values()],
+        )
+        for cluster in self.clusters.values():
             cluster.write_settings()
 
     def _end_all(self) -> None:

@@ -51,8 +51,8 @@ WEB = NodePrincipal("sidecar", "demo", "web")
 GATEWAYS = NodePrincipal("gateway")
 
 
-def settings(directory: Path, *peers: ClusterId) -> ClusterSettings:
-    """East, in region eu, with these peers and six clusterset IPs."""
+def settings(directory: Path) -> ClusterSettings:
+    """East, in region eu, with six clusterset IPs."""
     return ClusterSettings(
         clusterset="test",
         cluster=EAST,
@@ -62,10 +62,10 @@ def settings(directory: Path, *peers: ClusterId) -> ClusterSettings:
         member_key_file=directory / "member.key",
         state_directory=directory,
         tokens_directory=directory / "tokens",
+        authority_directory=directory / "authority",
         exchange=ExchangeSettings("redis://127.0.0.1"),
         gateway=GatewaySettings((HostPort("127.0.0.1", 15443),)),
         xds=XdsSettings(HostPort("127.0.0.1", 15012)),
-        members=tuple(member(peer) for peer in sorted(peers)),
         # So small that services compete for addresses.
         vip_range=IPv4Network("240.96.0.0/29"),
     )
@@ -178,9 +178,10 @@ class ControlLoop:
         self.cache = SnapshotCache()
         self.dataplane = DataPlane(self.cache, sidecar_port=15006)
         self.journal = FlakyJournal(directory)
-        self.settings = settings(directory, *self.peers.members)
+        self.settings = settings(directory)
         self.controller = Controller(
             self.settings,
+            members=[member(peer) for peer in sorted(self.peers.members)],
             peers=self.peers,
             gateways=self.gateways,
             authority=self.authority,

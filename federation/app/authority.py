@@ -1,0 +1,225 @@
+"""Authority: carries out what the authority of a clusterset decides, in its ledger, on the board and at the exchange.
+
+Used by the commands of the operator and by the controller that admits; the ledger is decided first and durably, so that
+whatever could not be carried out is carried out later by ``reconcile``. The decisions are ``federation.membership``'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from federation.exchange.access import UserAdmin, username
+from federation.exchange.board import Board
+from federation.exchange.credentials import Credentials
+from federation.membership import admission
+from federation.membership.authority_store import AuthorityStore, Transaction
+from federation.membership.join_token import JoinToken, encode_token
+from federation.membership.keys import generate_signing_key, public_key
+from federation.membership.ledger import Ledger, TokenEntry
+from federation.membership.requests import Refusal, Wish, open_request, sign_refusal
+from federation.membership.roster import hand_over, sign_roster
+from federation.model.errors import FederationError, WireError
+from federation.model.names import ClusterId
+
+_log = structlog.get_logger(__name__)
+
+_ANSWER_SECONDS = 600.0
+_SECRET_BYTES = 32
+
+
+class RefusedError(FederationError):
+    """The authority does not do what it was asked for; its reason is a stable code."""
+
+    def __init__(self, refusal: Refusal, *, hint: str = "") -> None:
+        super().__init__(refusal.message, hint=hint)
+        self.reason = refusal.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Where the members meet, as tokens tell it."""
+
+    url: str
+    ca: str = ""
+    """CA certificates (PEM) that the exchange is known by; empty: those that the system trusts."""
+
+
+class Authority:
+    """The authority in ``store``. Without ``users`` the exchange's users are someone else's business.
+
+    Every method raises ExchangeUnavailableError where the exchange gave no answer; what was decided stays decided.
+    """
+
+    def __init__(
+        self,
+        store: AuthorityStore,
+        board: Board,
+        users: UserAdmin | None,
+        meeting: Meeting,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._board = board
+        self._users = users
+        self._meeting = meeting
+        self._clock = clock
+
+    def ledger(self) -> Ledger:
+        """What the authority knows now."""
+        return self._store.read()
+
+    async def offer(self, cluster: ClusterId, ttl: timedelta, access: Credentials | None = None) -> str:
+        """A new token for ``cluster``, as text. ``access``: its user of a managed exchange, made by hand."""
+        seed = secrets.token_bytes(_SECRET_BYTES)
+        now = self._clock().replace(microsecond=0)
+        password = secrets.token_urlsafe(_SECRET_BYTES) if self._users is not None else ""
+        digest = access_digest(password) if password else ""
+        async with self._held() as held:
+            roster = held.ledger.roster
+            token = JoinToken(
+                clusterset=roster.clusterset,
+                cluster=cluster,
+                expires_at=now + ttl,
+                exchange_url=self._meeting.url,
+                authority_key=held.ledger.authority_key,
+                seat=roster.seat,
+                seed=seed,
+                exchange_ca=self._meeting.ca,
+                exchange_user=access.username if access else username(roster.clusterset, cluster) if password else "",
+                exchange_password=access.password if access else password,
+                keep_password=access is not None,
+            )
+            entry = TokenEntry(public_key(token.key), cluster, now, token.expires_at, "" if access else digest)
+            held.commit(_granted(admission.offer(held.ledger, entry, now)))
+            await self._set_user(held.ledger, cluster)
+        return encode_token(token)
+
+    async def revoke(self, token_id: str) -> TokenEntry:
+        """Make a token useless, and the user of the exchange that came with it."""
+        async with self._held() as held:
+            held.commit(_granted(admission.revoke(held.ledger, token_id, self._clock())))
+            entry = next(token for token in held.ledger.tokens if token.id == token_id)
+            await self._set_user(held.ledger, entry.cluster)
+        return entry
+
+    async def evict(self, cluster: ClusterId) -> None:
+        """Take a member out: out of the roster, out of the exchange."""
+        async with self._held() as held:
+            held.commit(_granted(admission.evict(held.ledger, cluster, self._clock())))
+            await self._publish(held)
+            await self._remove(held.ledger, cluster)
+
+    async def rotate_key(self) -> bytes:
+        """Give the authority another key, and destroy the one it had; returns the public half of the new one."""
+        async with self._held() as held:
+            fresh = generate_signing_key()
+            handover = hand_over(held.ledger.roster.clusterset, held.key, fresh)
+            held.commit(admission.replace_authority(held.ledger, handover), fresh)
+            await self._publish(held)
+        return public_key(fresh)
+
+    async def publish(self) -> None:
+        """Put the roster up as it is."""
+        async with self._held() as held:
+            await self._publish(held)
+
+    async def answer(self, cluster: ClusterId) -> Wish | None:
+        """Look at the request of a cluster, grant or refuse it; returns what was granted."""
+        blob = await self._read_request(cluster)
+        if blob is None:
+            return None
+        async with self._held() as held:
+            try:
+                request = open_request(blob, held.ledger.roster.clusterset, cluster)
+            except WireError as error:
+                # Not signed by whom it names: there is nobody to answer.
+                _log.warning("request rejected", cluster=cluster, reason=error.reason, error=str(error))
+                await self._board.clear_request(cluster, blob)
+                return None
+            outcome = admission.judge(held.ledger, request, self._clock())
+            if isinstance(outcome, Refusal):
+                _log.warning("request refused", cluster=cluster, wish=request.wish, reason=outcome.reason)
+                answer = sign_refusal(outcome, request.clusterset, cluster, blob, held.key)
+                await self._board.write_answer(cluster, answer, _ANSWER_SECONDS)
+                await self._board.clear_request(cluster, blob)
+                return None
+            held.commit(outcome.ledger)
+            await self._publish(held)
+            if request.wish is Wish.JOIN:
+                await self._set_user(held.ledger, cluster)
+            await self._board.clear_request(cluster, blob)
+        _log.info("request granted", cluster=cluster, wish=request.wish, serial=outcome.ledger.roster.serial)
+        return request.wish
+
+    async def remove(self, cluster: ClusterId) -> None:
+        """Remove what the exchange holds of a cluster that is no member any more."""
+        async with self._held() as held:
+            if held.ledger.roster.member(cluster) is None:
+                await self._remove(held.ledger, cluster)
+
+    async def reconcile(self) -> None:
+        """Bring the board and the exchange's users in step with the ledger, whatever had become of them."""
+        async with self._held() as held:
+            if await self._stored_roster() != sign_roster(held.ledger.roster, held.key):
+                await self._publish(held)
+            if self._users is not None:
+                wanted = held.ledger.users(self._clock())
+                present = await self._users.users()
+                for cluster in sorted(wanted.keys() | present.keys()):
+                    if frozenset(wanted.get(cluster, ())) != present.get(cluster, frozenset()):
+                        await self._set_user(held.ledger, cluster)
+
+    async def _publish(self, held: Transaction) -> None:
+        await self._board.publish_roster(sign_roster(held.ledger.roster, held.key))
+
+    async def _set_user(self, ledger: Ledger, cluster: ClusterId) -> None:
+        if self._users is None:
+            return
+        digests = ledger.users(self._clock()).get(cluster, ())
+        if digests:
+            await self._users.set_user(cluster, digests)
+        else:
+            await self._users.delete_user(cluster)
+
+    async def _remove(self, ledger: Ledger, cluster: ClusterId) -> None:
+        # The user first: whoever was put out must not write again what is removed.
+        await self._set_user(ledger, cluster)
+        await self._board.purge(cluster)
+
+    async def _read_request(self, cluster: ClusterId) -> bytes | None:
+        try:
+            return await self._board.read_request(cluster)
+        except WireError as error:
+            _log.warning("request rejected", cluster=cluster, reason=error.reason, error=str(error))
+            return None
+
+    async def _stored_roster(self) -> bytes | None:
+        try:
+            return await self._board.read_roster()
+        except WireError:
+            return None
+
+    @asynccontextmanager
+    async def _held(self) -> AsyncIterator[Transaction]:
+        # Another process may hold it for as long as the exchange takes to answer it: the loop must not wait for that.
+        with ExitStack() as stack:
+            yield await asyncio.to_thread(stack.enter_context, self._store.transaction())
+
+
+def access_digest(password: str) -> str:
+    """By what a password is known to the exchange and to the authority: its SHA-256, in hex."""
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _granted(outcome: Ledger | Refusal) -> Ledger:
+    if isinstance(outcome, Refusal):
+        raise RefusedError(outcome)
+    return outcome

@@ -1,0 +1,174 @@
+"""RosterKeeper: keeps a member's roster up to date from the exchange's board, on disk and in the running controller.
+
+An edge. What is believed is decided in ``federation.membership.roster``; without the exchange, or with a forged roster
+in it, the last one that was believed stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from federation.exchange.board import Board
+from federation.exchange.timing import Backoff, Timing
+from federation.membership.roster import KnownRoster, RosterMember, accept_roster
+from federation.membership.roster_file import RosterFile
+from federation.model.errors import ExchangeUnavailableError, TrustError, WireError
+from federation.model.names import ClusterId
+from federation.model.problems import Problem
+from federation.model.records import Member
+
+_log = structlog.get_logger(__name__)
+
+# Notices may be lost: the board is read this often without one, so that an eviction is known everywhere in 10 s.
+_POLL_SECONDS = 4.0
+
+
+class RosterKeeper:
+    """The roster as ``cluster`` believes it. ``on_change`` is called in the event loop after it, or what it says at
+    this time, has changed."""
+
+    def __init__(
+        self,
+        board: Board,
+        file: RosterFile,
+        cluster: ClusterId,
+        *,
+        clock: Callable[[], datetime],
+        rng: random.Random,
+    ) -> None:
+        """Raises TrustError where the cluster has no roster on its disk that can be believed."""
+        known = file.load()
+        if known is None:
+            raise TrustError(
+                f"cluster {cluster} is no member of a clusterset yet",
+                reason="NotAMember",
+                hint="`federation join --token TOKEN` joins one, `federation init` founds one",
+            )
+        self.known: KnownRoster = known
+        self.rejections: Counter[str] = Counter()
+        """How often a roster of the board was refused, by reason."""
+        self._board = board
+        self._file = file
+        self._cluster = cluster
+        self._clock = clock
+        self._rng = rng
+        self._read_due = asyncio.Event()
+        self._refused: tuple[bytes, Problem] | None = None
+        self._unsaved = False
+
+    @property
+    def own(self) -> RosterMember | None:
+        """What the roster says of this cluster; None once it has left or was evicted."""
+        return self.known.roster.member(self._cluster)
+
+    @property
+    def peers(self) -> tuple[Member, ...]:
+        """The other members at this time; none for whoever is no member itself."""
+        if self.own is None:
+            return ()
+        return tuple(member for member in self.known.roster.at(self._clock()) if member.cluster != self._cluster)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What stands in the way of the newest roster, and that this cluster is no member any more."""
+        found = [] if self._refused is None else [self._refused[1]]
+        if self.own is None:
+            clusterset = self.known.roster.clusterset
+            found.append(
+                Problem("membership", "NotAMember", f"this cluster has left clusterset {clusterset} or was evicted")
+            )
+        return tuple(found)
+
+    async def run(self, on_change: Callable[[], None]) -> None:
+        """Follow the board until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch())
+            tasks.create_task(self._follow(on_change))
+
+    async def _watch(self) -> None:
+        backoff = Backoff(Timing(), self._rng)
+        while True:
+            try:
+                async with self._board.watch_roster() as notices:
+                    self._read_due.set()
+                    backoff.reset()
+                    async for _ in notices:
+                        self._read_due.set()
+            except ExchangeUnavailableError:
+                await asyncio.sleep(backoff.next())
+
+    async def _follow(self, on_change: Callable[[], None]) -> None:
+        shown = self.known.blob, self.peers
+        while True:
+            await self._wait()
+            self._read_due.clear()
+            await self._read()
+            if shown != (shown := (self.known.blob, self.peers)):
+                on_change()
+
+    async def _wait(self) -> None:
+        due = _POLL_SECONDS
+        if (change := self.known.roster.next_change(self._clock())) is not None:
+            due = min(due, max((change - self._clock()).total_seconds(), 0.1))
+        try:
+            async with asyncio.timeout(due):
+                await self._read_due.wait()
+        except TimeoutError:
+            return
+
+    async def _read(self) -> None:
+        try:
+            blob = await self._board.read_roster()
+        except ExchangeUnavailableError:
+            return
+        except WireError as error:
+            self._refuse(b"", error)
+            return
+        # That there is none is no news: the exchange may have lost its data.
+        if blob is not None:
+            self._judge(blob)
+        if self._unsaved:
+            self._save()
+
+    def _judge(self, blob: bytes) -> None:
+        try:
+            known = accept_roster(blob, self.known)
+        except WireError as error:
+            self._refuse(blob, error)
+            return
+        self._refused = None
+        if known is not self.known:
+            _note(self.known, known)
+            self.known, self._unsaved = known, True
+
+    def _refuse(self, blob: bytes, error: WireError) -> None:
+        if self._refused is not None and self._refused[0] == blob:
+            return
+        self._refused = (blob, Problem("roster in the exchange", error.reason, str(error)))
+        self.rejections[error.reason] += 1
+        _log.warning("roster rejected", reason=error.reason, error=str(error))
+
+    def _save(self) -> None:
+        try:
+            self._file.save(self.known)
+        except OSError as error:
+            _log.error("roster is not saved", path=str(self._file.path), error=str(error))
+            return
+        self._unsaved = False
+
+
+def _note(before: KnownRoster, after: KnownRoster) -> None:
+    names = {member.cluster for member in before.roster.members}, {member.cluster for member in after.roster.members}
+    _log.info(
+        "roster accepted",
+        serial=after.roster.serial,
+        joined=sorted(names[1] - names[0]),
+        gone=sorted(names[0] - names[1]),
+        authority_replaced=before.authority_key != after.authority_key,
+    )

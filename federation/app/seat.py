@@ -1,0 +1,205 @@
+"""Seat: this cluster's place in the clusterset while its controller runs: roster, own key, session at the exchange.
+
+An edge that wires. It tells the session and the controller who the members are, changes the own member key when asked,
+and stops speaking as a member once the roster says that this cluster is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from controllers.status import MembershipStatus
+from federation.app.clock import monotonic, utc_now
+from federation.app.member_keys import MemberKeys
+from federation.app.roster_keeper import RosterKeeper
+from federation.exchange.base import Exchange
+from federation.exchange.board import Board
+from federation.exchange.connection import access_of
+from federation.exchange.disk import ReplicaDisk
+from federation.exchange.redis import RedisExchange
+from federation.exchange.redis_board import RedisBoard
+from federation.exchange.session import ExchangeSession, OnChange
+from federation.exchange.signing import MemberKey
+from federation.exchange.timing import Timing
+from federation.membership.keys import public_key
+from federation.membership.requests import Request, Wish, open_refusal, sign_request
+from federation.membership.roster_file import RosterFile
+from federation.model.configuration import ClusterSettings
+from federation.model.errors import ExchangeUnavailableError, TrustError, WireError
+from federation.model.records import Member
+
+_log = structlog.get_logger(__name__)
+
+OnMembers = Callable[[Iterable[Member]], None]
+
+_REQUEST_SECONDS = 600.0
+# A request that was lost with the exchange's data is made again.
+_ASK_AGAIN_SECONDS = 5.0
+
+
+class Seat:
+    """Raises TrustError where this cluster is no member, or not with the key that it has."""
+
+    def __init__(
+        self, settings: ClusterSettings, exchange: Exchange, board: Board, replicas: ReplicaDisk, on_peer: OnChange
+    ) -> None:
+        self._settings = settings
+        self._exchange = exchange
+        self._board = board
+        rng = random.Random()  # noqa: S311 - spreads retries, protects nothing
+        self.roster = RosterKeeper(
+            board, RosterFile(settings.state_directory), settings.cluster, clock=utc_now, rng=rng
+        )
+        own = self.roster.own
+        if own is None:
+            raise TrustError(
+                f"cluster {settings.cluster} has left clusterset {settings.clusterset} or was evicted",
+                reason="NotAMember",
+                hint="`federation join` with a new token makes it a member again",
+            )
+        self._keys = MemberKeys(settings.member_key_file)
+        self._key = self._keys.load(own)
+        self.session = ExchangeSession(
+            exchange,
+            clusterset=settings.clusterset,
+            member=self._member(self._key),
+            key=_signing(self._key),
+            peers=self.roster.peers,
+            disk=replicas,
+            clock=utc_now,
+            monotonic=monotonic,
+            rng=rng,
+            on_change=on_peer,
+            timing=Timing(beat=settings.exchange.beat_seconds, lease=settings.exchange.lease_seconds),
+        )
+        self._rekey_asked = asyncio.Event()
+        self._roster_changed = asyncio.Event()
+        self._rekey_refused = ""
+
+    def status(self) -> MembershipStatus:
+        """What is known of the membership, for the owner."""
+        known = self.roster.known
+        return MembershipStatus(
+            serial=known.roster.serial,
+            members=len(known.roster.members),
+            seat=known.roster.seat,
+            authority=_fingerprint(known.authority_key),
+            member_key=_fingerprint(public_key(self._key)),
+            rekeying=self._rekey_asked.is_set(),
+            rekey_refused=self._rekey_refused,
+            rejected=dict(sorted(self.roster.rejections.items())),
+        )
+
+    def ask_for_new_key(self) -> None:
+        """Begin to replace the member key; asking again while that goes on changes nothing."""
+        self._rekey_refused = ""
+        self._rekey_asked.set()
+
+    async def aclose(self) -> None:
+        """Give up all connections."""
+        await self._board.aclose()
+        await self._exchange.aclose()
+
+    async def run(self, on_members: OnMembers) -> None:
+        """Follow roster and exchange until cancelled; ``on_members`` hears who the others are when that changed."""
+        async with asyncio.TaskGroup() as tasks:
+            speaking = tasks.create_task(self.session.run(), name="exchange")
+
+            def changed() -> None:
+                peers = self.roster.peers
+                self.session.set_members(peers)
+                on_members(peers)
+                self._roster_changed.set()
+                if self.roster.own is None:
+                    _log.error("this cluster is no member any more", cluster=self._settings.cluster)
+                    speaking.cancel()
+
+            tasks.create_task(self.roster.run(changed), name="roster")
+            tasks.create_task(self._rekey(), name="member key")
+
+    async def _rekey(self) -> None:
+        while True:
+            await self._rekey_asked.wait()
+            try:
+                await self._replace_key()
+            except (OSError, TrustError) as error:
+                self._rekey_refused = str(error)
+                _log.error("member key is not replaced", reason=str(error))
+            self._rekey_asked.clear()
+
+    async def _replace_key(self) -> None:
+        fresh = self._keys.prepare()
+        while (own := self.roster.own) is not None and own.public_key != public_key(fresh):
+            self._roster_changed.clear()
+            request = self._ask(fresh)
+            try:
+                await self._board.write_request(self._settings.cluster, request, _REQUEST_SECONDS)
+                async with asyncio.timeout(_ASK_AGAIN_SECONDS):
+                    await self._answered(request)
+            except (ExchangeUnavailableError, TimeoutError):
+                await asyncio.sleep(1)
+        if own is None:
+            return
+        self.session.rekey(self._member(fresh), _signing(fresh))
+        self._key = fresh
+        self._keys.activate()
+        _log.info("member key replaced", key=_fingerprint(public_key(fresh)))
+
+    async def _answered(self, request: bytes) -> None:
+        """Return when the roster has changed; raises TrustError where the request was refused."""
+        while not self._roster_changed.is_set():
+            try:
+                blob = await self._board.read_answer(self._settings.cluster)
+                refusal = blob and open_refusal(
+                    blob,
+                    self._settings.clusterset,
+                    self._settings.cluster,
+                    request,
+                    self.roster.known.authority_key,
+                )
+            except WireError:
+                refusal = None
+            if refusal:
+                self._keys.abandon()
+                raise TrustError(refusal.message, reason=refusal.reason)
+            try:
+                async with asyncio.timeout(0.5):
+                    await self._roster_changed.wait()
+            except TimeoutError:
+                continue
+
+    def _ask(self, fresh: Ed25519PrivateKey) -> bytes:
+        request = Request(
+            Wish.REKEY,
+            self._settings.clusterset,
+            self._settings.cluster,
+            self._settings.trust_domain,
+            public_key(fresh),
+            public_key(self._key),
+            utc_now(),
+        )
+        return sign_request(request, fresh, self._key)
+
+    def _member(self, key: Ed25519PrivateKey) -> Member:
+        return Member(self._settings.cluster, self._settings.trust_domain, public_key(key))
+
+
+def _fingerprint(key: bytes) -> str:
+    return key.hex()[:16]
+
+
+def _signing(key: Ed25519PrivateKey) -> MemberKey:
+    return MemberKey(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
+
+
+def open_seat(settings: ClusterSettings, on_peer: OnChange) -> Seat:
+    """The seat at the exchange that the settings name; raises OSError where the state directory can't be used."""
+    access = access_of(settings.exchange)
+    exchange, board = RedisExchange(access, settings.clusterset), RedisBoard(access, settings.clusterset)
+    return Seat(settings, exchange, board, ReplicaDisk(settings.state_directory / "replicas"), on_peer)

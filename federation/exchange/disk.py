@@ -24,6 +24,7 @@ from federation.model.wire import UNREADABLE
 from federation.storage.private_file import replace_private
 
 _MAGIC = b"federation-replica-1\n"
+_SUFFIX = ".replica"
 _LENGTH = struct.Struct(">I")
 _HEAD = struct.Struct(">QQ")
 
@@ -112,6 +113,14 @@ class ReplicaDisk:
         if path.exists():
             os.utime(path, (now.timestamp(), now.timestamp()))
 
+    def clusters(self) -> frozenset[ClusterId]:
+        """The peers of whom something is saved."""
+        return frozenset(ClusterId(path.stem) for path in self._directory.glob(f"*{_SUFFIX}"))
+
+    def forget(self, cluster: ClusterId) -> None:
+        """Delete what was saved of ``cluster``, so that a restart does not bring it back."""
+        self._path(cluster).unlink(missing_ok=True)
+
     def load_epoch(self) -> int:
         """The last epoch that this member published under; 0 where none is known."""
         try:
@@ -124,7 +133,7 @@ class ReplicaDisk:
         replace_private(self._directory / "epoch", f"{epoch}\n".encode())
 
     def _path(self, cluster: ClusterId) -> Path:
-        return self._directory / f"{cluster}.replica"
+        return self._directory / f"{cluster}{_SUFFIX}"
 
 
 def _frame(version: Version, blob: bytes) -> bytes:

@@ -45,7 +45,6 @@ class Follower:
         rng: random.Random,
         on_step: Callable[[Follower, frozenset[RecordKey], tuple[Rejected, ...]], None],
     ) -> None:
-        self.member = member
         self._clusterset = clusterset
         self._exchange = exchange
         self._disk = disk
@@ -54,7 +53,7 @@ class Follower:
         self._monotonic = monotonic
         self._backoff = Backoff(timing, rng)
         self._on_step = on_step
-        self._replica = self._new_replica()
+        self._replica = self._new_replica(member)
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_QUEUE_MESSAGES)
         self._catch_up_due = False
         self._saved_at: datetime | None = None
@@ -66,7 +65,14 @@ class Follower:
         """Whether the disk and the unsaved batches together give what is shown."""
         self._shown = (False, False)
         self._read = False
-        """Whether everything that was needed was read once, whatever came of it."""
+        """Whether everything that was needed was read once, whatever came of it, or can't be read for now."""
+        self._disk_refused = False
+        """Whether the disk held something of the peer that was not believed."""
+
+    @property
+    def member(self) -> Member:
+        """Who is followed, as its word is verified now."""
+        return self._replica.member
 
     @property
     def judged(self) -> bool:
@@ -100,7 +106,8 @@ class Follower:
             return
         base = self._replica.on_snapshot(saved.snapshot)
         if self._replica.version is None:
-            self._replica = self._new_replica()
+            self._replica = self._new_replica(self.member)
+            self._disk_refused = True
             self._on_step(self, frozenset(), _from_disk(base.rejected))
             return
         tail = self._replica.on_log(saved.batches)
@@ -109,6 +116,12 @@ class Follower:
         self._saved_at = saved.saved_at
         self._rebase_at = _size(saved.snapshot) * 2 + _REBASE_BYTES
         self._on_step(self, base.changed | tail.changed, _from_disk(base.rejected + tail.rejected))
+
+    def take(self, member: Member) -> None:
+        """The same peer, with other keys: what was accepted stays, what comes is verified against these."""
+        self._replica.member = member
+        # What was refused under the keys before may be good now.
+        self.connected()
 
     def deliver(self, blob: bytes) -> None:
         """A message of the peer's channel. Where too many wait it is dropped: the log has it."""
@@ -124,6 +137,7 @@ class Follower:
     def disconnected(self) -> None:
         """The exchange is out of reach."""
         self._replica.on_disconnected(self._monotonic())
+        self._give_up()
 
     async def run(self) -> None:
         """Follow until cancelled; what can't be read is tried again."""
@@ -144,6 +158,7 @@ class Follower:
                 await self._take_note()
             except ExchangeUnavailableError:
                 self._catch_up_due = True
+                self._give_up()
                 await asyncio.sleep(self._backoff.next())
 
     async def _next(self) -> bytes | None:
@@ -185,6 +200,12 @@ class Follower:
                         await self._keep_snapshot(stored, self._replica.version)
             need = step.need
 
+    def _give_up(self) -> None:
+        """Nobody waits for a peer whose saved word is not believed, and whose word of today can't be read."""
+        if self._disk_refused and not self._read:
+            self._read = True
+            self._on_step(self, frozenset(), ())
+
     def _report(self, step: Step) -> None:
         if step.changed or step.rejected:
             self._on_step(self, step.changed, step.rejected)
@@ -212,12 +233,13 @@ class Follower:
         cluster = self.member.cluster
         saving = asyncio.ensure_future(asyncio.to_thread(self._try, lambda disk: disk.save(cluster, version, stored)))
         try:
-            saved = await asyncio.shield(saving)
-        except asyncio.CancelledError:
-            # Whoever comes after us may write the same file.
-            await saving
-            raise
-        if not saved:
+            await asyncio.shield(saving)
+        finally:
+            # Also when we are cancelled: whoever comes after us may write the same file, or we ourselves go on later.
+            self._saved(stored, version, done=await saving)
+
+    def _saved(self, stored: StoredSnapshot, version: Version, *, done: bool) -> None:
+        if not done:
             self._whole = self._whole and version != self._replica.version
             return
         self._whole = self._whole or version == self._replica.version
@@ -269,8 +291,8 @@ class Follower:
             return False
         return True
 
-    def _new_replica(self) -> Replica:
-        return Replica(self.member, self._clusterset, lease_seconds=self._timing.lease)
+    def _new_replica(self, member: Member) -> Replica:
+        return Replica(member, self._clusterset, lease_seconds=self._timing.lease)
 
 
 def _size(snapshot: StoredSnapshot) -> int:

@@ -2,7 +2,8 @@
 
 One task does one write at a time, so that the channel shows batches and beats in the order of their versions.
 Decides nothing but when: first change at once, then a hold-off; a beat each second; a compaction while there
-are changes; everything again when the exchange turns out not to hold what was written.
+are changes; everything again when the exchange turns out not to hold what was written, or when the member's
+key was changed.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import structlog
 from federation.exchange.base import Exchange, Rejected
 from federation.exchange.disk import ReplicaDisk
 from federation.exchange.publisher import Publisher
-from federation.exchange.signing import BlobKind
+from federation.exchange.signing import BlobKind, MemberKey
 from federation.exchange.timing import Backoff, Timing
 from federation.model.errors import ExchangeUnavailableError
 from federation.model.names import RecordKey
-from federation.model.records import Record, Version
+from federation.model.records import Member, Record, Version
 
 _log = structlog.get_logger()
 
@@ -53,8 +54,11 @@ class PublishLoop:
         self._wake = asyncio.Event()
         self._epoch = 0
         self._replace_at = self._beat_at = self._compact_at = monotonic()
+        self._is_lost = False
         self.publications = 0
-        """How often everything was published: 1 after the start, one more after each loss of data."""
+        """How often everything was published: at the start, after each loss of data, with each new key."""
+        self.losses = 0
+        """How many of these were because the exchange had lost or changed what was there."""
 
     @property
     def published(self) -> Version | None:
@@ -64,12 +68,18 @@ class PublishLoop:
 
     @property
     def settled(self) -> bool:
-        """Whether the exchange is known to hold all that was desired last."""
+        """Whether the exchange is known to hold all that was desired last, signed with the present key."""
         return self._desired is None and self._publisher.settled
 
     def desire(self, records: Mapping[RecordKey, Record]) -> None:
         """Publish ``records``, and withdraw what else was published. The last call counts."""
         self._desired = records
+        self._wake.set()
+
+    def rekey(self, member: Member, key: MemberKey) -> None:
+        """Sign with ``key`` from now on, and publish everything again with it; until the exchange took that, what
+        stands is kept alive."""
+        self._publisher.rekey(member, key)
         self._wake.set()
 
     def hurry(self) -> None:
@@ -98,6 +108,8 @@ class PublishLoop:
             await self._wake.wait()
             return
         due = self._replace_at if publisher.written is None else self._beat_at
+        if publisher.rekeyed:
+            due = min(due, self._replace_at)
         try:
             async with asyncio.timeout(max(0.0, due - self._monotonic())):
                 await self._wake.wait()
@@ -114,22 +126,24 @@ class PublishLoop:
             return False
         if publisher.written is None:
             return await self._replace()
+        if publisher.rekeyed and await self._replace():
+            return True
         if publisher.compacting and not await self._compact():
-            return await self._replace()
+            return await self._lost()
         spoke = False
         while (batch := publisher.batch()) is not None:
             written = publisher.written
             if not await self._exchange.append(publisher.member.cluster, written, batch.version, batch.blob):
-                return await self._replace()
+                return await self._lost()
             publisher.appended()
             spoke = True
         now = self._monotonic()
         if now >= self._compact_at:
             self._compact_at = now + self._timing.compaction
             if not await self._compact():
-                return await self._replace()
+                return await self._lost()
         if now >= self._beat_at and not await self._renew():
-            return await self._replace()
+            return await self._lost()
         return spoke
 
     async def _renew(self) -> bool:
@@ -154,12 +168,15 @@ class PublishLoop:
         publisher.compacted()
         return True
 
+    async def _lost(self) -> bool:
+        _log.warning("exchange lost our records", cluster=self._publisher.member.cluster)
+        self._is_lost = True
+        self._publisher.lost()
+        return await self._replace()
+
     async def _replace(self) -> bool:
         publisher = self._publisher
         cluster = publisher.member.cluster
-        if publisher.written is not None:
-            _log.warning("exchange lost our records", cluster=cluster)
-            publisher.lost()
         now = self._monotonic()
         if now < self._replace_at:
             # Whoever keeps overwriting us (a second controller of the same cluster) gets one answer per beat.
@@ -178,9 +195,13 @@ class PublishLoop:
             _log.warning("nothing is published: epoch is not saved", cluster=cluster, error=str(error))
             return False
         replacement = publisher.replacement(self._epoch, self._wall_ms())
+        # Without an answer nobody knows what stands there: it must not pass for what was written before.
+        publisher.lost()
         await self._exchange.replace(cluster, replacement.snapshot, replacement.lease, self._timing.lease)
         publisher.replaced(replacement)
         self.publications += 1
+        self.losses += self._is_lost
+        self._is_lost = False
         self._replace_at = self._beat_at = now + self._timing.beat
         self._compact_at = now + self._timing.compaction
         _log.info("published everything", cluster=cluster, epoch=self._epoch)

@@ -55,6 +55,8 @@ class Replacement:
     version: Version
     snapshot: StoredSnapshot
     lease: bytes
+    signed_by: bytes
+    """The public key that holds for all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Publisher:
         self.written: Written | None = None
         """What the exchange took from us; None before the first publication and after a loss."""
         self._key = key
+        self._signed_by = key.public  # of the last whole publication
         self._clusterset = clusterset
         self._records: Mapping[RecordKey, Record] | None = None
         self._desired: dict[RecordKey, bytes] = {}
@@ -93,8 +96,19 @@ class Publisher:
 
     @property
     def settled(self) -> bool:
-        """Whether the exchange took all that is desired."""
-        return self.written is not None and self._batch is None and self._published == self._desired
+        """Whether the exchange took all that is desired, signed with the present key."""
+        written = self.written is not None and not self.rekeyed
+        return written and self._batch is None and self._published == self._desired
+
+    @property
+    def rekeyed(self) -> bool:
+        """Whether the whole publication that stands was signed with another key than the present one."""
+        return self.written is not None and self._signed_by != self._key.public
+
+    def rekey(self, member: Member, key: MemberKey) -> None:
+        """Sign with ``key`` from now on. What is on offer stays as it was signed: its outcome may be unknown."""
+        self.member = member
+        self._key = key
 
     def desire(self, records: Mapping[RecordKey, Record]) -> tuple[Rejected, ...]:
         """Take the whole desired set; a record that peers would refuse is named, and stays as it was.
@@ -135,12 +149,14 @@ class Publisher:
         version = Version(epoch, 0)
         shards = self._shards(version, self._desired, range(SHARDS))
         manifest = self._manifest(version, {number: digest(blob) for number, blob in shards.items()})
-        return Replacement(version, StoredSnapshot(manifest, shards), self._lease(version, wall_ms))
+        lease = self._lease(version, wall_ms)
+        return Replacement(version, StoredSnapshot(manifest, shards), lease, self._key.public)
 
     def replaced(self, replacement: Replacement) -> None:
         """The exchange took the replacement, which was made since the last ``desire``."""
         snapshot = replacement.snapshot
         self.written = Written(snapshot.manifest, frozenset(snapshot.shards), replacement.version)
+        self._signed_by = replacement.signed_by
         self._published = dict(self._desired)
         self._unsaid.clear()
         self._digests = {number: digest(blob) for number, blob in snapshot.shards.items()}

@@ -63,6 +63,8 @@ class Replica:
 
     def __init__(self, member: Member, clusterset: str, *, lease_seconds: float) -> None:
         self.member = member
+        """Whose word is believed, and by which keys. May be replaced by the same member with other keys: what was
+        accepted under the earlier ones stays."""
         self.version: Version | None = None
         self.synced = False
         self.head: Version | None = None

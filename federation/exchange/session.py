@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 
 import structlog
@@ -80,6 +80,8 @@ class ExchangeSession:
             on_rejected=self._count,
         )
         self._followers: dict[ClusterId, Follower] = {}
+        self._discarded: set[ClusterId] = set()
+        """Peers that are gone, or are others now, whose files still are to be deleted."""
         self._members_changed = asyncio.Event()
         self._synced = asyncio.Event()
         self._connected = False
@@ -106,17 +108,22 @@ class ExchangeSession:
 
     @property
     def settled(self) -> bool:
-        """Whether the exchange is known to hold all that ``publish`` was given last."""
+        """Whether the exchange is known to hold all that ``publish`` was given last, signed with the present key."""
         return self._publishing.settled
 
     @property
     def publications(self) -> int:
-        """How often everything had to be published: one at the start, one more for each loss of data."""
+        """How often everything was published: at the start, after each loss of data, with each new key."""
         return self._publishing.publications
 
     @property
+    def losses(self) -> int:
+        """How often everything was published again because the exchange had lost or changed our records."""
+        return self._publishing.losses
+
+    @property
     def rejections(self) -> Mapping[tuple[ClusterId, str], int]:
-        """How often something was rejected, by member and reason, since the start."""
+        """How often something of the present members was rejected, by member and reason, since the start."""
         return dict(self._rejections)
 
     @property
@@ -137,18 +144,34 @@ class ExchangeSession:
         return ExchangeSnapshot({cluster: at.snapshot() for cluster, at in self._followers.items()})
 
     def set_members(self, peers: Iterable[Member]) -> None:
-        """Follow exactly ``peers``: known ones go on as they are, one with a new key starts anew."""
+        """Follow exactly ``peers``, whoever was followed before.
+
+        One that shares a key (and the trust domain) with what was known goes on with all that was accepted; one
+        without is another member and starts anew. Of whoever is gone nothing is left, on disk neither.
+        """
         wanted = {peer.cluster: peer for peer in peers if peer.cluster != self._member.cluster}
-        kept = {c: at for c, at in self._followers.items() if wanted.get(c) == at.member}
+        kept = {c: at for c, at in self._followers.items() if c in wanted and _is_same(at.member, wanted[c])}
         gone = {c: at for c, at in self._followers.items() if c not in kept}
         added = {c: self._follower(peer) for c, peer in wanted.items() if c not in kept}
         self._followers = dict(sorted((kept | added).items()))
+        self._discarded |= gone.keys()
+        self._forget(gone.keys())
+        for cluster, follower in kept.items():
+            if follower.member != wanted[cluster]:
+                follower.take(wanted[cluster])
         for cluster, follower in gone.items():
             self._on_change(cluster, frozenset(follower.snapshot().records))
-        for follower in added.values():
-            follower.restore()
+        for cluster, follower in added.items():
+            if cluster not in self._discarded:
+                follower.restore()
         self._note_synced()
-        self._members_changed.set()
+        if gone or added:
+            self._members_changed.set()
+
+    def rekey(self, member: Member, key: MemberKey) -> None:
+        """Go on as ``member``, signing with ``key``: everything is published again with it; peers see no gap."""
+        self._member = member
+        self._publishing.rekey(member, key)
 
     async def run(self) -> None:
         """Publish and follow until cancelled. Owns its tasks; an unreachable exchange never ends it."""
@@ -156,10 +179,24 @@ class ExchangeSession:
             tasks.create_task(self._publishing.run())
             while True:
                 self._members_changed.clear()
+                self._tidy()
                 following = tasks.create_task(self._follow(list(self._followers.values())))
                 await self._members_changed.wait()
                 following.cancel()
                 await asyncio.wait([following])
+
+    def _tidy(self) -> None:
+        """Delete the files of whoever is no member, which nobody writes any more. What fails waits for the next
+        change of members."""
+        if self._disk is None:
+            return
+        for cluster in sorted(self._discarded | (self._disk.clusters() - self._followers.keys())):
+            try:
+                self._disk.forget(cluster)
+            except OSError as error:
+                _log.warning("replica of a former member is not deleted", peer=cluster, error=str(error))
+            else:
+                self._discarded.discard(cluster)
 
     async def _follow(self, followers: list[Follower]) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -212,6 +249,8 @@ class ExchangeSession:
         )
 
     def _on_step(self, follower: Follower, changed: frozenset[RecordKey], rejected: tuple[Rejected, ...]) -> None:
+        if self._followers.get(follower.member.cluster) is not follower:
+            return
         self._count(rejected)
         self._note_synced()
         if changed or not rejected:
@@ -230,3 +269,15 @@ class ExchangeSession:
             if (one.cluster, one.reason, one.record_key) not in known:
                 _log.warning("rejected", peer=one.cluster, reason=one.reason, error=one.message)
             self._recent.append(one)
+
+    def _forget(self, clusters: Collection[ClusterId]) -> None:
+        """What was rejected of former members is of no interest any more."""
+        for cluster, reason in list(self._rejections):
+            if cluster in clusters:
+                del self._rejections[cluster, reason]
+        self._recent = deque((one for one in self._recent if one.cluster not in clusters), maxlen=_RECENT)
+
+
+def _is_same(known: Member, told: Member) -> bool:
+    """Whether a member of one id is still the same: one domain, and a key that was believed before still is."""
+    return known.trust_domain == told.trust_domain and not set(known.keys).isdisjoint(told.keys)

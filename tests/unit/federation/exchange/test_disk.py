@@ -129,3 +129,16 @@ def test_a_failed_write_leaves_the_old_file(disk: ReplicaDisk, monkeypatch: pyte
     with pytest.raises(OSError, match="no space"):
         disk.save(EAST, Version(1, 6), StoredSnapshot(b"newer", {}))
     assert saved(disk) == (SNAPSHOT, ())
+
+
+def test_nothing_is_left_of_a_member_that_is_forgotten(disk: ReplicaDisk, tmp_path: Path) -> None:
+    """Its file is gone, the others and the epoch stay; to forget it again is no error."""
+    west = ClusterId("west")
+    disk.save_epoch(7)
+    for cluster in (EAST, west):
+        disk.save(cluster, Version(1, 5), SNAPSHOT)
+    assert disk.clusters() == {EAST, west}
+    disk.forget(EAST)
+    disk.forget(EAST)
+    assert (disk.clusters(), saved(disk), disk.load_epoch()) == ({west}, None, 7)
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["epoch", "west.replica"]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
-from federation.exchange.base import Rejected, Written
+from federation.exchange.base import Rejected, StoredSnapshot, Written
 from federation.exchange.disk import ReplicaDisk
 from federation.exchange.memory import MemoryExchange
 from federation.exchange.publish_loop import PublishLoop
 from federation.exchange.publisher import Publisher
+from federation.exchange.signing import BlobKind, open_envelope
 from federation.exchange.timing import Timing
-from federation.model.errors import ExchangeUnavailableError
+from federation.model.errors import ExchangeUnavailableError, WireError
 from federation.model.names import ClusterId
 from federation.model.records import Version
 from support.exchange import CLUSTERSET, FlakyExchange, by_key, endpoints, gateway, key_of, member_of, until
@@ -128,3 +131,136 @@ async def test_nothing_is_published_before_the_first_desired_set() -> None:
         task.cancel()
     assert publishing.published is None
     assert await exchange.read_snapshot(EAST.cluster) is None
+
+
+NEW_KEY = key_of("east-2")
+NEW = replace(EAST, public_key=NEW_KEY.public, retiring_key=EAST.public_key)
+
+
+async def holds_for_the_new_key(exchange: FlakyExchange) -> bool:
+    """Whether all that is stored of the member is signed with its new key."""
+    only = replace(NEW, retiring_key=None)
+    stored, lease = await exchange.read_snapshot(EAST.cluster), await exchange.read_lease(EAST.cluster)
+    assert stored is not None
+    assert lease is not None
+    try:
+        open_envelope(stored.manifest, BlobKind.MANIFEST, only, CLUSTERSET)
+        open_envelope(lease, BlobKind.LEASE, only, CLUSTERSET)
+        for shard in stored.shards.values():
+            open_envelope(shard, BlobKind.SHARD, only, CLUSTERSET)
+    except WireError:
+        return False
+    return True
+
+
+class Rekeying(FlakyExchange):
+    """Its writer gets a new key while the call ``during`` is under way."""
+
+    def __init__(self, inner: MemoryExchange, during: str) -> None:
+        super().__init__(inner)
+        self.during = during
+        self.publishing: PublishLoop | None = None
+
+    def _rekey(self, call: str) -> None:
+        if self.publishing is not None and call == self.during:
+            self.publishing.rekey(NEW, NEW_KEY)
+            self.publishing = None
+            if not call.startswith("answered"):
+                raise ExchangeUnavailableError("no answer")
+
+    async def replace(self, cluster: ClusterId, snapshot: StoredSnapshot, lease: bytes, lease_seconds: float) -> None:
+        await super().replace(cluster, snapshot, lease, lease_seconds)
+        self._rekey("replace")
+        self._rekey("answered replace")
+
+    async def append(self, cluster: ClusterId, written: Written, version: Version, batch: bytes) -> bool:
+        taken = await super().append(cluster, written, version, batch)
+        self._rekey("append")
+        self._rekey("answered append")
+        return taken
+
+    async def update(
+        self, cluster: ClusterId, written: Written, snapshot: StoredSnapshot, removed: frozenset[int]
+    ) -> bool:
+        taken = await super().update(cluster, written, snapshot, removed)
+        self._rekey("update")
+        self._rekey("answered update")
+        return taken
+
+
+@pytest.mark.parametrize("answered", ["", "answered "])
+@pytest.mark.parametrize("call", ["replace", "append", "update"])
+async def test_a_new_key_in_the_middle_of_a_write(answered: str, call: str) -> None:
+    """Whatever is under way when the key changes, with or without an answer: everything is soon signed with the new
+    key, and no loss is counted."""
+    exchange = Rekeying(MemoryExchange(time.monotonic), answered + call)
+    publishing = loop_on(exchange, [])
+    exchange.publishing = publishing
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(publishing.run())
+        publishing.desire(by_key(gateway()))
+        await until(lambda: publishing.published is not None)
+        publishing.desire(by_key(gateway(), endpoints("a", 1)))
+        await until(lambda: exchange.publishing is None and publishing.settled)
+        assert await holds_for_the_new_key(exchange)
+        task.cancel()
+    assert publishing.losses == 0
+
+
+async def test_a_new_key_is_answered_after_an_outage() -> None:
+    """A key that changes while the exchange is away is used as soon as it is back."""
+    exchange = FlakyExchange(MemoryExchange(time.monotonic))
+    publishing = loop_on(exchange, [])
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(publishing.run())
+        publishing.desire(by_key(gateway()))
+        await until(lambda: publishing.settled)
+        exchange.switch(on=False)
+        publishing.rekey(NEW, NEW_KEY)
+        await until(lambda: exchange.refused > 2)
+        exchange.switch(on=True)
+        await until(lambda: publishing.settled)
+        assert await holds_for_the_new_key(exchange)
+        task.cancel()
+    assert (publishing.publications, publishing.losses) == (2, 0)
+
+
+async def test_with_a_full_disk_what_stands_is_kept_alive(tmp_path: Path) -> None:
+    """Where no epoch can be saved for the new key's publication, beats and changes go on, signed with that key."""
+    exchange = FlakyExchange(MemoryExchange(time.monotonic))
+    disk = FullDisk(tmp_path)
+    disk.full = False
+    publishing = loop_on(exchange, [], disk)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(publishing.run())
+        publishing.desire(by_key(gateway()))
+        await until(lambda: publishing.settled)
+        disk.full = True
+        publishing.rekey(NEW, NEW_KEY)
+        publishing.desire(by_key(gateway(), endpoints("a", 1)))
+        await until(lambda: publishing.published is not None and publishing.published.seq == 1)
+        before = await exchange.read_lease(EAST.cluster)
+        async with asyncio.timeout(20):
+            while await exchange.read_lease(EAST.cluster) == before:
+                await asyncio.sleep(0.002)
+        assert not publishing.settled
+        disk.full = False
+        await until(lambda: publishing.settled)
+        assert await holds_for_the_new_key(exchange)
+        task.cancel()
+    assert (publishing.publications, publishing.losses) == (2, 0)
+
+
+async def test_a_loss_is_counted_as_one() -> None:
+    """When the exchange has lost everything it is published again, and counted as a loss."""
+    exchange = FlakyExchange(MemoryExchange(time.monotonic))
+    publishing = loop_on(exchange, [])
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(publishing.run())
+        publishing.desire(by_key(gateway()))
+        await until(lambda: publishing.settled)
+        assert (publishing.publications, publishing.losses) == (1, 0)
+        exchange.inner._members.clear()
+        await until(lambda: publishing.losses == 1)
+        task.cancel()
+    assert publishing.publications == 2

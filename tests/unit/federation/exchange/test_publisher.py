@@ -187,3 +187,63 @@ def test_beats_are_counted() -> None:
     """Each lease differs from the one before."""
     made = publisher()
     assert made.lease(0) != made.lease(0)
+
+
+NEW_KEY = key_of("east-2")
+NEW = replace(EAST, public_key=NEW_KEY.public)
+
+
+def test_with_a_new_key_a_whole_publication_is_owed() -> None:
+    """After a change of the key nothing is settled until a replacement, all of it signed with that key, was taken."""
+    made = publisher(gateway(), bundle(1))
+    assert (made.rekeyed, made.settled) == (False, True)
+    made.rekey(NEW, NEW_KEY)
+    assert (made.rekeyed, made.settled) == (True, False)
+    whole = made.replacement(101, 0)
+    for kind, blob in (
+        (BlobKind.MANIFEST, whole.snapshot.manifest),
+        (BlobKind.LEASE, whole.lease),
+        *((BlobKind.SHARD, blob) for blob in whole.snapshot.shards.values()),
+    ):
+        assert open_envelope(blob, kind, NEW, CLUSTERSET).version == Version(101, 0)
+    made.replaced(whole)
+    assert (made.rekeyed, made.settled) == (False, True)
+
+
+def test_a_replacement_of_the_old_key_does_not_settle_the_new_one() -> None:
+    """A replacement that was under way while the key changed is followed by another."""
+    made = publisher(gateway())
+    whole = made.replacement(101, 0)
+    made.rekey(NEW, NEW_KEY)
+    made.replaced(whole)
+    assert (made.rekeyed, made.settled) == (True, False)
+
+
+def test_what_is_on_offer_stays_as_it_was_signed() -> None:
+    """A batch whose outcome is unknown while the key changes is offered byte for byte; the next has the new key."""
+    made = publisher(gateway())
+    made.desire(by_key(gateway(), endpoints("a", 1)))
+    offered = made.batch()
+    made.rekey(NEW, NEW_KEY)
+    assert made.batch() is offered
+    made.appended()
+    made.desire(by_key(gateway(), endpoints("a", 2)))
+    following = made.batch()
+    assert following is not None
+    assert open_envelope(following.blob, BlobKind.BATCH, NEW, CLUSTERSET).version == Version(100, 2)
+
+
+def test_the_same_key_again_asks_for_nothing() -> None:
+    """A member that only loses its retiring key has nothing to publish."""
+    made = publisher(gateway())
+    made.rekey(replace(EAST, retiring_key=NEW_KEY.public), key_of("east"))
+    assert (made.rekeyed, made.settled) == (False, True)
+
+
+def test_an_epoch_of_the_retiring_key_is_exceeded() -> None:
+    """What stands in the store under the key before counts as our own word while that key is believed."""
+    manifest = publisher(gateway()).replacement(500, 0).snapshot.manifest
+    made = Publisher(replace(NEW, retiring_key=EAST.public_key), NEW_KEY, CLUSTERSET)
+    assert made.epoch_of(BlobKind.MANIFEST, manifest) == 500
+    made.rekey(NEW, NEW_KEY)
+    assert made.epoch_of(BlobKind.MANIFEST, manifest) == 0

@@ -215,6 +215,10 @@ class Cluster:
         """The controller's report, as `federation status -o json` prints it."""
         return self._owner("/v1/status")
 
+    def trust(self) -> Any:
+        """The controller's report, as `federation trust show -o json` prints it."""
+        return self._owner("/v1/trust")
+
     def peer(self, name: str) -> Any:
         return next(peer for peer in self.status()["peers"] if peer["cluster"] == name)
 

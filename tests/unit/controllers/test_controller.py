@@ -11,7 +11,7 @@ import pytest
 from controllers.liveness import State
 from federation.model.errors import InvariantError
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, TRUST_KEY, export_key, sni
-from federation.model.records import GatewayAddress, TrustRecord
+from federation.model.records import BundleRecord, GatewayAddress, TrustRecord
 from federation.model.state import ServiceState
 from gateway.nodes import Listen, LocalPort, SidecarNode
 from gateway.xds import protos as pb
@@ -293,6 +293,76 @@ def test_a_peer_whose_authorities_ran_out_loses_its_traffic(tmp_path: Path) -> N
 
     assert loop.names("web", "CDS") == []
     assert bundles_of(loop, "web") == ["east.test"]
+
+
+CALLER = SidecarNode(
+    address=SIDECAR.address,
+    inbound_port=SIDECAR.inbound_port,
+    http_proxy=SIDECAR.http_proxy,
+    outbound=(
+        LocalPort("demo", "echo", 80, Listen("127.0.0.1", 8001)),
+        LocalPort("demo", "web", 80, Listen("127.0.0.1", 8002)),
+    ),
+)
+
+
+def generations(loop: ControlLoop, node: str) -> dict[str, str]:
+    """The generation of trust of each listener's first chain."""
+    return {
+        name: loop.message(node, "LDS", name)
+        .filter_chains[0]
+        .metadata.filter_metadata["federation"]["trust_generation"]
+        if loop.message(node, "LDS", name).filter_chains[0].HasField("metadata")
+        else "0"
+        for name in loop.names(node, "LDS")
+    }
+
+
+def between_two_peers(loop: ControlLoop) -> None:
+    """West and north both serve echo; web is north's alone."""
+    loop.connect("caller", CALLER)
+    loop.own({})
+    exported_by(loop)
+    exported_by(loop, NORTH)
+    web = key("demo/web")
+    loop.say(NORTH, export_record(web, identities=[spiffe_id(NORTH)]), endpoints_record(web))
+    loop.step()
+
+
+ECHO_PORT, WEB_PORT, PROXY_PORT = "local|127.0.0.1|8001", "local|127.0.0.1|8002", "http-proxy"
+UNTOUCHED = {PROXY_PORT: "0", ECHO_PORT: "0", WEB_PORT: "0"}
+
+
+def test_trust_that_is_withdrawn_ends_what_rests_on_it(loop: ControlLoop) -> None:
+    """All that leads to services of a peer whose bundle is empty; a service that others alone serve is left alone, and
+    so is everything when a peer is trusted anew.
+    """
+    between_two_peers(loop)
+    assert generations(loop, "caller") == UNTOUCHED
+    loop.say(WEST, BundleRecord("west.test", 2, ()))
+    loop.step()
+    assert generations(loop, "caller") == {PROXY_PORT: "1", ECHO_PORT: "1", WEB_PORT: "0"}
+    loop.say(WEST, bundle(WEST, sequence=3))
+    loop.step()
+    assert generations(loop, "caller") == {PROXY_PORT: "1", ECHO_PORT: "1", WEB_PORT: "0"}
+
+
+def test_a_restart_ends_nothing_unless_trust_was_withdrawn_meanwhile(tmp_path: Path) -> None:
+    """The journal tells what was trusted; then whose connections are open is not known, and all of them end."""
+    authority = started_authority()
+    before = ControlLoop(tmp_path, authority=authority)
+    between_two_peers(before)
+    again = ControlLoop(tmp_path, authority=authority)
+    between_two_peers(again)
+    assert generations(again, "caller") == UNTOUCHED
+    without = ControlLoop(tmp_path, authority=authority)
+    without.say(WEST, BundleRecord("west.test", 2, ()))
+    without.connect("caller", CALLER)
+    without.own({})
+    exported_by(without, NORTH)
+    without.say(NORTH, export_record(key("demo/web"), identities=[spiffe_id(NORTH)]))
+    without.step()
+    assert generations(without, "caller") == dict.fromkeys(UNTOUCHED, "1")
 
 
 def test_a_moved_gateway_concerns_every_service_of_its_peer(loop: ControlLoop) -> None:

@@ -261,6 +261,20 @@ def test_bundles_change_for_every_sidecar_once(loop: ControlLoop) -> None:
     assert (changes.of("web"), changes.of("gateway")) == ([("SDS", "ALL")], [])
 
 
+def test_a_new_generation_of_trust_is_new_listeners_of_what_takes_calls_of_all(loop: ControlLoop) -> None:
+    """The proxy port and inbound, in the same change as the bundles; a gateway holds nobody's trust."""
+    loop.own({ECHO: exported_state(endpoint_slice(endpoint("10.0.0.1")))})
+    loop.step()
+    loop.connect("web", SIDECAR)
+    loop.connect("gateway", GATEWAY)
+    changes = Changes(loop, "web", "gateway")
+    assert loop.dataplane.update_trust((("east.test", "PEM"),), 1)
+    assert (changes.of("web"), changes.of("gateway")) == (
+        [("LDS", "http-proxy"), ("LDS", "inbound"), ("SDS", "ALL")],
+        [],
+    )
+
+
 # A change touches nothing else
 
 

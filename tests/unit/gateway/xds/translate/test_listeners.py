@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from federation.model.names import sni
@@ -173,3 +175,40 @@ def test_redirected_connections_that_are_not_ours_pass_through() -> None:
     assert listener.use_original_dst.value is True
     assert proxy_of(listener).cluster == PASSTHROUGH_CLUSTER == passthrough_cluster().name
     assert passthrough_cluster().type == pb.Cluster.ORIGINAL_DST
+
+
+# Generations of trust
+
+
+def generations(listener: pb.Message) -> list[str]:
+    """The mark of each chain; nothing where it has none."""
+    return [chain.metadata.filter_metadata["federation"]["trust_generation"] for chain in listener.filter_chains]
+
+
+@pytest.mark.parametrize(
+    "listener",
+    [
+        inbound_listener(HERE, [inbound("http"), inbound("tcp", 81)], 7),
+        http_proxy_listener(HERE, 7),
+        local_listener(HERE, replace(imported("tcp"), generation=7)),
+        vip_listener("240.96.0.1", replace(imported("http"), generation=7)),
+    ],
+    ids=["inbound", "proxy port", "local port", "clusterset ip"],
+)
+def test_every_chain_is_of_the_generation_of_its_trust(listener: pb.Message) -> None:
+    """The mark is all that a new generation changes, and it is on whatever carries mutual TLS or leads to it."""
+    assert generations(listener) == ["7"] * len(listener.filter_chains)
+    for chain in listener.filter_chains:
+        chain.ClearField("metadata")
+    first = [
+        inbound_listener(HERE, [inbound("http"), inbound("tcp", 81)]),
+        http_proxy_listener(HERE),
+        local_listener(HERE, imported("tcp")),
+        vip_listener("240.96.0.1", imported("http")),
+    ]
+    assert listener in first
+
+
+def test_before_anything_was_withdrawn_there_is_no_mark() -> None:
+    """The first generation is the configuration as it always was."""
+    assert not any(chain.HasField("metadata") for chain in inbound_listener(HERE, [inbound("http")]).filter_chains)

@@ -1,15 +1,19 @@
-"""A steady, open load of HTTP GETs: calls leave on schedule, whether or not earlier ones were answered."""
+"""A steady, open load, of HTTP GETs or of TCP connections: calls leave on schedule, whether or not earlier ones were
+answered.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
+
+from federation.model.addresses import HostPort
 
 # Far longer than any answer may take: it only keeps a lost call from being awaited for ever.
 _GIVE_UP_SECONDS = 20.0
@@ -57,20 +61,61 @@ async def steady_load(targets: Mapping[str, float]) -> AsyncIterator[dict[str, O
             outcome.failures.append(failure)
             outcome.failed_at.append(asyncio.get_running_loop().time())
 
-        async def generate(url: str, rate: float) -> None:
-            loop = asyncio.get_running_loop()
-            due = loop.time()
-            while not stopping.is_set():
-                tasks.create_task(call(url))
-                due += 1 / rate
-                await asyncio.sleep(max(due - loop.time(), 0))
-
         for url, rate in targets.items():
-            tasks.create_task(generate(url, rate))
+            tasks.create_task(_generate(tasks, lambda url=url: call(url), rate, stopping))
         try:
             yield outcomes
         finally:
             stopping.set()
+
+
+@asynccontextmanager
+async def steady_connections(targets: Mapping[HostPort, float]) -> AsyncIterator[dict[str, Outcome]]:
+    """Open a TCP connection to each ``support.apps`` echo at its rate (per second), and await all words at the end.
+
+    Unlike HTTP calls, which share connections, each has a TLS handshake of its own between the sidecars.
+    """
+    outcomes = {str(target): Outcome() for target in targets}
+    stopping = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+
+        async def connect(target: HostPort) -> None:
+            outcome = outcomes[str(target)]
+            try:
+                async with asyncio.timeout(_GIVE_UP_SECONDS):
+                    reader, writer = await asyncio.open_connection(target.host, target.port)
+                    try:
+                        writer.write(b"word")
+                        writer.write_eof()
+                        text = (await reader.read()).decode()
+                    finally:
+                        writer.transport.abort()
+                if text.startswith("word|"):
+                    outcome.answers[text.removeprefix("word|").partition(" ")[0]] += 1
+                    return
+                failure = f"answer {text!r}"
+            except (OSError, TimeoutError) as error:
+                failure = repr(error)[:200]
+            outcome.failures.append(failure)
+            outcome.failed_at.append(asyncio.get_running_loop().time())
+
+        for target, rate in targets.items():
+            tasks.create_task(_generate(tasks, lambda target=target: connect(target), rate, stopping))
+        try:
+            yield outcomes
+        finally:
+            stopping.set()
+
+
+async def _generate(
+    tasks: asyncio.TaskGroup, call: Callable[[], Coroutine[None, None, None]], rate: float, stopping: asyncio.Event
+) -> None:
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while not stopping.is_set():
+        tasks.create_task(call())
+        due += 1 / rate
+        await asyncio.sleep(max(due - loop.time(), 0))
 
 
 async def calls_reach(outcome: Outcome, count: int, seconds: float = 30.0) -> None:

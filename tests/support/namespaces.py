@@ -63,6 +63,8 @@ def bridged_namespaces(stack: ExitStack, count: int) -> tuple[Namespace, ...]:
             stack.callback(run, "ip", "netns", "del", namespace.name)
             outside = f"fg{number}v{suffix}"
             run("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", namespace.name)
+            # A namespace lives on while a connection in it has packets to send again.
+            stack.callback(run, "ip", "link", "del", outside)
             run("ip", "link", "set", outside, "master", bridge, "up")
             namespace.run("ip", "link", "set", "lo", "up")
             namespace.run("ip", "address", "add", f"{namespace.host}/24", "dev", "eth0")

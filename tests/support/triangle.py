@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from federation.model.addresses import HostPort
 from support.clusterset import Cluster, ClusterSet, Pod, all_ready, get, port_name
 from support.processes import eventually
 
 NAMES = {"us-east": "us", "us-west": "us", "eu-west": "eu"}
 """The clusters and their regions."""
-APP, ECHO = 8080, 8180
+APP, TCP_APP, ECHO = 8080, 9000, 8180
 OWN = {name: 8181 + number for number, name in enumerate(NAMES)}
-"""Ports of the services that one cluster alone exports."""
+"""HTTP ports of the services that one cluster alone exports."""
+OWN_TCP = {name: 9181 + number for number, name in enumerate(NAMES)}
+"""TCP ports of the same services."""
 
 
 def own_service(name: str) -> str:
@@ -78,6 +81,15 @@ class Triangle:
             found |= {site.url(port): rate / 3 * 0.3 for name, port in OWN.items() if name != site.name}
         return found
 
+    def connections(self, rate: float) -> dict[HostPort, float]:
+        """Where to connect by TCP, across clusters, so that all is ``rate`` connections per second."""
+        return {
+            HostPort(site.caller, port): rate / 6
+            for site in self.sites.values()
+            for name, port in OWN_TCP.items()
+            if name != site.name
+        }
+
     def crosses(self) -> bool:
         """Whether every cluster's calls of both others are answered by them."""
         return all(
@@ -108,13 +120,14 @@ def three_clusters(directory: Path, **settings: Any) -> Iterator[Triangle]:
             outbound = [{"service": "demo/echo", "port": ECHO, "listen": f"{cluster.host(21)}:{ECHO}"}]
             outbound += [
                 {"service": f"demo/{own_service(other)}", "port": port, "listen": f"{cluster.host(21)}:{port}"}
-                for other, port in OWN.items()
+                for ports in (OWN, OWN_TCP)
+                for other, port in ports.items()
                 if other != name
             ]
-            pod = cluster.pod(11, f"http:{APP}", outbound=outbound)
-            hosts = [pod.sidecar.address]
+            pod = cluster.pod(11, f"http:{APP}", f"tcp:{TCP_APP}", outbound=outbound)
+            hosts, targets = [pod.sidecar.address], {"http": APP, "tcp": TCP_APP}
             cluster.export("echo", {"http": ECHO}, hosts, targets={"http": APP})
-            cluster.export(own_service(name), {"http": OWN[name]}, hosts, targets={"http": APP})
+            cluster.export(own_service(name), {"http": OWN[name], "tcp": OWN_TCP[name]}, hosts, targets=targets)
             sites[name] = Site(cluster, pod)
         clusters.introduce()
         for site in sites.values():

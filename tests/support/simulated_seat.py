@@ -49,6 +49,10 @@ class SimulatedDisk(ReplicaDisk):
         self._check()
         super().confirm(cluster, now)
 
+    def forget(self, cluster: ClusterId) -> None:
+        super().forget(cluster)
+        self.holds.pop(cluster, None)
+
     def save_epoch(self, epoch: int) -> None:
         self._check()
         super().save_epoch(epoch)

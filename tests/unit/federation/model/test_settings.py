@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,14 +28,11 @@ from federation.model.configuration import (
 )
 from federation.model.errors import ConfigError
 from federation.model.exchange_address import parse_exchange_address
-from federation.model.names import ClusterId, ServiceKey
-from federation.model.records import Member
+from federation.model.names import ServiceKey
 from federation.model.settings import parse_cluster_settings, parse_sidecar_settings
 
 DIRECTORY = Path("/srv/us-east")
 REFERENCE = Path(__file__).parents[4] / "docs" / "reference"
-KEY = base64.b64encode(bytes(range(32))).decode()
-OTHER_KEY = base64.b64encode(bytes(32)).decode()
 
 CLUSTER: dict[str, Any] = {
     "clusterset": "example",
@@ -52,7 +48,6 @@ SIDECAR: dict[str, Any] = {
     "serviceAccount": "echo",
     "address": "127.10.0.1",
 }
-EU_WEST = {"cluster": "eu-west", "trustDomain": "eu-west.example", "publicKey": KEY}
 
 
 def cluster(**changes: object) -> grammar.ClusterSettings:
@@ -92,7 +87,6 @@ def test_given_values_are_taken() -> None:
     settings = cluster(
         zone="us-1",
         network="flat",
-        members=[EU_WEST, {"cluster": "ap-south", "trustDomain": "ap.example", "publicKey": OTHER_KEY}],
         exchange={
             "url": "unix:///run/redis.sock",
             "caFile": "ca.pem",
@@ -109,10 +103,6 @@ def test_given_values_are_taken() -> None:
 
     assert settings.zone == "us-1"
     assert settings.network == "flat"
-    assert settings.members == (
-        Member(ClusterId("ap-south"), "ap.example", bytes(32)),
-        Member(ClusterId("eu-west"), "eu-west.example", bytes(range(32))),
-    )
     assert settings.exchange.lease_seconds == 6.0
     assert str(settings.exchange.url) == "unix:///run/redis.sock"
     assert settings.exchange.ca_file == DIRECTORY / "ca.pem"
@@ -133,7 +123,6 @@ def test_all_violations_are_reported_together() -> None:
         cluster="US_East",
         trustDomain="Us East",
         memberKeyFile=7,
-        members=[{"cluster": "eu-west", "publicKey": "AAAA"}],
         exchange={},
         gateway={"listen": "localhost:1", "admin": "0.0.0.0:15000", "adress": 1},
         mesh={"sidecarPort": "15006"},
@@ -145,8 +134,6 @@ def test_all_violations_are_reported_together() -> None:
         "cluster",
         "trustDomain",
         "memberKeyFile",
-        "members[0].trustDomain",
-        "members[0].publicKey",
         "exchange.url",
         "gateway.listen",
         "gateway.admin",
@@ -170,7 +157,8 @@ def test_all_violations_are_reported_together() -> None:
         ({"trustDomain": "a" * 256}, "trustDomain"),
         ({"network": "a/b"}, "network"),
         ({"memberKeyFile": ""}, "memberKeyFile"),
-        ({"members": {}}, "members"),
+        ({"members": []}, "members"),
+        ({"authorityDirectory": 7}, "authorityDirectory"),
         ({"exchange": {"url": "http://127.0.0.1"}}, "exchange.url"),
         ({"exchange": {"url": "redis://"}}, "exchange.url"),
         ({"exchange": {"url": "redis://h:99999"}}, "exchange.url"),
@@ -200,26 +188,6 @@ def test_a_wrong_value_is_refused_under_its_path(changes: dict[str, object], pat
     ("changes", "expected"),
     [
         (
-            {"members": [EU_WEST | {"cluster": "us-east"}]},
-            "members: us-east is this cluster itself; list the others only",
-        ),
-        (
-            {"members": [EU_WEST | {"trustDomain": "us-east.example"}]},
-            "members: trust domain us-east.example is this cluster's own",
-        ),
-        (
-            {"members": [EU_WEST, EU_WEST | {"trustDomain": "x.example", "publicKey": OTHER_KEY}]},
-            "members: cluster eu-west is listed 2 times",
-        ),
-        (
-            {"members": [EU_WEST, EU_WEST | {"cluster": "x", "publicKey": OTHER_KEY}]},
-            "members: trust domain eu-west.example is listed 2 times",
-        ),
-        (
-            {"members": [EU_WEST, EU_WEST | {"cluster": "x", "trustDomain": "x.example"}]},
-            "members: a public key is listed twice; whoever holds it could speak for both members",
-        ),
-        (
             {"exchange": {"url": "redis://h", "leaseSeconds": 1.5}},
             "exchange.leaseSeconds: must be at least twice exchange.beatSeconds, or one late beat loses the lease",
         ),
@@ -232,6 +200,10 @@ def test_a_wrong_value_is_refused_under_its_path(changes: dict[str, object], pat
         (
             {"stateDirectory": "."},
             "stateDirectory: must not contain the cluster's directory, whose manifests would be left out",
+        ),
+        (
+            {"authorityDirectory": "."},
+            "authorityDirectory: must not contain the cluster's directory, whose manifests would be left out",
         ),
         ({"http": {"listen": "127.0.0.1:15000"}}, "gateway.admin: 127.0.0.1:15000 is also http.listen"),
     ],
@@ -347,7 +319,7 @@ def test_the_reference_of_the_cluster_is_complete_and_equals_the_defaults() -> N
     text = (REFERENCE / "cluster.yaml").read_text()
 
     assert parse_cluster_settings(text, directory=DIRECTORY) == cluster()
-    parts = keys_of(grammar._Member, "members[].") | keys_of(grammar._BundleSource, "ca.bundleEndpoint.")
+    parts = keys_of(grammar._BundleSource, "ca.bundleEndpoint.")
     parts |= keys_of(grammar._BundleEndpoint, "bundleEndpoint.")
     assert keys_of(grammar._Cluster) == keys_in(yaml.safe_load(text)) | parts
 

@@ -15,7 +15,16 @@ from support.clock import ManualClock
 from trustbundle.authority import CertificateAuthority, Svid
 from trustbundle.bundle import TrustBundle
 from trustbundle.identity import TrustDomain, workload_id
-from trustbundle.rotation import CaSlot, CaState, RotationPolicy, activation_lead, decide, preparation_lead
+from trustbundle.rotation import (
+    ACKNOWLEDGE_BOUND,
+    CaSlot,
+    CaState,
+    Reach,
+    RotationPolicy,
+    activation_lead,
+    decide,
+    preparation_lead,
+)
 from trustbundle.verification import verify_svid
 
 EAST = TrustDomain("east.example")
@@ -183,3 +192,82 @@ def test_punctual_ticks(policy: RotationPolicy) -> None:
         assert not decide(world.state, wakeup - timedelta.resolution, policy)
         world.clock.move_to(wakeup)
     assert len(world.unannounced) == 1
+
+
+class Peers:
+    """Two peers that take a bundle when they please, and a node that takes its certificate when it pleases."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.held = {"west": world.authority.bundle(), "north": world.authority.bundle()}
+        self.leaf = world.authority.issue(ECHO, world.clock.now())
+
+    def reach(self) -> Reach:
+        upcoming = self.world.state.next
+        lacking = upcoming is not None and any(held.sequence < upcoming.sequence for held in self.held.values())
+        old = {slot.id for slot in self.world.state.old}
+        return Reach(lacking=lacking, unknown=False, reissued=frozenset(old - {self.leaf.slot_id}))
+
+    def verify(self) -> None:
+        """Every peer takes the node's leaf for what it is."""
+        der = x509.load_pem_x509_certificate(self.leaf.chain_pem.encode()).public_bytes(Encoding.DER)
+        for held in self.held.values():
+            assert verify_svid([der], {EAST: held}, self.world.clock.now()) == ECHO
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    moves=st.lists(st.sampled_from(["west", "north", "node", "taint", "rotate", "wait", "restart"]), max_size=40),
+    waits=st.integers(1, 25),
+)
+def test_a_tainted_ca_goes_after_reissue_or_bound_and_no_other_before_its_leaves(moves: list[str], waits: int) -> None:
+    """Whoever takes part in whatever order: the node's leaf verifies at every peer until somebody keeps all waiting for
+    a bound; and a tainted CA leaves the bundle only when the node has another leaf, or after the bound."""
+    policy = RotationPolicy(timedelta(hours=1), timedelta(days=1), timedelta(minutes=10))
+    world = World(policy)
+    world.tick()
+    world.publish()
+    peers = Peers(world)
+    waited_in_vain = False
+    for move in moves:
+        now = world.clock.now()
+        match move:
+            case "west" | "north":
+                peers.held[move] = world.authority.bundle()
+            case "node" if now >= world.authority.renew_after(peers.leaf):
+                peers.leaf = world.authority.issue(ECHO, now)
+            case "taint":
+                world.authority.taint(None, now)
+            case "rotate":
+                world.authority.request_rotation(now, urgent=True)
+            case "wait":
+                world.clock.advance(timedelta(seconds=waits))
+            case "restart":
+                world.restart()
+        before, reach = world.state, peers.reach()
+        now = world.clock.now()
+        world.authority.tick(now, reach)
+        world.authority.mark_published(world.authority.bundle().sequence, now)
+        waited_in_vain |= _out_of_patience(before, world.state, reach, now)
+        if not waited_in_vain:
+            peers.verify()
+
+
+def _out_of_patience(before: CaState, after: CaState, reach: Reach, now: datetime) -> bool:
+    """Whether a bound has just decided, and not the word of those who take part."""
+    kept = {slot.id for slot in after.slots}
+    vain = False
+    for slot in before.slots:
+        if slot.id in kept:
+            continue
+        bounded = slot.revoked_at is not None and now > slot.needed_until
+        assert slot.retired_at is not None
+        assert slot.id in reach.reissued or bounded
+        vain |= slot.id not in reach.reissued
+    if before.current != after.current and before.current is not None and before.next is not None:
+        published = before.next.published_at
+        assert published is not None
+        held_up = before.current.revoked_at is not None and now >= published + ACKNOWLEDGE_BOUND
+        assert not reach.lacking or held_up
+        vain |= reach.lacking
+    return vain

@@ -14,7 +14,7 @@ from support.certificates import MemoryKeystore
 from support.clock import ManualClock
 from trustbundle.authority import CertificateAuthority, Svid, generate_key
 from trustbundle.identity import TrustDomain, workload_id
-from trustbundle.rotation import RotationPolicy
+from trustbundle.rotation import Reach, RotationPolicy
 from trustbundle.verification import verify_svid
 from trustbundle.x509 import BACKDATE, private_key_pem
 
@@ -252,3 +252,54 @@ def test_wrong_key() -> None:
     keystore.keys[slot_id] = private_key_pem(generate_key())
     with pytest.raises(TrustError, match="does not belong to its certificate"):
         _authority(keystore)
+
+
+def test_a_tainted_ca_leaves_the_bundle_and_its_leaves_are_replaced() -> None:
+    """By default it is the one that signs: another takes over, its leaves are due at once, and then it is gone."""
+    clock = ManualClock()
+    keystore = MemoryKeystore()
+    authority = _started(clock, keystore)
+    stolen = authority.issue(ECHO, clock.now())
+    name = authority.taint(None, clock.now())
+    before = authority.renew_after(stolen)
+    authority.tick(clock.now())
+    authority.mark_published(authority.bundle().sequence, clock.now())
+    authority.tick(clock.now(), Reach(unknown=False))
+    due = authority.renew_after(stolen)
+    fresh = authority.issue(ECHO, clock.now())
+    both = len(authority.bundle().authorities)
+    authority.tick(clock.now(), Reach(reissued=frozenset({stolen.slot_id})))
+
+    assert name not in [slot.short_id for slot in authority.state.slots]
+    assert (before > clock.now(), due < clock.now(), both, len(authority.bundle().authorities)) == (True, True, 2, 1)
+    assert _verifies(fresh, authority, clock.now())
+    with pytest.raises(TrustError):
+        _verifies(stolen, authority, clock.now())
+    assert list(keystore.keys) == [fresh.slot_id]
+
+
+def test_a_tainted_next_ca_can_never_sign() -> None:
+    """It is out of the bundle and its key destroyed before the call returns."""
+    clock = ManualClock()
+    keystore = MemoryKeystore()
+    authority = _started(clock, keystore)
+    authority.request_rotation(clock.now())
+    authority.tick(clock.now())
+    upcoming = authority.state.next
+    assert upcoming is not None
+    authority.taint(upcoming.short_id[:6], clock.now())
+    assert (authority.state.next, upcoming.id in keystore.keys) == (None, False)
+
+
+@pytest.mark.parametrize("name", ["no such id", ""])
+def test_a_name_of_no_ca_or_of_several_taints_nothing(name: str) -> None:
+    """The refusal names those that there are; every id begins with the empty name."""
+    clock = ManualClock()
+    authority = _started(clock)
+    authority.request_rotation(clock.now())
+    authority.tick(clock.now())
+    state = authority.state
+    with pytest.raises(TrustError) as caught:
+        authority.taint(name, clock.now())
+    assert (caught.value.reason, authority.state) == ("UnknownAuthority", state)
+    assert all(slot.short_id in caught.value.hint for slot in state.slots)

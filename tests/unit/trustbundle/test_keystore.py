@@ -60,6 +60,25 @@ def test_state_survives_unchanged(directory: Path) -> None:
     assert FileKeystore(directory, EAST).load() == state
 
 
+def test_a_taint_survives_a_restart(directory: Path) -> None:
+    """A controller that is started again goes on with what was begun."""
+    authority = _authority(directory)
+    authority.taint(None, NOW)
+    again = _authority(directory)
+    assert again.state == authority.state
+    assert (again.state.urgent, again.state.slots[0].revoked_at) == (True, NOW)
+
+
+def test_a_journal_from_before_taints_is_read(directory: Path) -> None:
+    """Fields that an older program did not write have their defaults."""
+    journal = directory / "journal.json"
+    content = json.loads(journal.read_text())
+    del content["state"]["urgent"], content["state"]["current"]["revoked_at"]
+    journal.write_text(json.dumps(content))
+    state = _authority(directory).state
+    assert (state.urgent, state.slots[0].revoked_at) == (False, None)
+
+
 def test_modes(directory: Path) -> None:
     """Only the owner can enter the directory and read the files, and nothing temporary is left."""
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700

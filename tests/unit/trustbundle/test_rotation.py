@@ -9,15 +9,20 @@ import pytest
 
 from support.clock import START as NOW
 from trustbundle.rotation import (
+    ACKNOWLEDGE_BOUND,
     CLOCK_SKEW,
+    REISSUE_BOUND,
     CaSlot,
     CaState,
+    Reach,
     RotationPlan,
     RotationPolicy,
+    authority_id,
     decide,
     initial_state,
     next_wakeup,
     request_rotation,
+    revoke,
     with_activated,
     with_leaf_ttl,
     with_next,
@@ -199,6 +204,108 @@ def test_wakeup_when_something_is_due() -> None:
     late = NOW + 7 * HOUR
     assert next_wakeup(_running(), late, POLICY) == late
     assert next_wakeup(initial_state(NOW), NOW, POLICY) == NOW
+
+
+def _next_published(state: CaState, now: datetime) -> CaState:
+    """A next CA is prepared and its bundle published at ``now``."""
+    state = _prepared(state, "two", now)
+    return with_published(state, state.sequence, now)
+
+
+LACKING = Reach(lacking=True, unknown=False)
+KNOWN_TO_ALL = Reach(unknown=False)
+
+
+def test_a_ca_waits_for_a_living_peer_that_lacks_it_until_half_of_the_lead() -> None:
+    """In its time and on request alike: with an hour of the current CA's life left, it signs all the same."""
+    scheduled = _next_published(_running(), NOW + 6 * HOUR)
+    requested = request_rotation(scheduled, NOW + 6 * HOUR)
+    deadline = NOW + 11 * HOUR
+    for state in (scheduled, requested):
+        assert decide(state, deadline - INSTANT, POLICY, LACKING) == NOTHING
+        assert next_wakeup(state, NOW + 6 * HOUR, POLICY, LACKING) == deadline
+        assert decide(state, deadline, POLICY, LACKING) == RotationPlan(activate=True)
+
+
+def test_an_urgent_rotation_waits_for_the_peers_word_alone() -> None:
+    """Once all say that they have the bundle, it signs at once; before it is published it doesn't."""
+    state = request_rotation(_running(), NOW + HOUR, urgent=True)
+    unpublished = _prepared(state, "two", NOW + HOUR)
+    published = _next_published(state, NOW + HOUR)
+    assert decide(unpublished, NOW + HOUR, POLICY, KNOWN_TO_ALL) == NOTHING
+    assert decide(published, NOW + HOUR, POLICY, LACKING) == NOTHING
+    assert decide(published, NOW + HOUR, POLICY, KNOWN_TO_ALL) == RotationPlan(activate=True)
+
+
+def test_an_urgent_rotation_counts_by_time_for_peers_that_do_not_say() -> None:
+    """A peer with an older program publishes no acknowledgement: it has the propagation time."""
+    state = _next_published(request_rotation(_running(), NOW + HOUR, urgent=True), NOW + HOUR)
+    due = NOW + HOUR + POLICY.propagation
+    assert decide(state, due - INSTANT, POLICY) == NOTHING
+    assert decide(state, due, POLICY) == RotationPlan(activate=True)
+
+
+def test_a_rotation_under_way_can_become_urgent() -> None:
+    """Asked again with more haste, it keeps its time of request; it never becomes less urgent, and ends with it."""
+    asked = request_rotation(_running(), NOW)
+    urgent = request_rotation(asked, NOW + HOUR, urgent=True)
+    assert (urgent.rotation_requested_at, urgent.urgent) == (NOW, True)
+    assert request_rotation(urgent, NOW + HOUR) == urgent
+    done = with_activated(_prepared(urgent, "two", NOW), NOW, POLICY)
+    assert (done.rotation_requested_at, done.urgent) == (None, False)
+
+
+def test_a_tainted_ca_goes_once_its_leaves_are_replaced() -> None:
+    """The next one signs first; the tainted one leaves at once when no node has a leaf of it, long before they end."""
+    state = revoke(_running(), "one", NOW + HOUR)
+    assert decide(state, NOW + HOUR, POLICY, Reach(reissued=frozenset({"one"}))) == RotationPlan(prepare=True)
+    state = _next_published(state, NOW + HOUR)
+    assert decide(state, NOW + HOUR, POLICY, KNOWN_TO_ALL) == RotationPlan(activate=True)
+    state = with_activated(state, NOW + HOUR, POLICY)
+    assert _slot(state, "one").tainted
+    assert decide(state, NOW + HOUR, POLICY, KNOWN_TO_ALL) == NOTHING
+    assert decide(state, NOW + HOUR, POLICY, Reach(reissued=frozenset({"one"}))) == RotationPlan(drop=("one",))
+
+
+def test_peers_hold_up_a_taint_no_longer_than_the_bound() -> None:
+    """Neither a peer that lacks the next CA nor one that doesn't say keeps a stolen key signing for more than that."""
+    state = _next_published(revoke(_running(), "one", NOW + HOUR), NOW + HOUR)
+    due = NOW + HOUR + ACKNOWLEDGE_BOUND
+    for reach in (LACKING, Reach()):
+        assert decide(state, due - INSTANT, POLICY, reach) == NOTHING
+        assert decide(state, due, POLICY, reach) == RotationPlan(activate=True)
+
+
+def test_nodes_hold_up_a_taint_no_longer_than_the_bound() -> None:
+    """A node that never takes its new certificate keeps the tainted CA in the bundle for the bound, and no longer."""
+    state = with_activated(_next_published(revoke(_running(), "one", NOW), NOW), NOW + HOUR, POLICY)
+    due = NOW + HOUR + REISSUE_BOUND
+    assert decide(state, due, POLICY) == NOTHING
+    assert decide(state, due + INSTANT, POLICY) == RotationPlan(drop=("one",))
+    assert next_wakeup(state, NOW + HOUR, POLICY) == due + INSTANT
+
+
+def test_an_old_ca_is_tainted_from_then_on() -> None:
+    """Its leaves are replaced first, for which the bound counts from the taint, not from when it stopped signing."""
+    state = with_activated(_next_published(_running(), NOW), NOW, POLICY)
+    later = NOW + HOUR / 2
+    state = revoke(state, "one", later)
+    assert (_slot(state, "one").tainted, state.rotation_requested_at) == (True, None)
+    assert _slot(state, "one").needed_until == later + REISSUE_BOUND
+    assert revoke(state, "one", later + HOUR) == state
+
+
+def test_a_next_ca_that_is_tainted_is_gone_at_once() -> None:
+    """It has signed nothing; where a rotation was asked for, another one is made."""
+    state = request_rotation(_prepared(_running(), "two", NOW), NOW)
+    state = revoke(state, "two", NOW)
+    assert (state.next, [slot.id for slot in state.slots]) == (None, ["one"])
+    assert decide(state, NOW, POLICY) == RotationPlan(prepare=True)
+
+
+def test_the_short_name_of_a_ca_is_of_its_certificate() -> None:
+    """The same for the own slot and for whoever reads the bundle."""
+    assert _slot(_running(), "one").short_id == authority_id(b"one") == "7692c3ad3540"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from federation import __version__
-from federation.cli import credentials, demo, processes, rotate, translate, trust, views
+from federation.cli import credentials, demo, exchange, processes, rotate, translate, trust, views
 from federation.cli.output import tell
 from federation.model.errors import FederationError
 
@@ -43,6 +43,7 @@ app.command("translate")(translate.translate)
 app.add_typer(rotate.app, name="rotate")
 app.add_typer(trust.app, name="trust")
 app.add_typer(credentials.app, name="credentials")
+app.add_typer(exchange.app, name="exchange")
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback protocol

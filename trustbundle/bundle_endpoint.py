@@ -97,16 +97,19 @@ class BundleEndpoint:
             ) from error
 
     async def _get(self, context: ssl.SSLContext) -> bytes:
-        headers = {"Accept": "application/json"}
+        # Compressed, an answer could be of any size.
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         try:
             async with (
-                aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), timeout=self._timeout) as session,
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=context), timeout=self._timeout, auto_decompress=False
+                ) as session,
                 session.get(self._source.url, allow_redirects=False, headers=headers) as response,
             ):
                 return await _document(response)
         except TimeoutError as error:
             raise TrustError(f"no whole answer within {self._timeout.total:g} s", reason="Timeout") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
             refused = _refusal(error)
             if refused is not None:
                 raise TrustError(f"server is not the one configured: {refused}", reason=refused.reason) from error

@@ -103,7 +103,7 @@ def _parse_document(content: bytes, trust_domain: TrustDomain) -> BundleContent:
     try:
         bundle, hint = parse_jwks(content, trust_domain)
         stated = msgspec.json.decode(content, type=_Keys).keys
-    except (OverflowError, msgspec.MsgspecError) as error:
+    except (OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise TrustError(f"bundle document of {trust_domain} can't be read", reason="Malformed") from error
     if not 0 <= bundle.sequence <= _MAX_SEQUENCE:
         raise TrustError(f"its sequence {bundle.sequence} is out of range", reason="Malformed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -198,6 +199,16 @@ async def test_bad_answers_are_told_apart(
         assert await refused(spiffe(url, tmp_path, OLD)) == reason
 
 
+async def test_a_compressed_answer_is_not_expanded(tmp_path: Path) -> None:
+    """It was not asked for, and could be of any size: its bytes are taken as they are, and are no bundle."""
+    packed = gzip.compress(document(OLD))
+    handler = app(lambda _: web.Response(body=packed, headers={"Content-Encoding": "gzip"}))
+    async with served(lambda: svid(OLD), handler, tmp_path) as url:
+        answer = await spiffe(url, tmp_path, OLD).fetch(None)
+
+    assert answer.content == packed
+
+
 async def test_a_server_that_says_nothing_is_given_up() -> None:
     """One that never answers the handshake, and one that is not there, are two reasons."""
     with silent() as url:
@@ -205,4 +216,5 @@ async def test_a_server_that_says_nothing_is_given_up() -> None:
         hung = await refused(BundleEndpoint(source, now, answer_seconds=0.2))
 
     assert hung == "Timeout"
+    assert await refused(BundleEndpoint(BundleEndpointSource("https://a..b/", "https_web"), now)) == "Unreachable"
     assert await refused(BundleEndpoint(source, now)) == "Unreachable"

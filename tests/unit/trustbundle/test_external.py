@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 
 import pytest
@@ -95,6 +96,33 @@ def test_a_private_key_beside_the_certificates_is_told_of_and_not_shown() -> Non
         "PrivateKey",
         "it holds a private key; a bundle holds certificates only",
     )
+
+
+_PIECES = st.sampled_from(
+    [
+        b"{",
+        b"}",
+        b"[" * 5000,
+        b'"keys":',
+        b'"spiffe_sequence":',
+        b"-1e999",
+        b",",
+        b'{"use":"x509-svid","kty":"EC","x5c":["AAAA"]}',
+        b"-----BEGIN CERTIFICATE-----\n",
+        b"-----END CERTIFICATE-----\n",
+        OLD.pem.encode(),
+        document(OLD)[1:-1],
+        b"\xff\x00",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(_PIECES | st.binary(max_size=8), max_size=8).map(b"".join))
+def test_whatever_is_said_is_taken_or_refused(content: bytes) -> None:
+    """No content ends the controller: what can't be used is a TrustError."""
+    with contextlib.suppress(TrustError):
+        assert parse_content(content, EAST).authorities in {(), (OLD.der,)}
 
 
 def test_what_is_taken_fits_a_record_of_the_exchange() -> None:

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.timeout(180)]
 
 RATE = 500
 """Calls per second, of all three clusters together."""
-CONNECTIONS = 30
+CONNECTIONS = 60
 """Of these, TCP connections with a handshake each."""
 PROOF_SECONDS = 60.0
 LIVES = {"leafTtl": "6s", "caTtl": "10m", "propagation": "2s"}

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from controllers.trust import Acceptance, accept_bundles
+import pytest
+
+from controllers.liveness import State, Verdict
+from controllers.trust import (
+    Acceptance,
+    Acknowledgement,
+    accept_bundles,
+    acknowledged,
+    held_sequences,
+    lagging,
+)
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.model.names import ClusterId
-from federation.model.records import BundleRecord
+from federation.model.records import BundleRecord, TrustRecord
+from gateway.xds.status import StreamStatus
+from gateway.xds.stream import TypeStatus
 from support.builders import EAST, NORTH, WEST, bundle_record, member
 from support.certificates import make_ca
 from support.clock import START
@@ -101,3 +113,77 @@ def test_nobody_takes_our_own_ca_key() -> None:
     snapshot = ExchangeSnapshot({WEST: MemberSnapshot(WEST, records={record.record_key: record}, synced=True)})
     found = accept_bundles(ours, [member(WEST)], snapshot, TrustView(), START)
     assert (found.trusted, [problem.reason for problem in found.problems]) == (frozenset(), ["SharedAuthority"])
+
+
+def peers_with(**records: TrustRecord | None) -> ExchangeSnapshot:
+    """Peers, each with what it acknowledges."""
+    return ExchangeSnapshot(
+        {
+            ClusterId(cluster): MemberSnapshot(
+                ClusterId(cluster), records={} if record is None else {record.record_key: record}, synced=True
+            )
+            for cluster, record in records.items()
+        }
+    )
+
+
+def who(said: TrustRecord | None, state: State, *, trusted: bool = True) -> Acknowledgement:
+    """Who has bundle 7 of east, of a west that says that and is in that state."""
+    verdicts = {WEST: Verdict(state)}
+    return acknowledged("east.test", 7, peers_with(west=said), verdicts, {WEST} if trusted else set())
+
+
+HAS_6, HAS_7 = (TrustRecord((("east.test", sequence),)) for sequence in (6, 7))
+NOBODY = Acknowledgement()
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_who_has_the_bundle_is_waited_for_by_nobody(state: State) -> None:
+    """An acknowledgement of this sequence or a later one counts, whatever else is known of the peer."""
+    assert who(HAS_7, state) == who(TrustRecord((("east.test", 8),)), state) == NOBODY
+
+
+@pytest.mark.parametrize("said", [HAS_6, TrustRecord(), TrustRecord((("north.test", 9),))])
+def test_a_living_peer_without_the_bundle_lacks_it(said: TrustRecord) -> None:
+    """Also where its gateway does not answer us, and where it says that it has none of ours."""
+    lacking = Acknowledgement(lacking=(WEST,))
+    assert who(said, State.LIVE) == who(said, State.UNREACHABLE) == lacking
+
+
+def test_a_peer_that_does_not_say_is_left_to_time() -> None:
+    """An older program publishes no acknowledgement; and who can't be heard could not tell."""
+    unknown = Acknowledgement(unknown=(WEST,))
+    assert who(None, State.LIVE) == who(None, State.UNREACHABLE) == unknown
+    assert who(HAS_6, State.UNHEARD) == who(HAS_6, State.BLIND) == who(HAS_6, State.UNKNOWN) == unknown
+
+
+def test_the_dead_the_absent_and_the_untrusted_are_waited_for_by_nobody() -> None:
+    """A cluster that is gone must not keep the CA of the others from rotating."""
+    assert who(HAS_6, State.DEAD) == who(None, State.ABSENT) == NOBODY
+    assert who(HAS_6, State.LIVE, trusted=False) == NOBODY
+
+
+def test_what_is_held_is_every_bundle_but_our_own() -> None:
+    """Sorted by trust domain, as the record wants it."""
+    view = judge({WEST: bundle(WEST, sequence=5), NORTH: bundle(NORTH, sequence=3)}).view
+    assert held_sequences(view, "east.test") == (("north.test", 3), ("west.test", 5))
+
+
+def stream(node: str, **taken: str) -> StreamStatus:
+    """A stream of a node that has accepted these versions of secrets."""
+    status = TypeStatus("secrets", wildcard=False, names=len(taken), resources=0, acked=1, nacks=(), taken=taken)
+    return StreamStatus(node, "", START, (status,))
+
+
+def test_a_node_lags_until_it_has_accepted_every_secret_that_it_asked_for() -> None:
+    """One that never asked for its certificate lacks nothing, and one that is gone from the cache is not asked."""
+    wanted = {node: {"svid": "2", "bundles": "5"} for node in ("current", "older", "refusing", "elsewhere")}
+    streams = [
+        stream("current", svid="2", bundles="5"),
+        stream("older", svid="1", bundles="5"),
+        stream("refusing", svid="2", bundles=""),
+        stream("elsewhere"),
+        stream("elsewhere", svid="2"),
+        stream("forgotten", svid="1"),
+    ]
+    assert lagging(streams, wanted) == ("older", "refusing")

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -148,6 +148,8 @@ class _TlsServer(socketserver.BaseRequestHandler):
     """Presents the certificate that the caller's SNI stands for."""
 
     contexts: Mapping[str, ssl.SSLContext]
+    resumed: ClassVar[list[bool]] = []
+    """Of each connection, whether its session was resumed."""
 
     def handle(self) -> None:
         first = next(iter(self.contexts.values()))
@@ -157,6 +159,7 @@ class _TlsServer(socketserver.BaseRequestHandler):
 
         first.sni_callback = choose  # type: ignore[assignment]
         with contextlib.suppress(OSError), first.wrap_socket(self.request, server_side=True) as connection:
+            self.resumed.append(bool(connection.session_reused))
             connection.sendall(b"served")
 
 
@@ -311,3 +314,10 @@ def test_which_bad_callers_the_validator_alone_accepts(alone: Envoy, port: Inbou
 def test_which_bad_servers_the_validator_alone_accepts(alone: Envoy) -> None:
     """The gaps of Envoy's SPIFFE validator on the caller's side, with the service's identities to match."""
     assert {wrong for wrong in ROGUES if alone.takes_server(wrong)} == ACCEPTED_SERVERS_ALONE
+
+
+def test_a_caller_resumes_no_session(ours: Envoy) -> None:
+    """The server gives tickets, with which another handshake would skip its verification: they are not used."""
+    _TlsServer.resumed.clear()
+    assert [ours.takes_server(GOOD) for _ in range(3)] == [True] * 3
+    assert _TlsServer.resumed == [False] * 3

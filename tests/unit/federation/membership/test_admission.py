@@ -105,8 +105,7 @@ USED = f"token {TOKEN.id} was used already: each is good for one cluster, once"
 STALE_REKEY = "the new key of west is not vouched for by its present one"
 STALE_LEAVE = "the request to leave is not one of the present member west"
 NO_LABEL = "is no DNS label: lower case letters, digits and inner dashes, at most 63"
-REVOKED = revoke(OFFERED, TOKEN.id, NOW)
-assert isinstance(REVOKED, Ledger)
+REVOKED = OFFERED.with_token(replace(TOKEN, revoked_at=NOW))
 
 
 @pytest.mark.parametrize(
@@ -261,7 +260,7 @@ def test_tokens_that_are_not_offered(cluster: ClusterId, ttl: timedelta, refusal
 
 def test_a_token_is_revoked() -> None:
     """A revoked token stays so, and its password is worth nothing; one that was used can't be revoked."""
-    assert REVOKED.tokens == (replace(TOKEN, revoked_at=NOW),)
+    assert revoke(OFFERED, TOKEN.id, NOW) == REVOKED
     assert REVOKED.users(NOW) == {}
     assert revoke(REVOKED, TOKEN.id, NOW + SECOND) is REVOKED
     assert revoke(OFFERED, "0000000000", NOW) == Refusal("TokenUnknown", "there is no token 0000000000")

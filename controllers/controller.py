@@ -28,6 +28,7 @@ from federation.model.records import BundleRecord, GatewayAddress, Member, Recor
 from federation.model.state import ClusterState
 from federation.model.vips import assign_vips
 from trustbundle.bundle import BundleSource, TrustView, normalised_validator_domains
+from trustbundle.generation import withdrawn as withdrawn_domains
 
 _log = structlog.get_logger(__name__)
 
@@ -238,6 +239,9 @@ class Controller:
         self._trust, self.trusted, self.trust_problems = accepted.view, accepted.trusted, accepted.problems
         servers = self._projection.servers if self._started else None
         revocations = revise(self._journal.revocations, self._trust, servers, now, self._settings.ca.leaf_ttl)
+        if revocations.generation != self._journal.revocations.generation:
+            gone = withdrawn_domains(self._journal.revocations.trust, self._trust, now, self._settings.ca.leaf_ttl)
+            _log.warning("trust was withdrawn: connections that rest on it end", trust_domains=sorted(gone))
         self._journal.revoke(revocations)
         # Trust precedes traffic: nodes can verify a peer before they are sent to it.
         self._dataplane.update_trust(normalised_validator_domains(self._trust), revocations.generation)

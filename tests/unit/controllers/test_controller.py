@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from controllers.liveness import State
 from federation.model.errors import InvariantError
@@ -340,7 +341,9 @@ def test_trust_that_is_withdrawn_ends_what_rests_on_it(loop: ControlLoop) -> Non
     between_two_peers(loop)
     assert generations(loop, "caller") == UNTOUCHED
     loop.say(WEST, BundleRecord("west.test", 2, ()))
-    loop.step()
+    with capture_logs() as logs:
+        loop.step()
+    assert [each["trust_domains"] for each in logs if "trust_domains" in each] == [["west.test"]]
     assert generations(loop, "caller") == {PROXY_PORT: "1", ECHO_PORT: "1", WEB_PORT: "0"}
     loop.say(WEST, bundle(WEST, sequence=3))
     loop.step()

@@ -14,12 +14,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from federation.model.configuration import BundleEndpointSource
 from support.certificates import Ca, Leaf, make_ca, make_leaf
 from support.clusterset import (
     GATEWAY_PORT,
@@ -33,10 +34,13 @@ from support.clusterset import (
     port_name,
 )
 from support.processes import eventually
+from trustbundle.bundle import parse_jwks
+from trustbundle.bundle_endpoint import BundleEndpoint
+from trustbundle.identity import TrustDomain
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
 
-LEDGER, ECHO = 9000, 9001
+LEDGER, ECHO, BUNDLES = 9000, 9001, 8443
 SERVED = b"served"
 REFUSED = "refused"
 
@@ -148,6 +152,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     old, new = make_ca(now, name="old root"), make_ca(now, name="new root")
     with ClusterSet(directory) as clusters, contextlib.ExitStack() as stack:
         east = clusters.add("east", "eu")
+        east.settings["bundleEndpoint"] = {"listen": f"{east.host(1)}:{BUNDLES}"}
         west = clusters.add("west", "eu", ca={"bundleFile": "root.pem"})
         clusters.introduce()
         (west.directory / "root.pem").write_text(old.pem)
@@ -238,6 +243,22 @@ def test_an_emptied_file_costs_no_call(sites: Sites) -> None:
     eventually(lambda: "(Empty)" not in sites.west.problems(), "nothing is left to say")
 
     assert outcome == (SERVED.decode(), "hello")
+
+
+async def test_the_bundle_of_the_built_in_ca_is_served_to_others(sites: Sites) -> None:
+    """Whoever has East's bundle.pem to start from gets the same by https_spiffe, from the running controller."""
+    source = BundleEndpointSource(
+        f"https://{sites.east.host(1)}:{BUNDLES}/",
+        "https_spiffe",
+        "spiffe://east.test/federation/controller",
+        sites.east.directory / "state" / "bundle.pem",
+    )
+    answer = await BundleEndpoint(source, lambda: datetime.now(UTC)).fetch(None)
+    served, hint = parse_jwks(answer.content, TrustDomain("east.test"))
+
+    assert served.pem == sites.east_roots
+    assert served.sequence == sites.east.status()["authority"]["sequence"]
+    assert hint == timedelta(seconds=2)
 
 
 def test_a_rotation_of_the_file_loses_no_call(sites: Sites) -> None:

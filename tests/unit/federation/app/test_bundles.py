@@ -103,10 +103,15 @@ async def test_a_restart_without_the_file_serves_the_last_good(tmp_path: Path) -
     (trouble,) = bundle_problems(again, utc_now())
     write(tmp_path, OLD.pem)
     await follower.look()
+    after_first_loss = bundle_problems(again, utc_now())
+    (tmp_path / "root.pem").unlink()
+    await follower.look()
+    write(tmp_path, OLD.pem)
+    await follower.look()
 
     assert again.bundle() == first
     assert (trouble.reason, "the bundle in force was taken 0:00:0" in trouble.message) == ("Unreadable", True)
-    assert bundle_problems(again, utc_now()) == ()
+    assert (after_first_loss, bundle_problems(again, utc_now())) == ((), ())
 
 
 async def test_the_file_is_followed(tmp_path: Path) -> None:

@@ -55,9 +55,12 @@ def owner_app(
     status: Callable[[], StatusReport],
     services: Callable[[], Sequence[ServiceStatus]],
     trust: TrustDesk,
+    rekey: Callable[[], None],
 ) -> web.Application:
-    """Status, services and trust as JSON, and the requests to rotate or to taint a CA. Whoever may open the socket may
-    ask; what can't be done is answered with 409, its reason and the next step."""
+    """Status, services and trust as JSON, and the requests to rotate or to taint a CA, or to replace the member key.
+
+    Whoever may open the socket may ask; what can't be done is answered with 409, its reason and the next step.
+    """
 
     async def get_status(_: web.Request) -> web.Response:
         return _json(status())
@@ -81,6 +84,10 @@ def owner_app(
         except TrustError as error:
             return _refusal(error)
 
+    async def post_member_key(_: web.Request) -> web.Response:
+        rekey()
+        return _json({})
+
     app = web.Application()
     app.add_routes(
         [
@@ -88,6 +95,7 @@ def owner_app(
             web.get("/v1/services", get_services),
             web.get("/v1/trust", get_trust),
             web.post("/v1/rotations/ca", post_rotation),
+            web.post("/v1/rotations/member-key", post_member_key),
             web.post("/v1/taints", post_taint),
         ]
     )

@@ -14,6 +14,7 @@ from federation.exchange.board import Board
 from federation.exchange.connection import ExchangeAccess, access_of
 from federation.exchange.credentials import load_credentials
 from federation.exchange.redis_board import RedisBoard
+from federation.exchange.users import RedisUsers
 from federation.membership.authority_store import AuthorityStore
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import ConfigError
@@ -30,6 +31,8 @@ async def opened_authority(settings: ClusterSettings) -> AsyncIterator[tuple[Aut
     async with AsyncExitStack() as stack:
         if admin.exists():
             access = ExchangeAccess(settings.exchange.url, settings.exchange.ca_file, partial(load_credentials, admin))
+            users = RedisUsers(access, settings.clusterset)
+            stack.push_async_callback(users.aclose)
         board = RedisBoard(access, settings.clusterset)
         stack.push_async_callback(board.aclose)
         store = AuthorityStore(settings.authority_directory)

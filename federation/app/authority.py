@@ -36,11 +36,27 @@ _SECRET_BYTES = 32
 
 
 class RefusedError(FederationError):
-    """The authority does not do what it was asked for; its reason is a stable code."""
+    """The authority does not do what it was asked for; its reason is a stable code, and leads to the hint."""
 
-    def __init__(self, refusal: Refusal, *, hint: str = "") -> None:
-        super().__init__(refusal.message, hint=hint)
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message, hint=_HINTS.get(refusal.reason, ""))
         self.reason = refusal.reason
+
+
+_ANEW = "ask for a new token: `federation token create --cluster NAME` where the authority is"
+_HINTS: dict[str, str] = {
+    admission.Reason.UNKNOWN: _ANEW,
+    admission.Reason.USED: _ANEW,
+    admission.Reason.REVOKED: _ANEW,
+    admission.Reason.EXPIRED: _ANEW,
+    admission.Reason.SPENT: _ANEW,
+    admission.Reason.CLOCK_SKEW: "set the clock of this machine, with NTP for instance, and join again",
+    admission.Reason.CLUSTER_TAKEN: "choose another id, or have the old member evicted: `federation evict NAME`",
+    admission.Reason.TRUST_DOMAIN_TAKEN: "choose another one with --trust-domain",
+    admission.Reason.KEY_TAKEN: "move the member key away: a new one is made",
+    admission.Reason.NOT_A_MEMBER: "`federation members` lists those that are",
+    admission.Reason.IS_SEAT: "whoever has the authority can't go; without the other members there is nothing to leave",
+}
 
 
 @dataclass(frozen=True, slots=True)

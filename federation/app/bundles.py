@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import structlog
 
@@ -36,6 +37,7 @@ TAKEN_FILE = "own-bundle.json"
 """In the state directory: what was last taken of a CA elsewhere."""
 
 _FILE_INTERVAL = timedelta(seconds=1)
+_SETTLE = timedelta(seconds=0.2)
 # A new CA must be published for 3 to 5 hints before it signs (SPIFFE Federation §5.2.1).
 _HINTS_IN_PROPAGATION = 4
 
@@ -86,7 +88,8 @@ class BundleFollower:
         source = settings.ca.bundle_endpoint
         self._endpoint = None if source is None else BundleEndpoint(source, clock)
         self._clock = clock
-        self._content: bytes | None = None
+        self._seen: bytes | None = None
+        self._offered: bytes | None = None
         self._interval = _FILE_INTERVAL if source is None else DEFAULT_INTERVAL
 
     async def run(self, on_change: Callable[[], None]) -> None:
@@ -103,21 +106,30 @@ class BundleFollower:
     async def look(self) -> timedelta:
         """Ask the source once, and put into force what it says; returns how long to wait, after a failure too."""
         before = self._authority.trouble
+        wait = self._interval
         try:
             if self._endpoint is not None:
                 answer = await self._endpoint.fetch(self._authority.taken)
                 read = self._authority.offer(answer.content, answer.origin, self._clock())
-                self._interval = self._interval if read is None else read.interval
+                self._interval = wait = self._interval if read is None else read.interval
             elif self._file is not None:
-                content = read_bundle_file(self._file)
-                if content != self._content or before is not None:
-                    self._authority.offer(content, f"file {self._file}", self._clock())
-                    self._content = content
+                wait = self._look_at(self._file)
         except TrustError as error:
             self._authority.fail(error.reason, str(error))
         trouble = self._authority.trouble
         if trouble is not None and trouble != before:
             _log.warning("own bundle is not renewed", problem=str(trouble))
+        return wait
+
+    def _look_at(self, file: Path) -> timedelta:
+        content = read_bundle_file(file)
+        if content != self._seen and self._authority.taken is not None:
+            # Cut between two certificates, a file that is being written looks whole: it is taken once it stays.
+            self._seen = content
+            return _SETTLE
+        if content != self._offered or self._authority.trouble is not None:
+            self._authority.offer(content, f"file {file}", self._clock())
+            self._seen = self._offered = content
         return self._interval
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -125,7 +125,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         keeper.write_bundle()
     for problem in tokens.problems:
         _log.warning("token not used", problem=str(problem))
-    async with _doors_open(settings, xds, reports, keeper, authority), aclosing(seat):
+    async with _doors_open(settings, xds, reports, keeper, authority, seat.ask_for_new_key), aclosing(seat):
         _log.info("controller started", cluster=settings.cluster, http=str(settings.http.listen))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(), name="engine")
@@ -141,7 +141,12 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
 
 @asynccontextmanager
 async def _doors_open(
-    settings: ClusterSettings, xds: XdsServer, reports: Reports, keeper: TrustKeeper, authority: OwnAuthority
+    settings: ClusterSettings,
+    xds: XdsServer,
+    reports: Reports,
+    keeper: TrustKeeper,
+    authority: OwnAuthority,
+    rekey: Callable[[], None],
 ) -> AsyncIterator[None]:
     """Everything that others may connect to, while the context lasts."""
     async with AsyncExitStack() as stack:
@@ -150,7 +155,7 @@ async def _doors_open(
         await xds.start()
         stack.push_async_callback(xds.stop)
         public = public_app(reports.ready, registry(reports.numbers))
-        owner = owner_app(reports.status, reports.services, keeper)
+        owner = owner_app(reports.status, reports.services, keeper, rekey)
         with _free("http.listen"):
             await stack.enter_async_context(serve_tcp(public, settings.http.listen))
         with _usable(settings.state_directory):

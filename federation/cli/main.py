@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from federation import __version__
-from federation.cli import credentials, demo, exchange, processes, rotate, translate, trust, views
+from federation.cli import credentials, demo, exchange, membership, processes, rotate, token, translate, trust, views
 from federation.cli.output import tell
 from federation.model.errors import FederationError
 
@@ -37,9 +37,15 @@ app.command("demo")(demo.demo)
 app.command("controller")(processes.controller)
 app.command("gateway")(processes.gateway)
 app.command("sidecar")(processes.sidecar)
+app.command("init")(membership.init)
+app.command("join")(membership.join)
+app.command("leave")(membership.leave)
+app.command("evict")(membership.evict)
+app.command("members")(membership.members)
 app.command("status")(views.status)
 app.command("services")(views.services)
 app.command("translate")(translate.translate)
+app.add_typer(token.app, name="token")
 app.add_typer(rotate.app, name="rotate")
 app.add_typer(trust.app, name="trust")
 app.add_typer(credentials.app, name="credentials")

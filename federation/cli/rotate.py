@@ -46,3 +46,47 @@ def rotate_ca(
     ask(directory, "/v1/rotations/ca?now=true", dict[str, object], method="POST")
     report = wait_until(directory, lambda report: signing_of(report) not in {before, ""}, timeout)
     typer.echo(f"CA {signing_of(report)} signs, bundle {report.domains[0].sequence}")
+
+
+@app.command("member-key")
+def rotate_member_key(
+    directory: Directory = Path(),
+    *,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for the authority.")] = 60.0,
+) -> None:
+    """Replace the key that signs what this cluster publishes.
+
+    The running controller makes the new one and has the old one vouch for it; the authority puts it into the roster,
+    and the old one is believed for some minutes more. Nothing has to join again, no call fails. Ctrl-C ends the
+    waiting, not the rotation.
+
+    \b
+    Example:
+      federation rotate member-key --dir clusters/us-west
+    """
+    from federation.cli.member_key_progress import replaced_key  # noqa: PLC0415 - brings what a report is made of
+
+    typer.echo(f"member key {replaced_key(directory, timeout)} signs")
+
+
+@app.command("authority")
+def rotate_authority(directory: Directory = Path()) -> None:
+    """Replace the key of the clusterset's authority; run where the authority is.
+
+    The old key hands over to the new one in the roster, and is destroyed: no cluster has to join again. Tokens that
+    are not used yet stay good.
+
+    \b
+    Example:
+      federation rotate authority --dir clusters/us-east
+    """
+    import asyncio  # noqa: PLC0415 - as above
+
+    from federation.app.admissions import opened_authority  # noqa: PLC0415
+    from federation.app.sites import load_cluster  # noqa: PLC0415
+
+    async def run() -> bytes:
+        async with opened_authority(load_cluster(directory)) as (authority, _):
+            return await authority.rotate_key()
+
+    typer.echo(f"authority has the key {asyncio.run(run()).hex()[:16]}")

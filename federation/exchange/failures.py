@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from redis import exceptions
 
-from federation.model.errors import ExchangeUnavailableError, FederationError
+from federation.model.errors import ExchangeDeniedError, ExchangeUnavailableError, FederationError
 
 FAILURES = (exceptions.RedisError, OSError, TimeoutError)
 """All that ``explain`` has words for."""
@@ -31,7 +31,9 @@ _NOT_YET_VALID, _EXPIRED, _WRONG_NAME, _WRONG_ADDRESS = 9, 10, 62, 64
 def explain(error: BaseException, where: str) -> ExchangeUnavailableError:
     """Say what failed at ``where`` (an address without secrets), and what to do next."""
     message, hint = _words(error)
-    return ExchangeUnavailableError(f"exchange at {where} {message}", hint=hint)
+    denied = any(isinstance(cause, exceptions.AuthenticationError) for cause in _causes(error))
+    kind = ExchangeDeniedError if denied else ExchangeUnavailableError
+    return kind(f"exchange at {where} {message}", hint=hint)
 
 
 def _words(error: BaseException) -> tuple[str, str]:

@@ -34,6 +34,8 @@ class Reason(StrEnum):
     USED = "TokenUsed"
     REVOKED = "TokenRevoked"
     EXPIRED = "TokenExpired"
+    SPENT = "TokenSpent"
+    """The exchange knows the token's user no more: used or revoked."""
     FOR_ANOTHER = "TokenForAnotherCluster"
     BAD_TTL = "BadTimeToLive"
     BAD_CLUSTER = "BadClusterId"

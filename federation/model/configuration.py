@@ -131,7 +131,7 @@ class ClusterSettings:
     member_key_file: Path
     """Ed25519 private key (PEM) that signs what this cluster publishes; made at the join. Default: ``member.key``."""
     authority_directory: Path
-    """The key and the ledger of the clusterset's authority, on the one cluster that has them. Default: ``authority``."""
+    """Key and ledger of the clusterset's authority, on the one cluster that has them. Default: ``authority``."""
     state_directory: Path
     """What must survive a restart (CA slots, last good snapshot) and the sockets. Default: ``state``."""
     tokens_directory: Path

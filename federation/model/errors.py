@@ -29,6 +29,10 @@ class ExchangeUnavailableError(FederationError):
     """The exchange can't be reached or gave no whole answer: retry, and keep serving the last good."""
 
 
+class ExchangeDeniedError(ExchangeUnavailableError):
+    """The exchange does not let this user in: its password was replaced, or the user is gone."""
+
+
 class WireError(FederationError):
     """Bytes of a peer that can't be accepted. Ends as a Rejected value; harms this record only."""
 

@@ -1,0 +1,111 @@
+"""cluster.yaml as `federation init` and `federation join` write it, or hold an existing one against what is agreed.
+
+An existing file is the user's: it is never rewritten. The text is made by pure functions, the file by its owner's call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from federation.app.sites import CLUSTER_FILE, load_cluster
+from federation.model.configuration import ClusterSettings
+from federation.model.errors import ConfigError
+from federation.model.exchange_address import ExchangeAddress
+
+EXCHANGE_CA = "exchange-ca.pem"
+EXCHANGE_CREDENTIALS = "exchange.credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the settings of a cluster must say for it to be the member that it is (to be)."""
+
+    clusterset: str
+    cluster: str
+    trust_domain: str
+    exchange: ExchangeAddress
+    pinned: bool = False
+    """Whether the exchange is known by a CA of its own."""
+    credentials: bool = False
+    """Whether the exchange asks for a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a new cluster.yaml says besides: where the cluster is, and how it is reached."""
+
+    region: str
+    network: str = ""
+    zone: str = ""
+    gateway: str = ""
+    """``IP:PORT``; empty: the default, on loopback."""
+
+
+def cluster_text(terms: Terms, place: Place) -> str:
+    """The text of a new cluster.yaml."""
+    exchange = {"url": str(terms.exchange)}
+    exchange |= {"caFile": EXCHANGE_CA} if terms.pinned else {}
+    exchange |= {"credentialsFile": EXCHANGE_CREDENTIALS} if terms.credentials else {}
+    settings: dict[str, object] = {
+        "clusterset": terms.clusterset,
+        "cluster": terms.cluster,
+        "region": place.region,
+        "trustDomain": terms.trust_domain,
+        "exchange": exchange,
+    }
+    settings |= {"network": place.network} if place.network else {}
+    settings |= {"zone": place.zone} if place.zone else {}
+    settings |= {"gateway": {"listen": place.gateway}} if place.gateway else {}
+    body: str = yaml.safe_dump(settings, sort_keys=False)
+    return f"# Settings of this cluster; docs/reference/cluster.yaml shows all there are.\n{body}"
+
+
+def settle(directory: Path, terms: Terms, place: Place | None) -> tuple[ClusterSettings, bool]:
+    """The settings in ``directory``, and whether the file was made now, for which ``place`` is needed.
+
+    Raises ConfigError where the file that is there says otherwise than ``terms``, naming every key.
+    """
+    path = directory / CLUSTER_FILE
+    if not path.exists():
+        if place is None:
+            raise ConfigError(
+                f"{path} is not there, and no region is given to make it",
+                hint="name the cluster's region with --region",
+            )
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            path.write_text(cluster_text(terms, place), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path} can't be written: {error.strerror}") from error
+        try:
+            return load_cluster(directory), True
+        except ConfigError:
+            path.unlink()
+            raise
+    settings = load_cluster(directory)
+    if broken := _differences(settings, directory.absolute(), terms):
+        raise ConfigError(
+            f"{path} disagrees: {'; '.join(broken)}",
+            violations=broken,
+            hint="set these keys so, or move the file away to have one made",
+        )
+    return settings, False
+
+
+def _differences(settings: ClusterSettings, directory: Path, terms: Terms) -> list[str]:
+    wanted: list[tuple[str, object, object]] = [
+        ("clusterset", settings.clusterset, terms.clusterset),
+        ("cluster", settings.cluster, terms.cluster),
+        ("trustDomain", settings.trust_domain, terms.trust_domain),
+        ("exchange.url", settings.exchange.url, terms.exchange),
+    ]
+    if terms.pinned:
+        wanted.append(("exchange.caFile", settings.exchange.ca_file, directory / EXCHANGE_CA))
+    if terms.credentials:
+        wanted.append(
+            ("exchange.credentialsFile", settings.exchange.credentials_file, directory / EXCHANGE_CREDENTIALS)
+        )
+    return [f"{key}: is {is_}, must be {must}" for key, is_, must in wanted if is_ != must]

@@ -1,0 +1,108 @@
+"""Founding a clusterset: what `federation init` does. An edge; the keys that it makes never leave the directory."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from federation.app.admissions import EXCHANGE_ADMIN, opened_authority
+from federation.app.authority import access_digest
+from federation.app.clock import utc_now
+from federation.app.cluster_file import EXCHANGE_CA, EXCHANGE_CREDENTIALS, Place, Terms, settle
+from federation.app.member_files import MemberFiles
+from federation.app.sites import CLUSTER_FILE
+from federation.exchange.access import username
+from federation.exchange.credentials import Credentials
+from federation.membership import admission
+from federation.membership.authority_store import AuthorityStore
+from federation.membership.keys import generate_signing_key, public_key
+from federation.membership.ledger import Ledger
+from federation.membership.roster import Roster, RosterMember, open_roster, sign_roster
+from federation.membership.roster_file import RosterFile
+from federation.model.configuration import ClusterSettings
+from federation.model.errors import FederationError, TrustError
+from federation.model.exchange_address import ExchangeAddress
+from federation.model.names import ClusterId
+
+Tell = Callable[[str], None]
+
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What `federation init` is told."""
+
+    clusterset: str
+    cluster: ClusterId
+    trust_domain: str
+    exchange: ExchangeAddress
+    exchange_ca: str = ""
+    """PEM; empty: those that the system trusts."""
+    exchange_admin: Credentials | None = None
+    """By which the authority makes the exchange's users; None: others make them, or there are none."""
+
+
+async def found(directory: Path, founding: Founding, place: Place | None, tell: Tell) -> ClusterSettings:
+    """Found a clusterset with the cluster in ``directory`` as its first member, which has the authority.
+
+    Raises ConfigError and TrustError where that can't be, ExchangeUnavailableError where the exchange does not answer.
+    """
+    files = MemberFiles()
+    terms = Terms(
+        founding.clusterset,
+        founding.cluster,
+        founding.trust_domain,
+        founding.exchange,
+        pinned=bool(founding.exchange_ca),
+        credentials=founding.exchange_admin is not None,
+    )
+    settings, made = settle(directory, terms, place)
+    if made:
+        files.made.append(directory / CLUSTER_FILE)
+    try:
+        await _found(settings, directory, founding, files, tell)
+    except FederationError:
+        files.take_back()
+        raise
+    return settings
+
+
+async def _found(
+    settings: ClusterSettings, directory: Path, founding: Founding, files: MemberFiles, tell: Tell
+) -> None:
+    store = AuthorityStore(settings.authority_directory)
+    if store.exists or RosterFile(settings.state_directory).load() is not None:
+        raise TrustError(
+            f"cluster {founding.cluster} in {directory} is a member of a clusterset already",
+            reason="AlreadyMember",
+            hint="a cluster has one clusterset; use another directory",
+        )
+    if founding.exchange_ca:
+        files.put(directory / EXCHANGE_CA, founding.exchange_ca.encode())
+    password = ""
+    if founding.exchange_admin is not None:
+        files.put(settings.authority_directory / EXCHANGE_ADMIN, founding.exchange_admin.line.encode())
+        password = secrets.token_urlsafe(_SECRET_BYTES)
+        own = Credentials(username(founding.clusterset, founding.cluster), password)
+        files.put(directory / EXCHANGE_CREDENTIALS, own.line.encode())
+    key, authority_key = files.key(settings.member_key_file), generate_signing_key()
+    member = RosterMember(founding.cluster, founding.trust_domain, public_key(key), utc_now().replace(microsecond=0))
+    roster = Roster(founding.clusterset, 0, founding.cluster)
+    ledger = admission.found(Ledger(public_key(authority_key), roster), member)
+    if password:
+        ledger = ledger.with_access(founding.cluster, access_digest(password))
+    async with opened_authority(settings) as (authority, board):
+        tell(f"exchange {founding.exchange}: {await board.server_version()}")
+        if await board.read_roster() is not None:
+            raise TrustError(
+                f"the exchange holds a clusterset {founding.clusterset} already",
+                reason="ClustersetTaken",
+                hint="join it with a token of its authority, or choose another name",
+            )
+        store.create(ledger, authority_key)
+        blob = sign_roster(ledger.roster, authority_key)
+        RosterFile(settings.state_directory).save(open_roster(blob, founding.clusterset, ledger.authority_key))
+        await authority.reconcile()

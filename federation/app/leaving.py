@@ -1,0 +1,110 @@
+"""Leaving a clusterset in peace: what `federation leave` does. An edge.
+
+The authority takes the member out of the roster, upon which every other member forgets it; then the keys that were made
+for the membership are destroyed. The cluster's own manifests, settings and CA stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from contextlib import aclosing
+
+from federation.app.authority import RefusedError
+from federation.app.clock import utc_now
+from federation.app.member_keys import MemberKeys
+from federation.exchange.connection import access_of
+from federation.exchange.redis_board import RedisBoard
+from federation.membership.keys import public_key
+from federation.membership.requests import Request, Wish, open_refusal, sign_request
+from federation.membership.roster import KnownRoster, RosterMember, accept_roster
+from federation.membership.roster_file import RosterFile
+from federation.model.configuration import ClusterSettings
+from federation.model.errors import ExchangeUnavailableError, TrustError, WireError
+
+Tell = Callable[[str], None]
+
+# A request waits for the authority as long as it takes: whoever leaves wants to be gone, be it next week.
+_REQUEST_SECONDS = 7 * 24 * 3600.0
+_ASK_AGAIN_SECONDS = 5.0
+
+
+async def leave(settings: ClusterSettings, tell: Tell, *, timeout_seconds: float) -> None:
+    """Leave the clusterset; to do it again is no error.
+
+    Raises RefusedError with the authority's reason, TrustError where this is no member, and ExchangeUnavailableError
+    where nobody answered in time; then the request stays, and is carried out when the authority is back.
+    """
+    roster_file = RosterFile(settings.state_directory)
+    known = roster_file.load()
+    if known is None:
+        raise TrustError(f"cluster {settings.cluster} is no member of a clusterset", reason="NotAMember")
+    if (own := known.roster.member(settings.cluster)) is not None:
+        async with aclosing(RedisBoard(access_of(settings.exchange), settings.clusterset)) as board:
+            tell(f"asked to leave clusterset {settings.clusterset}, waiting for the controller of {known.roster.seat}")
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await _gone(settings, known, own, board)
+            except TimeoutError:
+                raise ExchangeUnavailableError(
+                    f"nobody answered the request of {settings.cluster} within {timeout_seconds:g} s",
+                    hint=f"the request stays: {settings.cluster} is out as soon as the controller of "
+                    f"{known.roster.seat} runs; do the same again then to clean up here",
+                ) from None
+    _forget(settings)
+
+
+async def _gone(settings: ClusterSettings, known: KnownRoster, own: RosterMember, board: RedisBoard) -> None:
+    key = MemberKeys(settings.member_key_file).load(own)
+    public = public_key(key)
+    while True:
+        request = sign_request(
+            Request(
+                Wish.LEAVE, settings.clusterset, settings.cluster, settings.trust_domain, public, public, utc_now()
+            ),
+            key,
+            key,
+        )
+        async with board.watch_answer(settings.cluster) as notices:
+            await board.write_request(settings.cluster, request, _REQUEST_SECONDS)
+            try:
+                async with asyncio.timeout(_ASK_AGAIN_SECONDS):
+                    if await _is_out(settings, known, board, request):
+                        return
+                    async for _ in notices:
+                        if await _is_out(settings, known, board, request):
+                            return
+            except TimeoutError:
+                continue
+
+
+async def _is_out(settings: ClusterSettings, known: KnownRoster, board: RedisBoard, request: bytes) -> bool:
+    blob = await board.read_roster()
+    authority_key = known.authority_key
+    if blob is not None:
+        try:
+            newest = accept_roster(blob, known)
+        except WireError:
+            return False
+        if newest.roster.member(settings.cluster) is None:
+            return True
+        authority_key = newest.authority_key
+    answer = await board.read_answer(settings.cluster)
+    if answer is not None:
+        try:
+            refusal = open_refusal(answer, settings.clusterset, settings.cluster, request, authority_key)
+        except WireError:
+            return False
+        if refusal is not None:
+            raise RefusedError(refusal)
+    return False
+
+
+def _forget(settings: ClusterSettings) -> None:
+    files = [settings.member_key_file, RosterFile(settings.state_directory).path]
+    if settings.exchange.credentials_file is not None:
+        files.append(settings.exchange.credentials_file)
+    for path in files:
+        path.unlink(missing_ok=True)
+    shutil.rmtree(settings.state_directory / "replicas", ignore_errors=True)

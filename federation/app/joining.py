@@ -30,7 +30,13 @@ from federation.membership.requests import Refusal, Request, Wish, open_refusal,
 from federation.membership.roster import KnownRoster, open_roster
 from federation.membership.roster_file import RosterFile
 from federation.model.configuration import ClusterSettings
-from federation.model.errors import ConfigError, ExchangeUnavailableError, TrustError, WireError
+from federation.model.errors import (
+    ConfigError,
+    ExchangeDeniedError,
+    ExchangeUnavailableError,
+    TrustError,
+    WireError,
+)
 from federation.model.exchange_address import parse_exchange_address
 from federation.model.names import ClusterId
 

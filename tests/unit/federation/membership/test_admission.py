@@ -55,6 +55,7 @@ def granted(ledger: Ledger, request: Request, now: datetime = NOW) -> Ledger:
 
 JOINED = granted(OFFERED, replace(join(WEST), access_digest=digest("west")))
 REKEYED = granted(JOINED, rekey(WEST, "west", "fresh"))
+THIRD = granted(REKEYED, rekey(WEST, "fresh", "third"))
 EVICTED = evict(JOINED, WEST, NOW)
 assert isinstance(EVICTED, Ledger)
 BACK = granted(EVICTED.with_token(token_entry(WEST, "again")), join(WEST, "other", "again"))
@@ -187,7 +188,7 @@ REVOKED = OFFERED.with_token(replace(TOKEN, revoked_at=NOW))
         ),
         (JOINED, rekey(WEST, "west", "east"), "KeyTaken", "the new key of west is known already"),
         (REKEYED, rekey(WEST, "fresh", "west"), "KeyTaken", "the new key of west is known already"),
-        (JOINED.with_spent(public("old")), rekey(WEST, "west", "old"), "KeyTaken", BEFORE),
+        (THIRD, rekey(WEST, "third", "west"), "KeyTaken", BEFORE),
         (
             JOINED,
             rekey(WEST, "west", "fresh", NOW - 3600 * SECOND),

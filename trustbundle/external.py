@@ -129,12 +129,18 @@ def _parse_pem(content: bytes) -> tuple[bytes, ...]:
 
 
 def take(
-    content: BundleContent, origin: str, taken: TakenBundle | None, trust_domain: TrustDomain, now: datetime
+    content: BundleContent,
+    origin: str,
+    taken: TakenBundle | None,
+    trust_domain: TrustDomain,
+    now: datetime,
+    *,
+    above: int = 0,
 ) -> TakenBundle | BundleRejected:
     """What is in force once ``origin`` has said ``content``, or why the last good stays.
 
     A document of the same origin with a smaller sequence is a replay. The sequence that peers see starts at the Unix
-    time, as the built-in CA's does, so that it grows from one to the other too.
+    time, so that it grows where what was taken is lost, and ``above`` what they have seen of another authority.
     """
     same = taken is not None and taken.origin == origin
     if taken is not None and same and content.sequence < taken.origin_sequence:
@@ -142,7 +148,7 @@ def take(
             "SequenceWentBack", f"its sequence is {content.sequence}, taken is {taken.origin_sequence} already"
         )
     if taken is None:
-        sequence, authorities = int(now.timestamp()), content.authorities
+        sequence, authorities = max(above + 1, int(now.timestamp())), content.authorities
     elif frozenset(content.authorities) == frozenset(taken.authorities):
         sequence, authorities = taken.sequence, taken.authorities
     else:

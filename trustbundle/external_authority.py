@@ -39,11 +39,15 @@ class TakenStore(Protocol):
 class ExternalAuthority:
     """The bundle of a CA elsewhere: a BundleSource that others keep up to date by ``offer`` and ``fail``."""
 
-    def __init__(self, trust_domain: TrustDomain, source: str, store: TakenStore) -> None:
-        """Start from what is stored; raises TrustError where that can't be read. ``source`` is its name for people."""
+    def __init__(self, trust_domain: TrustDomain, source: str, store: TakenStore, *, above: int = 0) -> None:
+        """Start from what is stored; raises TrustError where that can't be read.
+
+        ``source`` is its name for people. ``above``: the sequence that the built-in CA has come to.
+        """
         self.source = source
         self._trust_domain = trust_domain
         self._store = store
+        self._above = above
         self._taken = store.load()
         self._trouble: Problem | None = None
         self._refused: set[SpiffeId] = set()
@@ -68,7 +72,7 @@ class ExternalAuthority:
         except TrustError as error:
             self.fail(error.reason, str(error))
             return None
-        judged = take(read, origin, self._taken, self._trust_domain, now)
+        judged = take(read, origin, self._taken, self._trust_domain, now, above=self._above)
         if isinstance(judged, BundleRejected):
             self.fail(judged.reason, judged.message)
             return None

@@ -45,16 +45,17 @@ _HINTS_IN_PROPAGATION = 4
 async def own_authority(settings: ClusterSettings) -> OwnAuthority:
     """The authority that the settings name, with a bundle in force. Raises TrustError where there is none to be had."""
     trust_domain = TrustDomain(settings.trust_domain)
-    store_path = settings.state_directory / TAKEN_FILE
+    keystore = FileKeystore(settings.state_directory / "ca", trust_domain)
+    store = BundleStore(settings.state_directory / TAKEN_FILE, trust_domain)
     if not settings.ca.external:
-        keystore = FileKeystore(settings.state_directory / "ca", trust_domain)
-        _outgrow(keystore, BundleStore(store_path, trust_domain))
+        _outgrow(keystore, store)
         policy = RotationPolicy(settings.ca.leaf_ttl, settings.ca.ca_ttl, settings.ca.propagation)
         authority = CertificateAuthority(trust_domain, policy, keystore)
         authority.tick(utc_now())
         return authority
-    settings.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    external = ExternalAuthority(trust_domain, source_name(settings), BundleStore(store_path, trust_domain))
+    built_in = keystore.load()
+    above = 0 if built_in is None else built_in.sequence
+    external = ExternalAuthority(trust_domain, source_name(settings), store, above=above)
     if external.taken is None:
         await BundleFollower(external, settings, utc_now).look()
         external.bundle()

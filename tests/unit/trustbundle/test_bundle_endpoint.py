@@ -131,6 +131,17 @@ async def test_another_bootstrap_bundle_begins_anew(tmp_path: Path) -> None:
     assert (after.authorities, after.origin_sequence) == ((NEW.der,), 1)
 
 
+async def test_a_server_of_another_trust_domain_is_verified_by_the_bootstrap_bundle(tmp_path: Path) -> None:
+    """Always: what it serves says nothing of its own domain, and is never taken for a bundle of that."""
+    server = "spiffe://spire.test/server"
+    async with served(lambda: svid(OTHER, spiffe_id=server), lambda: document(OLD), tmp_path) as url:
+        held = await taken(spiffe(url, tmp_path, OTHER, spiffe_id=server))
+        again = await taken(spiffe(url, tmp_path, OTHER, spiffe_id=server), held)
+        wrong = await refused(spiffe(url, tmp_path, OLD, spiffe_id=server), held)
+
+    assert (held.authorities, again.authorities, wrong) == ((OLD.der,), (OLD.der,), "UnknownAuthority")
+
+
 async def test_the_bootstrap_bundle_is_needed_only_to_start(tmp_path: Path) -> None:
     """Its file may go once a bundle was taken; before, its loss is told."""
     async with served(lambda: svid(OLD), lambda: document(OLD), tmp_path) as url:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -152,10 +153,13 @@ def test_the_source_is_asked_again_at_its_hint_within_bounds(hint: timedelta | N
 
 
 def test_the_first_sequence_is_the_time() -> None:
-    """So that it grows from the built-in CA's, which began at an earlier time."""
-    judged = take(BundleContent((OLD.der,), 3), "here", None, EAST, START)
+    """Or one more than the built-in CA's, where that is further."""
+    content, far = BundleContent((OLD.der,), 3), int(START.timestamp()) + 9
+    judged = take(content, "here", None, EAST, START)
+    after_ours = take(content, "here", None, EAST, START, above=far)
 
     assert judged == TakenBundle(EAST, int(START.timestamp()), (OLD.der,), "here", 3, START)
+    assert after_ours == replace(judged, sequence=far + 1)
 
 
 def test_the_same_authorities_in_another_order_are_no_change() -> None:

@@ -1,4 +1,4 @@
-"""When the authorities of each trust domain end, and early words about what nobody has replaced yet. Pure."""
+"""When the authorities of each trust domain end, and early words about what holds up their replacement. Pure."""
 
 from __future__ import annotations
 
@@ -69,6 +69,18 @@ def expiry_problems(state: CaState | None, view: TrustView, own: str, now: datet
                 f"bundle of {domain}",
                 "NoSuccessor",
                 f"its last authority ends at {last.not_after:%Y-%m-%d %H:%M:%SZ}, and then its cluster gets no calls",
+            )
+
+
+def taint_problems(state: CaState | None, lagging: Collection[str]) -> Iterator[Problem]:
+    """The tainted CAs that nodes keep in the bundle."""
+    for slot in () if state is None or not lagging else state.old:
+        if slot.revoked_at is not None:
+            yield Problem(
+                f"CA {slot.short_id}",
+                "Tainted",
+                f"it leaves the bundle at {slot.needed_until:%Y-%m-%d %H:%M:%SZ} at the latest; "
+                f"not every certificate was accepted yet by {', '.join(lagging)}",
             )
 
 

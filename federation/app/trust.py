@@ -16,7 +16,7 @@ import structlog
 
 from controllers.controller import Controller
 from controllers.dataplane import DataPlane
-from controllers.expiry import expiry_problems, next_expiry, unacknowledged_problems
+from controllers.expiry import expiry_problems, next_expiry, taint_problems, unacknowledged_problems
 from controllers.trust import Acknowledgement, acknowledged, lagging
 from controllers.trust_report import Trust, TrustReport, trust_report
 from federation.app.bundles import OwnAuthority, source_name
@@ -81,6 +81,7 @@ class TrustKeeper:
         self._bundle_file = bundle_file
         self._mark = mark
         self._clock = clock
+        self._bundle = authority.bundle()
         self._hurry = asyncio.Event()
         self._unacknowledged_since: datetime | None = None
         self._expiry: datetime | None = None
@@ -164,10 +165,10 @@ class TrustKeeper:
     def step(self) -> timedelta:
         """Do all that is due; returns how long to wait for the next time at the most."""
         now = self._clock()
-        before = self._authority.bundle()
         outcomes = [_carried_out(step) for step in (self._rotate, self.write_bundle, self._renew)]
         expired = self._expiry is not None and now > self._expiry
-        if self._authority.bundle() != before or expired:
+        if self._authority.bundle() != self._bundle or expired:
+            self._bundle = self._authority.bundle()
             self._controller.on_trust()
             self._mark()
         self._expiry = next_expiry(self._controller.trust, self._settings.trust_domain, now)
@@ -269,6 +270,7 @@ class TrustKeeper:
 
     def _warn(self, now: datetime) -> None:
         found = list(expiry_problems(self.state, self._controller.trust, self._settings.trust_domain, now))
+        found += taint_problems(self.state, self.lagging())
         if self.published is not None:
             lacking = self.acknowledgement(self.published.sequence).lacking
             found += unacknowledged_problems(self.published.sequence, self.published.since, lacking, now)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from controllers.expiry import UNACKNOWLEDGED, expiry_problems, life_of, next_expiry, unacknowledged_problems
+from controllers.expiry import (
+    UNACKNOWLEDGED,
+    expiry_problems,
+    life_of,
+    next_expiry,
+    taint_problems,
+    unacknowledged_problems,
+)
 from support.builders import EAST, NORTH, WEST
 from support.clock import START
 from support.control import ca_of, started_authority
 from trustbundle.authority import CertificateAuthority
 from trustbundle.bundle import TrustBundle, TrustView
 from trustbundle.identity import TrustDomain
-from trustbundle.rotation import CaState, authority_id
+from trustbundle.rotation import REISSUE_BOUND, CaState, Reach, authority_id
 
 HOUR = timedelta(hours=1)
 INSTANT = timedelta.resolution
@@ -83,3 +90,17 @@ def test_who_lacks_a_bundle_for_long_is_told_of() -> None:
         ("bundle 7", "north"),
         ("bundle 7", "west"),
     ]
+
+
+def test_nodes_that_hold_up_a_taint_are_named() -> None:
+    """With the time at which the CA leaves whatever they do; an old CA that nobody tainted is no trouble."""
+    authority = started_authority()
+    name = authority.taint(None, START)
+    authority.tick(START)
+    authority.mark_published(authority.bundle().sequence, START)
+    authority.tick(START, Reach(unknown=False))
+    (problem,) = taint_problems(authority.state, ("one", "two"))
+    assert (problem.subject, problem.reason) == (f"CA {name}", "Tainted")
+    assert f"at {START + REISSUE_BOUND:%Y-%m-%d %H:%M:%SZ} at the latest" in problem.message
+    assert problem.message.endswith("by one, two")
+    assert list(taint_problems(authority.state, ())) == list(taint_problems(None, ("one",))) == []

@@ -1,0 +1,308 @@
+"""The keeper of trust over a real control loop: what it does when peers, nodes and time move, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from federation.app.nodes import NodeDesk
+from federation.app.trust import HANDOVER_BOUND, TrustKeeper
+from federation.membership.tokens import TokenStore, create_token
+from federation.model.names import TRUST_KEY
+from federation.model.records import TrustRecord
+from gateway.nodes import node_metadata
+from gateway.xds import protos as pb
+from gateway.xds.server import Node
+from gateway.xds.status import StreamStatus
+from gateway.xds.stream import TypeStatus
+from support.builders import WEST
+from support.certificates import MemoryKeystore
+from support.clock import START, ManualClock
+from support.control import SIDECAR, ControlLoop, FakePeers, bundle, ca_of, started_authority
+from trustbundle.rotation import ACKNOWLEDGE_BOUND, REISSUE_BOUND
+
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+
+
+class Seat(FakePeers):
+    """A seat at an exchange that holds at once all that it is given, unless it is away."""
+
+    settled = True
+
+
+@dataclass
+class Envoys:
+    """Connected nodes that accept every secret at once, but those that are stuck."""
+
+    loop: ControlLoop
+    nodes: tuple[str, ...] = ()
+    stuck: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What a stuck node accepted last."""
+
+    def streams(self) -> tuple[StreamStatus, ...]:
+        return tuple(self._stream(node, self.stuck.get(node, self.newest(node))) for node in self.nodes)
+
+    def newest(self, node: str) -> dict[str, str]:
+        return {name: version for (kind, name), version in self.loop.seen(node).items() if kind == "SDS"}
+
+    def stick(self, node: str) -> None:
+        self.stuck[node] = self.newest(node)
+
+    @staticmethod
+    def _stream(node: str, taken: dict[str, str]) -> StreamStatus:
+        status = TypeStatus(pb.SECRET, wildcard=False, names=2, resources=2, acked=1, nacks=(), taken=taken)
+        return StreamStatus(node, "", START, (status,))
+
+    def refuse_from_now_on(self, names: Collection[str]) -> None:
+        assert names == frozenset()
+
+
+class Office:
+    """East with its keeper; west is trusted and has published, and one sidecar is connected."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = ManualClock()
+        self.peers = Seat(WEST)
+        self.authority = started_authority(clock=self.clock, keystore=MemoryKeystore())
+        self.loop = ControlLoop(directory, clock=self.clock, peers=self.peers, authority=self.authority)
+        self.envoys = Envoys(self.loop)
+        self.marks = 0
+        tokens = directory / "tokens"
+        tokens.mkdir(mode=0o700)
+        create_token(tokens / "demo.web.token")
+        self.token = (tokens / "demo.web.token").read_text().strip()
+        self.desk = NodeDesk(self.loop.dataplane, TokenStore.load(tokens), self.authority, "east.test", self.clock)
+        self.file = directory / "bundle.pem"
+        self.keeper = TrustKeeper(
+            self.loop.settings,
+            authority=self.authority,
+            session=self.peers,
+            controller=self.loop.controller,
+            dataplane=self.loop.dataplane,
+            desk=self.desk,
+            cache=self.loop.cache,
+            xds=self.envoys,
+            bundle_file=self.file,
+            mark=self.mark,
+            clock=self.clock,
+        )
+
+    def mark(self) -> None:
+        self.marks += 1
+
+    async def start(self) -> None:
+        self.loop.own({})
+        self.loop.say(WEST, bundle(WEST), TrustRecord())
+        identity = await self.desk.authenticate(self.token, "any", {})
+        assert identity is not None
+        name = await self.desk.on_node(identity, Node("one", "east", node_metadata(SIDECAR)))
+        assert name is not None
+        self.envoys.nodes = (name,)
+        self.turn()
+
+    @property
+    def node(self) -> str:
+        return self.envoys.nodes[0]
+
+    def turn(self, times: int = 3) -> timedelta:
+        """The keeper and the loop take turns, as they would within a second; returns how long the keeper would wait."""
+        wait = timedelta(0)
+        for _ in range(times):
+            wait = self.keeper.step()
+            self.loop.controller.on_time()
+            self.loop.step()
+        return wait
+
+    def acknowledge(self) -> None:
+        """West verifies by our newest bundle."""
+        self.loop.say(WEST, TrustRecord((("east.test", self.authority.bundle().sequence),)))
+
+    @property
+    def said(self) -> object:
+        """What was acknowledged to the peers last."""
+        return self.peers.published[-1][TRUST_KEY]
+
+    def slots(self) -> list[str]:
+        return [slot.short_id for slot in self.authority.state.slots]
+
+    def leaf_slot(self) -> str:
+        (svid,) = self.loop.dataplane.svids()
+        return svid.slot_id
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> Office:
+    office = Office(tmp_path)
+    await office.start()
+    return office
+
+
+async def test_a_bundle_is_acknowledged_once_every_node_has_accepted_it(office: Office) -> None:
+    """Not while a node verifies by the one before."""
+    found = [office.said]
+    office.envoys.stick(office.node)
+    office.loop.say(WEST, bundle(WEST, ca_of(WEST, 2), sequence=2))
+    office.turn()
+    found.append(office.said)
+    office.envoys.stuck.clear()
+    office.turn()
+    found.append(office.said)
+    assert found == [TrustRecord((("west.test", number),)) for number in (1, 1, 2)]
+
+
+async def test_a_node_that_never_answers_holds_up_no_peer_for_long(office: Office) -> None:
+    """After the bound the bundle is acknowledged all the same, with a warning that names the node."""
+    office.envoys.stick(office.node)
+    office.loop.say(WEST, bundle(WEST, ca_of(WEST, 2), sequence=2))
+    office.turn()
+    with capture_logs() as logs:
+        office.clock.advance(HANDOVER_BOUND)
+        office.turn()
+    assert office.said == TrustRecord((("west.test", 2),))
+    assert [log["nodes"] for log in logs if "acknowledged though" in log["event"]] == [(office.node,)]
+
+
+async def test_an_urgent_rotation_ends_with_the_peers_word(office: Office) -> None:
+    """Published, acknowledged, active: no second passes but those that the peer takes."""
+    before = office.slots()
+    office.keeper.rotate(urgent=True)
+    office.turn()
+    waited = office.keeper.report().rotation
+    office.acknowledge()
+    office.turn()
+    assert (waited.step, waited.waiting_for) == ("acknowledge", (WEST,))
+    assert (len(before), office.slots()[1:], office.keeper.report().rotation.step) == (1, before, "none")
+    assert office.authority.state.current is not None
+    assert office.leaf_slot() == office.authority.state.current.id
+    assert office.file.read_text() == office.authority.bundle().pem
+
+
+async def test_a_rotation_without_haste_waits_for_time_and_for_the_lacking(office: Office) -> None:
+    """After its propagation a living peer that lacks the bundle still holds it up; its word lets it go on."""
+    office.keeper.rotate(urgent=False)
+    office.turn()
+    office.clock.advance(HOUR)
+    office.turn()
+    held = office.authority.state.next is not None
+    office.acknowledge()
+    office.turn()
+    assert (held, office.authority.state.next) == (True, None)
+
+
+async def test_a_tainted_ca_is_gone_when_the_node_has_another_certificate(office: Office) -> None:
+    """While the node has not accepted it, the CA stays, and status names the node."""
+    tainted = office.keeper.taint(None)
+    office.turn()
+    office.acknowledge()
+    office.envoys.stick(office.node)
+    office.turn()
+    during, problems = office.slots(), office.keeper.problems
+    office.envoys.stuck.clear()
+    office.turn()
+    assert (tainted in during, tainted in office.slots(), len(office.slots())) == (True, False, 1)
+    assert [(problem.reason, office.node in problem.message) for problem in problems] == [("Tainted", True)]
+    assert office.keeper.problems == ()
+
+
+async def test_nobody_keeps_a_stolen_ca_for_ever(office: Office) -> None:
+    """A peer and a node that never follow are passed over after the bounds, each with a warning that names it."""
+    tainted = office.keeper.taint(None)
+    office.turn()
+    office.envoys.stick(office.node)
+    with capture_logs() as logs:
+        office.clock.advance(ACKNOWLEDGE_BOUND)
+        office.turn()
+        signing = office.authority.state.current
+        office.clock.advance(REISSUE_BOUND + SECOND)
+        office.turn()
+    assert signing is not None
+    assert (signing.short_id == tainted, tainted in office.slots()) == (False, False)
+    warned = {log["event"]: log.get("peers", log.get("nodes")) for log in logs if "though" in log["event"]}
+    assert warned["CA signs though peers lack it"] == (WEST,)
+    assert warned["tainted CA is gone though nodes use it"] == (office.node,)
+
+
+async def test_a_next_ca_that_is_tainted_is_gone_from_what_is_published(office: Office) -> None:
+    """The bundle changes between two looks of the keeper, and the peers are told nevertheless."""
+    office.keeper.rotate(urgent=False)
+    office.turn()
+    upcoming = office.authority.state.next
+    assert upcoming is not None
+    office.keeper.taint(upcoming.short_id)
+    office.marks = 0
+    office.turn()
+    assert office.loop.controller.offered_bundle == office.authority.bundle().sequence
+    assert (
+        upcoming.certificate
+        not in office.loop.controller.trust.bundles[office.authority.bundle().trust_domain].authorities
+    )
+    assert office.marks > 0
+
+
+async def test_a_peer_is_not_trusted_beyond_its_last_authority(office: Office) -> None:
+    """The instant at which it ends wakes the keeper, which has the loop look again."""
+    office.loop.say(WEST, bundle(WEST, ca_of(WEST, 3, 1), sequence=2))
+    office.turn()
+    trusted = office.loop.controller.trusted
+    office.clock.advance(HOUR - SECOND)
+    wait = office.turn()
+    office.clock.advance(2 * SECOND)
+    office.turn()
+    assert (trusted, office.loop.controller.trusted) == ({WEST}, frozenset())
+    assert wait <= SECOND + timedelta(milliseconds=1)
+
+
+async def test_what_needs_attention_is_logged_once(office: Office) -> None:
+    """A living peer without our newest bundle is a problem after a minute, and said when it begins only."""
+    with capture_logs() as logs:
+        office.clock.advance(timedelta(minutes=2))
+        office.turn(5)
+    said = [log["problem"] for log in logs if log["event"] == "trust needs attention"]
+    assert ([problem.reason for problem in office.keeper.problems], len(said)) == (["NotAcknowledged"], 1)
+    office.acknowledge()
+    office.turn()
+    assert office.keeper.problems == ()
+
+
+async def test_what_is_under_way_is_looked_at_again_soon(office: Office) -> None:
+    """At rest the keeper waits for seconds; while a taint is under way, for a fraction of one."""
+    office.acknowledge()
+    rest = office.turn()
+    office.keeper.taint(None)
+    assert (rest, office.turn()) == (timedelta(seconds=5), timedelta(seconds=0.2))
+
+
+async def test_an_exchange_that_is_away_confirms_nothing(office: Office) -> None:
+    """No next CA signs before the bundle that holds it was taken."""
+    office.peers.settled = False
+    office.keeper.rotate(urgent=True)
+    office.turn()
+    office.acknowledge()
+    office.turn()
+    published = office.keeper.published
+    assert published is not None
+    assert (office.keeper.report().rotation.step, published.sequence) == (
+        "publish",
+        office.authority.bundle().sequence - 1,
+    )
+
+
+async def test_it_runs_until_cancelled_and_is_woken_by_requests(office: Office) -> None:
+    """A request to rotate is acted on at once, and not at the next look in five seconds."""
+    office.acknowledge()
+    office.turn()
+    task = asyncio.get_running_loop().create_task(office.keeper.run())
+    await asyncio.sleep(0)
+    office.keeper.rotate(urgent=True)
+    async with asyncio.timeout(3):
+        while office.authority.state.next is None:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

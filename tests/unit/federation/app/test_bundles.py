@@ -26,8 +26,10 @@ from federation.app.clock import utc_now
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import TrustError
 from federation.model.settings import parse_cluster_settings
+from support.bundle_endpoint import SERVER_ID, document, served, svid
 from support.certificates import make_ca
 from trustbundle.authority import CertificateAuthority
+from trustbundle.external import MAX_CONTENT_BYTES
 from trustbundle.external_authority import ExternalAuthority
 from trustbundle.identity import TrustDomain
 
@@ -198,6 +200,34 @@ async def test_one_controller_serves_what_another_takes(tmp_path: Path) -> None:
     assert (interval, after_failure) == (timedelta(seconds=10), timedelta(seconds=10))
     assert trouble.reason == "Unreachable"
     assert restarted.bundle() == taking.bundle()
+
+
+async def test_bad_answers_leave_the_last_good(tmp_path: Path) -> None:
+    """Over a real socket: garbage, nothing, too much and a replay each have their reason, and harm nothing."""
+    answers = {
+        "Malformed": b"<html>",
+        "Empty": b"",
+        "Oversized": bytes(MAX_CONTENT_BYTES + 1),
+        "SequenceWentBack": document(NEW, sequence=4),
+        "ForeignAuthority": document(make_ca(utc_now(), uris=["spiffe://west.test"]), sequence=6),
+    }
+    answer = document(OLD, sequence=5)
+    (tmp_path / "bootstrap.pem").write_text(OLD.pem)
+    async with served(lambda: svid(OLD), lambda: answer, tmp_path) as url:
+        source = {"url": url, "profile": "https_spiffe", "spiffeId": SERVER_ID, "bootstrapFile": "bootstrap.pem"}
+        settings = cluster(tmp_path, ca={"bundleEndpoint": source})
+        authority = await external(settings)
+        follower = BundleFollower(authority, settings, utc_now)
+        good, reasons = authority.bundle(), []
+        for answer in answers.values():
+            await follower.look()
+            reasons += [problem.reason for problem in bundle_problems(authority, utc_now())]
+        kept, answer = authority.bundle(), document(OLD, NEW, sequence=6)
+        await follower.look()
+
+    assert (reasons, kept) == (list(answers), good)
+    assert authority.bundle().authorities == (OLD.der, NEW.der)
+    assert bundle_problems(authority, utc_now()) == ()
 
 
 def test_the_hint_fits_three_to_five_times_into_the_propagation(tmp_path: Path) -> None:

@@ -159,6 +159,7 @@ class ExchangeSession:
         for cluster, follower in kept.items():
             if follower.member != wanted[cluster]:
                 follower.take(wanted[cluster])
+        self._note_synced()
         for cluster, follower in gone.items():
             self._on_change(cluster, frozenset(follower.snapshot().records))
         for cluster, follower in added.items():

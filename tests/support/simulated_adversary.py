@@ -5,22 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from federation.exchange.payloads import Beat, Changes, encode_batch, encode_beat
+from federation.exchange.payloads import Beat, Changes, encode_batch, encode_beat, encode_manifest
 from federation.exchange.signing import BlobKind, Envelope, MemberKey, sign
 from federation.model.names import ClusterId
 from federation.model.records import Member, Version
 from federation.model.wire import encode_record
 from support.exchange import CLUSTERSET, endpoints
+from support.simulated_membership import Membership
 from support.simulated_store import Ledger, SimulatedStore
 
 
 class Adversary:
     """``strike`` does one bad thing to one member's keys or channel, and says what."""
 
-    def __init__(self, store: SimulatedStore, ledger: Ledger, members: list[Member], key: MemberKey) -> None:
+    def __init__(self, store: SimulatedStore, ledger: Ledger, membership: Membership, key: MemberKey) -> None:
         self._store = store
         self._ledger = ledger
-        self._members = {member.cluster: member for member in members}
+        self._membership = membership
         self._key = key
         self.lasting = False
         """Whether the store holds what no honest writer will ever look at again: blobs exchanged for others."""
@@ -38,6 +39,8 @@ class Adversary:
             self.store_old_lease,
             self.damage_log,
             self.shuffle_log,
+            self.speak_with_spent_key,
+            self.speak_with_spent_key,
         ]
         attack = rng.choice(attacks)
         attack(victim, rng)
@@ -74,7 +77,7 @@ class Adversary:
             self.lasting = True
 
     def store_of_another(self, victim: ClusterId, rng: random.Random) -> None:
-        other = self._store.stored(rng.choice(sorted(self._members.keys() - {victim})))
+        other = self._store.stored(rng.choice(sorted(self._membership.roster.keys() - {victim})))
         stored = self._store.stored(victim)
         stored.manifest, stored.shards, stored.log = other.manifest, dict(other.shards), dict(other.log)
 
@@ -98,22 +101,38 @@ class Adversary:
         rng.shuffle(blobs)
         log.update(zip(list(log), blobs, strict=True))
 
-    def _forged(self, victim: ClusterId, rng: random.Random) -> bytes:
+    def speak_with_spent_key(self, victim: ClusterId, rng: random.Random) -> None:
+        """New words, genuinely signed by an evicted member, or with a key that was replaced: whoever they concern."""
+        if not (spent := self._membership.spent_keys()):
+            return
+        cluster, key = rng.choice(spent)
+        match rng.randrange(3):
+            case 0:
+                self._store.inject(cluster, self._forged(cluster, rng, key))
+            case 1:
+                self._store.inject(cluster, self._forged_lease(cluster, rng, key))
+            case _:
+                manifest = Envelope(BlobKind.MANIFEST, cluster, self._next_version(cluster, rng), encode_manifest({}))
+                stored = self._store.stored(cluster)
+                stored.manifest, stored.shards = sign(manifest, CLUSTERSET, key), {}
+                stored.lease, stored.lease_until = self._forged_lease(cluster, rng, key), float("inf")
+                stored.log.clear()
+
+    def _forged(self, victim: ClusterId, rng: random.Random, key: MemberKey | None = None) -> bytes:
         version = self._next_version(victim, rng)
         record = endpoints("a", 666)
-        changes = Changes({record.record_key: encode_record(record, self._members[victim])}, ())
-        return self._sign(Envelope(BlobKind.BATCH, victim, version, encode_batch(changes)))
+        member = Member(victim, f"{victim}.example", self._key.public)
+        changes = Changes({record.record_key: encode_record(record, member)}, ())
+        return sign(Envelope(BlobKind.BATCH, victim, version, encode_batch(changes)), CLUSTERSET, key or self._key)
 
-    def _forged_lease(self, victim: ClusterId, rng: random.Random) -> bytes:
+    def _forged_lease(self, victim: ClusterId, rng: random.Random, key: MemberKey | None = None) -> bytes:
         payload = encode_beat(Beat(1_000_000, 0))
-        return self._sign(Envelope(BlobKind.LEASE, victim, self._next_version(victim, rng), payload))
+        envelope = Envelope(BlobKind.LEASE, victim, self._next_version(victim, rng), payload)
+        return sign(envelope, CLUSTERSET, key or self._key)
 
     def _next_version(self, victim: ClusterId, rng: random.Random) -> Version:
-        last = max(self._ledger.said.get(victim, {}), default=Version(1, 0))
+        last = self._ledger.last_version(victim)
         return rng.choice([Version(last.epoch, last.seq + 1), Version(last.epoch + 1000, 0)])
-
-    def _sign(self, envelope: Envelope) -> bytes:
-        return sign(envelope, CLUSTERSET, self._key)
 
 
 def damaged(blob: bytes, rng: random.Random) -> bytes:

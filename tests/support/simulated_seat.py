@@ -20,7 +20,7 @@ from federation.exchange.timing import Timing
 from federation.model.names import BUNDLE_KEY, ClusterId, RecordKey
 from federation.model.records import BundleRecord, Member, Record, Version
 from support.exchange import CLUSTERSET, bundle, by_key, endpoints, gateway
-from support.simulated_store import Ledger, SimulatedConnection, SimulatedStore
+from support.simulated_store import Ledger, SimulatedConnection, SimulatedStore, Voice
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -69,6 +69,7 @@ class Seat:
         self,
         member: Member,
         key: MemberKey,
+        voice: Voice,
         store: SimulatedStore,
         ledger: Ledger,
         directory: Path,
@@ -89,6 +90,7 @@ class Seat:
         self.complaints: set[ClusterId] = set()
         """Members that something was ever rejected of."""
         self._key = key
+        self._voice = voice
         self._store = store
         self._ledger = ledger
         self._timing = timing
@@ -101,6 +103,8 @@ class Seat:
         self._findings: list[AssertionError] = []
         self._shown: dict[ClusterId, Version] = {}
         self._bundles: dict[ClusterId, int] = {}
+        self._gone: set[ClusterId] = set()
+        """Members that it was told are none any more, or are others, since it was started."""
 
     @property
     def alive(self) -> bool:
@@ -113,14 +117,16 @@ class Seat:
         """Start from what the disk holds, and say at once what is desired."""
         self._lives += 1
         rng = random.Random(f"{self._seed}/{self.cluster}/{self._lives}")
+        self._drop_others(peers)
         held = {} if self.disk is None or not self.trusts_disk else self.disk.holds
         self.disk = SimulatedDisk(self.directory)
         self.disk.holds |= held
-        self.connection = SimulatedConnection(self._store, self._ledger, self.member, rng)
+        self.connection = SimulatedConnection(self._store, self._ledger, self._voice, rng)
         self.connection.errors = rng.choice([0.0, 0.0, 0.3])
         self.peers = dict(peers)
         self._shown.clear()
         self._bundles.clear()
+        self._gone.clear()
         self.session = ExchangeSession(
             self.connection,
             clusterset=CLUSTERSET,
@@ -136,6 +142,8 @@ class Seat:
         )
         for cluster, snapshot in self.session.snapshot().members.items():
             least = held.get(cluster)
+            if least is not None and not self._ledger_of(cluster).signers_of(least.epoch) <= set(peers[cluster].keys):
+                continue  # what was saved holds, in part, for a key that is believed no longer
             assert least is None or (snapshot.version is not None and snapshot.version >= least), (
                 f"{self.cluster} saved {least} of {cluster}, and restarted with {snapshot.version}"
             )
@@ -170,14 +178,34 @@ class Seat:
     def follow(self, peers: Mapping[ClusterId, Member]) -> None:
         """Take ``peers`` for the members of the set."""
         assert self.session is not None
-        gone = self.peers.keys() - peers.keys()
+        # Whatever was accepted until now was accepted under the keys known until now.
+        self.check_all()
+        self._drop_others(peers)
+        anew = {
+            cluster for cluster in self._gone & peers.keys() if not _is_same(self.peers.get(cluster), peers[cluster])
+        }
         self.peers = dict(peers)
-        for cluster in gone:
-            # Whoever comes back starts from disk.
+        self.session.set_members(peers.values())
+        for cluster in anew:
+            version = self.session.snapshot().members[cluster].version
+            assert version is None, f"{self.cluster} shows {version} of {cluster}, who was gone"
+        self.check_all()
+
+    def rekey(self, member: Member, key: MemberKey) -> None:
+        """Go on with another key."""
+        self.member, self._key = member, key
+        if self.session is not None:
+            self.session.rekey(member, key)
+
+    def _drop_others(self, peers: Mapping[ClusterId, Member]) -> None:
+        """Expect nothing any more of those who are no members in ``peers``, or not the same."""
+        others = {cluster for cluster, known in self.peers.items() if not _is_same(known, peers.get(cluster))}
+        for cluster in others:
             self._shown.pop(cluster, None)
             self._bundles.pop(cluster, None)
-        self.session.set_members(peers.values())
-        self.check_all()
+            if self.disk is not None:
+                self.disk.holds.pop(cluster, None)
+        self._gone |= others
 
     def change(self, rng: random.Random) -> None:
         """Want something else than before."""
@@ -240,8 +268,12 @@ class Seat:
             assert known_absent or not seen.synced, f"{where} emptiness that it never read"
             return
         assert seen.synced, f"{where} a version without being synced"
-        said = self._ledger.said.get(cluster, {}).get(seen.version)
+        voice = self._ledger_of(cluster)
+        said = voice.said.get(seen.version)
         assert said is not None, f"{where} {seen.version}, which was never said"
+        if seen.version != last:
+            believed = not voice.signers[seen.version].isdisjoint(self.peers[cluster].keys)
+            assert believed, f"{where} {seen.version}, signed with a key that is not believed"
         assert said == seen.records, f"{where} {seen.records} under {seen.version}, which said {said}"
         assert last is None or seen.version >= last, f"{where} {seen.version} after {last}"
         self._shown[cluster] = seen.version
@@ -250,3 +282,13 @@ class Seat:
             before = self._bundles.get(cluster, 0)
             assert record.sequence >= before, f"{where} bundle {record.sequence} after {before}"
             self._bundles[cluster] = record.sequence
+
+    def _ledger_of(self, cluster: ClusterId) -> Voice:
+        return self._ledger.voices[self.peers[cluster].public_key]
+
+
+def _is_same(known: Member | None, told: Member | None) -> bool:
+    """Whether one keeps what it knows of a member when it is told of another entry of that id."""
+    if known is None or told is None:
+        return False
+    return known.trust_domain == told.trust_domain and bool(set(known.keys) & set(told.keys))

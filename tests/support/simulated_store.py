@@ -12,14 +12,15 @@ import copy
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from federation.exchange.base import Message, StoredSnapshot, Written
 from federation.exchange.memory import MemoryExchange
 from federation.exchange.memory import _Stored as Stored
 from federation.exchange.payloads import decode_batch, decode_manifest, decode_shard
-from federation.exchange.signing import BlobKind, open_envelope
-from federation.model.errors import ExchangeUnavailableError
+from federation.exchange.signing import BlobKind, Envelope, open_envelope
+from federation.model.errors import ExchangeUnavailableError, WireError
 from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Member, Record, Version
 from federation.model.wire import decode_record
@@ -30,36 +31,87 @@ T = TypeVar("T")
 Records = Mapping[RecordKey, Record]
 
 
+class Voice:
+    """What one member said under each version, from its admission on, whichever of its keys it signed with."""
+
+    def __init__(self, member: Member) -> None:
+        self.cluster = member.cluster
+        self.said: dict[Version, Records] = {}
+        self.signers: dict[Version, set[bytes]] = {}
+        """The public keys that a version was signed with: more than one where a snapshot says it again."""
+        self._members = [member]
+
+    def give_key(self, public_key: bytes) -> None:
+        self._members.insert(0, replace(self._members[0], public_key=public_key))
+
+    def signers_of(self, epoch: int) -> set[bytes]:
+        """All keys that were used in an epoch."""
+        return {key for version, keys in self.signers.items() if version.epoch == epoch for key in keys}
+
+    def open(self, blob: bytes, kind: BlobKind) -> tuple[Envelope, Member]:
+        """What the blob says, and as whom, with which key, it was signed."""
+        for member in self._members[:-1]:
+            try:
+                return open_envelope(blob, kind, member, CLUSTERSET), member
+            except WireError:
+                continue
+        return open_envelope(blob, kind, self._members[-1], CLUSTERSET), self._members[-1]
+
+    def signed(self, version: Version, member: Member) -> None:
+        self.signers.setdefault(version, set()).add(member.public_key)
+
+
 class Ledger:
-    """What each member said under each version."""
+    """What was ever said."""
 
     def __init__(self) -> None:
-        self.said: dict[ClusterId, dict[Version, Records]] = {}
+        self.voices: dict[bytes, Voice] = {}
+        """By public key: each key was given to one member once."""
         self.blobs: dict[ClusterId, list[bytes]] = {}
         """Batches and leases, for an adversary that kept them."""
         self.snapshots: dict[ClusterId, list[StoredSnapshot]] = {}
 
-    def replaced(self, member: Member, snapshot: StoredSnapshot, lease: bytes) -> None:
-        manifest = open_envelope(snapshot.manifest, BlobKind.MANIFEST, member, CLUSTERSET)
+    def admit(self, member: Member) -> Voice:
+        voice = self.voices[member.public_key] = Voice(member)
+        return voice
+
+    def give_key(self, member: Member, public_key: bytes) -> None:
+        voice = self.voices[public_key] = self.voices[member.public_key]
+        voice.give_key(public_key)
+
+    def last_version(self, cluster: ClusterId) -> Version:
+        """The newest that was said in the name of ``cluster``."""
+        said = [version for voice in self.voices.values() if voice.cluster == cluster for version in voice.said]
+        return max(said, default=Version(1, 0))
+
+    def replaced(self, voice: Voice, snapshot: StoredSnapshot, lease: bytes) -> None:
+        manifest, member = voice.open(snapshot.manifest, BlobKind.MANIFEST)
         records: dict[RecordKey, Record] = {}
         for number in decode_manifest(manifest.payload):
             shard = open_envelope(snapshot.shards[number], BlobKind.SHARD, member, CLUSTERSET)
             for key, data in decode_shard(number, shard.payload).items():
                 records[key] = decode_record(key, data, member)
-        said = self.said.setdefault(member.cluster, {})
+        said = voice.said
         assert all(version.epoch < manifest.version.epoch for version in said), "an epoch that is not later than all"
         said[manifest.version] = records
+        voice.signed(manifest.version, member)
         self.snapshots.setdefault(member.cluster, []).append(snapshot)
         self.kept(member.cluster, lease)
 
-    def appended(self, member: Member, version: Version, batch: bytes) -> None:
-        said = self.said[member.cluster]
-        changes = decode_batch(open_envelope(batch, BlobKind.BATCH, member, CLUSTERSET).payload)
+    def updated(self, voice: Voice, manifest: bytes) -> None:
+        envelope, member = voice.open(manifest, BlobKind.MANIFEST)
+        voice.signed(envelope.version, member)
+
+    def appended(self, voice: Voice, version: Version, batch: bytes) -> None:
+        said = voice.said
+        envelope, member = voice.open(batch, BlobKind.BATCH)
+        changes = decode_batch(envelope.payload)
         records = dict(said[Version(version.epoch, version.seq - 1)])
         records |= {key: decode_record(key, data, member) for key, data in changes.upserts.items()}
         for key in changes.deletes:
             del records[key]
         assert said.setdefault(version, records) == records, "two different batches under one version"
+        voice.signed(version, member)
         self.kept(member.cluster, batch)
 
     def kept(self, cluster: ClusterId, blob: bytes) -> None:
@@ -131,7 +183,7 @@ class Subscription:
 class SimulatedConnection:
     """One member's way to the store."""
 
-    def __init__(self, store: SimulatedStore, ledger: Ledger, member: Member, rng: random.Random) -> None:
+    def __init__(self, store: SimulatedStore, ledger: Ledger, voice: Voice, rng: random.Random) -> None:
         self.rng = rng
         self.loss = 0.0
         """Share of channel messages that are lost."""
@@ -143,7 +195,7 @@ class SimulatedConnection:
         """Members that the store was seen to hold nothing of, since this connection was made."""
         self._store = store
         self._ledger = ledger
-        self._member = member
+        self._voice = voice
 
     def arrival(self) -> float:
         return asyncio.get_running_loop().time() + self.rng.random() * self.latency
@@ -155,16 +207,17 @@ class SimulatedConnection:
                 subscription.end()
 
     async def replace(self, cluster: ClusterId, snapshot: StoredSnapshot, lease: bytes, lease_seconds: float) -> None:
-        self._ledger.replaced(self._member, snapshot, lease)
+        self._ledger.replaced(self._voice, snapshot, lease)
         await self._ask(lambda: self._store.replace(cluster, snapshot, lease, lease_seconds))
 
     async def append(self, cluster: ClusterId, written: Written, version: Version, batch: bytes) -> bool:
-        self._ledger.appended(self._member, version, batch)
+        self._ledger.appended(self._voice, version, batch)
         return await self._ask(lambda: self._store.append(cluster, written, version, batch))
 
     async def update(
         self, cluster: ClusterId, written: Written, snapshot: StoredSnapshot, removed: frozenset[int]
     ) -> bool:
+        self._ledger.updated(self._voice, snapshot.manifest)
         return await self._ask(lambda: self._store.update(cluster, written, snapshot, removed))
 
     async def renew(self, cluster: ClusterId, written: Written, lease: bytes, lease_seconds: float) -> bool:

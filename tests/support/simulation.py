@@ -16,8 +16,8 @@ from pathlib import Path
 from federation.exchange.signing import MemberKey
 from federation.exchange.timing import Timing
 from federation.model.names import ClusterId
-from federation.model.records import Member
 from support.simulated_adversary import Adversary, damaged
+from support.simulated_membership import NAMES, Membership
 from support.simulated_seat import Seat
 from support.simulated_store import Ledger, SimulatedStore
 from support.virtual_time import run_virtually
@@ -61,9 +61,9 @@ class History:
 
     async def run(self) -> None:
         self._set_the_stage()
-        for seat in self._seats:
+        for seat in self._set.seats:
             if self._rng.random() < 0.8:
-                seat.start(self._peers_of(seat))
+                self._set.start(seat, told=True)
         actions = self._chosen_actions()
         try:
             for _ in range(self._rng.randrange(6, 26)):
@@ -75,37 +75,22 @@ class History:
             await self._end_faults()
             await self._agreement()
         finally:
-            for seat in self._seats:
+            for seat in (*self._set.seats, *self._set.former):
                 seat.stop()
 
     def _set_the_stage(self) -> None:
         rng = self._rng
         # Most histories are small: what goes wrong goes wrong between two or three.
-        names = "abcdefgh"[: rng.choice([3] * 14 + [4] * 4 + [5, 5, 6, 8])]
-        keys = {name: self._key_type(name.encode() * 32) for name in names}
-        members = [Member(ClusterId(name), f"{name}.example", keys[name].public) for name in names]
-        self._members = {member.cluster: member for member in members}
-        self._ledger = Ledger()
+        names = NAMES[: rng.choice([3] * 14 + [4] * 4 + [5, 5, 6, 8])]
+        ledger = Ledger()
         self._store = SimulatedStore(
             asyncio.get_running_loop().time, log_length=rng.choice([1, 3, 100]), log_page=rng.choice([1, 2, 64])
         )
-        self._adversary = Adversary(self._store, self._ledger, members, self._key_type(b"m" * 32))
+        self._set = Membership(self._store, ledger, self._directory, TIMING, self._seed, self._key_type)
+        self._adversary = Adversary(self._store, ledger, self._set, self._key_type(b"m" * 32))
         self._pictures = [self._store.picture()]
-        self._seats = [
-            Seat(
-                member,
-                keys[member.cluster],
-                self._store,
-                self._ledger,
-                self._directory / member.cluster,
-                TIMING,
-                str(self._seed),
-            )
-            for member in members
-        ]
-        for seat in self._seats:
-            seat.skew = timedelta(seconds=rng.choice([0, 0, 0.5, -0.5, 3600, -3600, 10 * 365 * 86400]))
-            seat.change(rng)
+        for name in names:
+            self._set.admit(name, rng)
 
     def _chosen_actions(self) -> list[Action]:
         """Changes always; of the faults some, different ones in each history, so that rare ones get room."""
@@ -126,7 +111,14 @@ class History:
             self._restart_damaged,
             self._set_clock,
             self._remove_member,
-            self._readmit_members,
+            self._tell_all,
+            self._tell_all,
+            self._evict,
+            self._join,
+            self._rotate_key,
+            self._rotate_key,
+            self._retire_key,
+            self._retire_key,
             self._fill_disk,
             self._strike,
             self._strike,
@@ -135,13 +127,13 @@ class History:
         return [*chosen, *[self._change] * (len(chosen) // 2 + 1)]
 
     def _change(self) -> str:
-        seat = self._rng.choice(self._seats)
+        seat = self._rng.choice([*self._set.seats, *self._set.former])
         for _ in range(self._rng.choice([1, 1, 1, 4])):
             seat.change(self._rng)
         return f"{seat.cluster} changes"
 
     def _cut(self) -> str:
-        seat = self._rng.choice(self._seats)
+        seat = self._rng.choice(self._set.seats)
         if seat.alive:
             seat.connection.cut = True
             seat.connection.drop()
@@ -153,13 +145,13 @@ class History:
         return "nobody is cut off"
 
     def _drop_subscription(self) -> str:
-        seat = self._rng.choice(self._seats)
+        seat = self._rng.choice(self._set.seats)
         if seat.alive:
             seat.connection.drop()
         return f"{seat.cluster} loses its subscription"
 
     def _disturb(self) -> str:
-        seat = self._rng.choice(self._seats)
+        seat = self._rng.choice(self._set.seats)
         if seat.alive:
             seat.connection.loss = self._rng.choice([0.0, 0.2, 0.9])
             seat.connection.errors = self._rng.choice([0.0, 0.2, 0.6])
@@ -186,11 +178,11 @@ class History:
 
     def _go_back(self) -> str:
         self._store.go_back(self._rng.choice(self._pictures))
-        self._doubtful |= self._members.keys()
+        self._doubtful |= self._set.roster.keys()
         return "store goes back"
 
     def _evict_shard(self) -> str:
-        cluster = self._rng.choice(self._seats).cluster
+        cluster = self._rng.choice(self._set.seats).cluster
         shards = self._store.stored(cluster).shards
         if shards:
             del shards[self._rng.choice(sorted(shards))]
@@ -198,24 +190,24 @@ class History:
         return f"store loses a shard of {cluster}"
 
     def _expire_lease(self) -> str:
-        cluster = self._rng.choice(self._seats).cluster
+        cluster = self._rng.choice(self._set.seats).cluster
         self._store.stored(cluster).lease_until = 0.0
         return f"store loses the lease of {cluster}"
 
     async def _crash(self) -> str:
-        seat = self._rng.choice(self._seats)
+        seat = self._rng.choice(self._set.seats)
         if seat.alive:
             await seat.crash()
         return f"{seat.cluster} is dead"
 
     def _restart(self) -> str:
-        for seat in self._seats:
+        for seat in self._set.seats:
             if not seat.alive:
-                seat.start(self._peers_of(seat))
+                self._set.start(seat, told=self._rng.random() < 0.7)
         return "all run"
 
     async def _restart_damaged(self) -> str:
-        seat = self._rng.choice(self._seats)
+        seat = self._rng.choice(self._set.seats)
         if seat.alive:
             await seat.crash()
         files = sorted(seat.directory.glob("*.replica"))
@@ -225,41 +217,50 @@ class History:
             file.write_bytes(data[:-3] if self._rng.random() < 0.5 else damaged(data, self._rng))
             seat.trusts_disk = False
             self._doubtful.add(ClusterId(file.stem))
-        seat.start(self._peers_of(seat))
+        self._set.start(seat, told=self._rng.random() < 0.7)
         return f"{seat.cluster} restarts from a damaged disk"
 
     def _set_clock(self) -> str:
-        seat = self._rng.choice(self._seats)
+        seat = self._rng.choice(self._set.seats)
         seat.skew += timedelta(seconds=self._rng.choice([-3600, -2, 2, 3600]))
         return f"clock of {seat.cluster} is set"
 
     def _remove_member(self) -> str:
-        seat, gone = self._rng.sample(self._seats, 2)
+        seat, gone = self._rng.sample(self._set.seats, 2)
         if seat.alive:
             seat.follow({name: member for name, member in seat.peers.items() if name != gone.cluster})
         return f"{seat.cluster} no longer knows {gone.cluster}"
 
-    def _readmit_members(self) -> str:
+    def _tell_all(self) -> str:
         for seat in self._running():
-            seat.follow(self._peers_of(seat))
+            self._set.tell(seat)
         return "all know all"
 
+    def _evict(self) -> str:
+        return self._set.evict(self._rng)
+
+    def _join(self) -> str:
+        return self._set.join(self._rng)
+
+    def _rotate_key(self) -> str:
+        return self._set.rotate(self._rng)
+
+    def _retire_key(self) -> str:
+        return self._set.retire(self._rng)
+
     def _fill_disk(self) -> str:
-        seat = self._rng.choice(self._seats)
+        seat = self._rng.choice(self._set.seats)
         if seat.alive and seat.disk is not None:
             seat.disk.refuses = self._rng.random() < 0.5
         return f"disk of {seat.cluster} is full, or no longer"
 
     def _strike(self) -> str:
-        victim = self._rng.choice(self._seats).cluster
+        victim = self._rng.choice(self._set.seats).cluster
         self._doubtful.add(victim)
         return f"adversary against {victim}: {self._adversary.strike(victim, self._rng)}"
 
     def _running(self) -> list[Seat]:
-        return [seat for seat in self._seats if seat.alive]
-
-    def _peers_of(self, seat: Seat) -> dict[ClusterId, Member]:
-        return {name: member for name, member in self._members.items() if name != seat.cluster}
+        return self._set.running()
 
     def _note(self, event: str) -> None:
         self.events.append(f"{asyncio.get_running_loop().time():.3f} {event}")
@@ -267,23 +268,26 @@ class History:
     def _check(self) -> None:
         for seat in self._running():
             seat.check_all()
-            falsely = seat.complaints - self._doubtful
+            falsely = seat.complaints - self._doubtful - self._set.changed
             assert not falsely, f"{seat.cluster} accuses {falsely}, of whom nothing bad was ever seen"
 
     async def _end_faults(self) -> None:
         """All faults end, but for the dead: some stay dead. What an adversary exchanged is cleaned up by a flush."""
         self._note("faults end")
+        for seat in self._set.former:
+            if seat.alive:
+                await seat.crash()
         self._start_store()
         if self._adversary.lasting:
             self._store.forget()
-        for seat in self._seats:
+        for seat in self._set.seats:
             if not seat.alive and self._rng.random() < 0.7:
-                seat.start(self._peers_of(seat))
+                self._set.start(seat, told=True)
             elif seat.alive:
                 seat.connection.cut = False
                 seat.connection.loss = seat.connection.errors = 0.0
                 seat.connection.latency = 0.002
-                seat.follow(self._peers_of(seat))
+                self._set.tell(seat)
             if seat.disk is not None:
                 seat.disk.refuses = not seat.alive
 
@@ -299,15 +303,18 @@ class History:
             seat.connection.drop()
         await asyncio.sleep(0.5)
         self._check()
-        dead = {seat.cluster for seat in self._seats if not seat.alive}
+        dead = {seat.cluster for seat in self._set.seats if not seat.alive}
         for reader in self._running():
             assert reader.session is not None
             risen = {name for name, seen in reader.session.snapshot().members.items() if seen.fresh} & dead
             assert not risen, f"{reader.cluster} shows as fresh {risen}, who are dead"
+            assert reader.disk is not None
+            left = reader.disk.clusters() - reader.peers.keys()
+            assert not left, f"{reader.cluster} still has files of {left}, who are no members"
 
     def _disagreement(self) -> str:
         """What keeps the members from agreeing; empty where they do."""
-        seats = {seat.cluster: seat for seat in self._seats}
+        seats = {seat.cluster: seat for seat in self._set.seats}
         for reader in self._running():
             session = reader.session
             assert session is not None

@@ -37,6 +37,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.timeout(180)]
 EAST, WEST, NORTH = NAMES = ("east", "west", "north")
 """West is the one that goes."""
 PORTS = {"http": 8080, "grpc": 8083, "tcp": 9000}
+PROXY = 15001
 LIMIT = 10.0
 """Seconds after which nothing of a removed member may be open."""
 
@@ -97,7 +98,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
                 for port in PORTS
             ]
             served = [f"{kind}:{port}" for kind, port in PORTS.items()]
-            pods[name] = cluster.pod(11, *served, outbound=outbound)
+            pods[name] = cluster.pod(11, *served, outbound=outbound, httpProxy=f"{here}:{PROXY}")
             cluster.export(service(name), PORTS, [here])
         clusters.introduce()
         for name, cluster in clusters.clusters.items():
@@ -155,9 +156,9 @@ async def keep_alive(line: Line) -> None:
     await line.reader.readexactly(length)
 
 
-async def streaming(line: Line) -> None:
+async def streaming(line: Line, authority: str = "echo") -> None:
     """A gRPC stream that has had an answer and waits for the next message."""
-    fields = {":path": STREAM, ":authority": "echo", "content-type": "application/grpc", "te": "trailers"}
+    fields = {":path": STREAM, ":authority": authority, "content-type": "application/grpc", "te": "trailers"}
     block = bytes([h2c.METHOD_POST, h2c.SCHEME_HTTP]) + b"".join(h2c.literal(*field) for field in fields.items())
     message = b"\x00" + len(b"hello").to_bytes(4, "big") + b"hello"
     line.http2 = True
@@ -261,6 +262,9 @@ async def test_what_a_removed_member_has_open_ends(sites: Sites) -> None:
             for way, line in ((f"from west, {kind}", there), (f"to west, {kind}", here)):
                 await begin(line)
                 ends[way] = asyncio.create_task(line.end())
+        proxied = await stack.enter_async_context(opened(sites.address(EAST), PROXY))
+        await streaming(proxied, f"{service(WEST)}.demo.svc.clusterset.local:{PORTS['grpc']}")
+        ends["to west, HTTP/2 by the proxy port"] = asyncio.create_task(proxied.end())
         async with steady_load(targets) as outcomes:
             await asyncio.gather(*(calls_reach(outcome, 80) for outcome in outcomes.values()))
             assert [way for way, task in ends.items() if task.done()] == []

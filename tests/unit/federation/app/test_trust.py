@@ -278,6 +278,17 @@ async def test_what_is_under_way_is_looked_at_again_soon(office: Office) -> None
     assert (rest, office.turn()) == (timedelta(seconds=5), timedelta(seconds=0.2))
 
 
+async def test_at_rest_the_loop_is_left_alone(office: Office) -> None:
+    """After a rotation, looking again asks for no pass."""
+    office.keeper.rotate(urgent=True)
+    office.turn()
+    office.acknowledge()
+    office.turn()
+    office.marks = 0
+    office.turn()
+    assert office.marks == 0
+
+
 async def test_an_exchange_that_is_away_confirms_nothing(office: Office) -> None:
     """No next CA signs before the bundle that holds it was taken."""
     office.peers.settled = False

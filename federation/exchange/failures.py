@@ -6,6 +6,7 @@ Used where commands are sent. Texts of the server are cut short; no password is 
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ _NOT_READY = (
     exceptions.ReadOnlyError,
     exceptions.TryAgainError,
 )
+# Several addresses of one name give one error that quotes all; redis-py has its own words for the same.
+_REFUSED = re.compile(rf"\b(Errno|Error) {errno.ECONNREFUSED}\b")
 # X509_V_ERR_*: OpenSSL's codes of a verification that failed.
 _NOT_YET_VALID, _EXPIRED, _WRONG_NAME, _WRONG_ADDRESS = 9, 10, 62, 64
 
@@ -37,7 +40,11 @@ def explain(error: BaseException, where: str) -> ExchangeUnavailableError:
 
 
 def _words(error: BaseException) -> tuple[str, str]:
-    for cause in _causes(error):
+    causes = tuple(_causes(error))
+    for ours in causes:
+        if isinstance(ours, FederationError):
+            return f"can't be used: {ours}", ours.hint
+    for cause in causes:
         if words := _known(cause):
             return words
     return f"gave no answer: {_text(error)}", ""
@@ -45,8 +52,6 @@ def _words(error: BaseException) -> tuple[str, str]:
 
 def _known(error: BaseException) -> tuple[str, str] | None:
     match error:
-        case FederationError():
-            return f"can't be used: {error}", error.hint
         case ssl.SSLCertVerificationError():
             return _certificate(error)
         case ssl.SSLError():
@@ -59,7 +64,7 @@ def _known(error: BaseException) -> tuple[str, str] | None:
                 f"can't be found: host name does not resolve ({error.strerror})",
                 "check the host in the URL, and DNS",
             )
-        case OSError() if error.errno == errno.ECONNREFUSED or "Connect call failed" in str(error):
+        case OSError() | exceptions.ConnectionError() if _REFUSED.search(str(error)):
             return "refuses connections: nothing listens there", "is the server running, and the port right?"
         case exceptions.NoPermissionError():
             return (
@@ -101,10 +106,10 @@ def _certificate(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came of, innermost first: redis-py wraps what the socket said."""
-    if error is not None:
-        yield from _causes(error.__cause__ or error.__context__)
+    """The error and what it came of: redis-py wraps what the socket said."""
+    while error is not None:
         yield error
+        error = error.__cause__ or error.__context__
 
 
 def _text(error: BaseException) -> str:

@@ -27,6 +27,7 @@ _NOT_READY = (
 )
 # Several addresses of one name give one error that quotes all; redis-py has its own words for the same.
 _REFUSED = re.compile(rf"\b(Errno|Error) {errno.ECONNREFUSED}\b")
+_ENDED = re.compile(r"(?i)\bclosed\b|\breset by peer\b|\bbroken pipe\b")
 # X509_V_ERR_*: OpenSSL's codes of a verification that failed.
 _NOT_YET_VALID, _EXPIRED, _WRONG_NAME, _WRONG_ADDRESS = 9, 10, 62, 64
 
@@ -82,7 +83,7 @@ def _known(error: BaseException) -> tuple[str, str] | None:
             return f"is full: {_text(error)}", "give the server more memory (maxmemory)"
         case exceptions.RedisError() if isinstance(error, _NOT_READY):
             return f"is not ready: {_text(error)}", "it settles by itself while servers change places or load"
-        case exceptions.ConnectionError() if "closed" in str(error).lower():
+        case exceptions.ConnectionError() if _ENDED.search(str(error)):
             return "closed the connection", "does it demand TLS (rediss://), or has it just gone?"
     return None
 

@@ -30,6 +30,8 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
         (exceptions.ClusterDownError("CLUSTERDOWN"), "is not ready", "settles"),
         (exceptions.OutOfMemoryError("OOM"), "is full", "memory"),
         (exceptions.ConnectionError("Connection closed by server."), "closed the connection", "TLS"),
+        (exceptions.ConnectionError("(104, 'Connection reset by peer')"), "closed the connection", "TLS"),
+        (exceptions.ConnectionError("Error 111 connecting to h:1. Connect call failed"), "refuses connections", "port"),
         (ConnectionRefusedError(111, "refused"), "refuses connections", "running"),
         (OSError("Multiple exceptions: [Errno 111] Connect call failed"), "refuses connections", "running"),
         (socket.gaierror(-2, "Name or service not known"), "host name does not resolve", "DNS"),

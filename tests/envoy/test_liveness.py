@@ -26,7 +26,7 @@ ECHO = 8080
 RATE = 100.0
 LONGER_THAN_A_LEASE_AND_ITS_GRACE = int(RATE * 13)
 """Calls: 3 s of lease, 7 s of grace, and some."""
-LOST_WITH_A_CLUSTER = 0.01
+LOST_WITH_A_CLUSTER = 0.005
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -39,6 +40,12 @@ class Held:
     """The CA behind the certificate that a peer is shown, through the gateway."""
     roots: frozenset[str]
     """Serial numbers of the CA certificates that the sidecar verifies by."""
+    member_key: str
+    """The beginning of the own one, once no other is on its way."""
+    authority: str
+    """The beginning of the key that rosters are verified by."""
+    heard: dict[str, str]
+    """The newest version that was accepted of each peer."""
 
 
 History = Sequence[dict[str, Held]]
@@ -58,9 +65,25 @@ def wait(sites: Triangle) -> None:
 
 def rotate_ca(sites: Triangle) -> None:
     """As the administrators of all clusters would, at once."""
-    for site in sites.sites.values():
-        done = cli("rotate", "ca", "--dir", str(site.cluster.directory))
-        assert done.returncode == 0, done.stderr
+    run_at(sites, list(sites.sites), "rotate", "ca")
+
+
+def rotate_member_keys(sites: Triangle) -> None:
+    """All members at once."""
+    run_at(sites, list(sites.sites), "rotate", "member-key")
+
+
+def rotate_authority(sites: Triangle) -> None:
+    """Where the authority is."""
+    run_at(sites, ["us-east"], "rotate", "authority")
+
+
+def run_at(sites: Triangle, names: Sequence[str], *command: str) -> None:
+    """Run a command for each of the clusters, side by side."""
+    directories = [str(sites.sites[name].cluster.directory) for name in names]
+    with ThreadPoolExecutor() as pool:
+        for done in pool.map(lambda directory: cli(*command, "--dir", directory), directories):
+            assert done.returncode == 0, done.stderr
 
 
 def every_leaf_was_replaced_three_times(history: History) -> bool:
@@ -76,9 +99,30 @@ def every_ca_is_another_and_the_old_ones_are_gone(history: History) -> bool:
     )
 
 
+def every_member_has_another_key_and_is_heard_with_it(history: History) -> bool:
+    """A member says everything anew, under another epoch, with its new key: every peer has accepted that."""
+    first, last = history[0], history[-1]
+    return all(
+        last[name].member_key not in {"", first[name].member_key}
+        and all(epoch(last[other].heard[name]) > epoch(first[other].heard[name]) for other in OWN if other != name)
+        for name in OWN
+    )
+
+
+def every_member_knows_one_new_authority(history: History) -> bool:
+    first, last = ({held.authority for held in one.values()} for one in (history[0], history[-1]))
+    return len(last) == 1 and not first & last
+
+
+def epoch(version: str) -> int:
+    return int(version.partition("-")[0])
+
+
 ROTATIONS = (
     Rotation("leaf", wait, every_leaf_was_replaced_three_times),
     Rotation("ca", rotate_ca, every_ca_is_another_and_the_old_ones_are_gone),
+    Rotation("member key", rotate_member_keys, every_member_has_another_key_and_is_heard_with_it),
+    Rotation("authority", rotate_authority, every_member_knows_one_new_authority),
 )
 
 
@@ -123,13 +167,19 @@ async def picture(sites: Triangle) -> dict[str, Held]:
                     HostPort(site.cluster.host(1), GATEWAY_PORT), port_name(own_service(name), OWN[name])
                 )
                 if issuer is not None:
-                    leaf, roots = await asyncio.to_thread(_certificates, site)
-                    found[name] = Held(leaf, issuer, roots)
+                    found[name] = await asyncio.to_thread(_held, site, issuer)
     return found
 
 
-def _certificates(site: Site) -> tuple[str, frozenset[str]]:
+def _held(site: Site, issuer: bytes) -> Held:
     certificates = site.pod.sidecar.admin.read("/certs")["certificates"]
-    leaves = [link["serial_number"] for entry in certificates for link in entry.get("cert_chain", ())]
-    roots = frozenset(root["serial_number"] for entry in certificates for root in entry.get("ca_cert", ()))
-    return leaves[0], roots
+    status = site.cluster.status()
+    membership = status["membership"]
+    return Held(
+        leaf=site.pod.sidecar.admin.certificate(),
+        issuer=issuer,
+        roots=frozenset(root["serial_number"] for entry in certificates for root in entry.get("ca_cert", ())),
+        member_key="" if membership.get("rekeying") else membership["memberKey"],
+        authority=membership["authority"],
+        heard={peer["cluster"]: peer["version"] for peer in status["peers"]},
+    )

@@ -20,6 +20,7 @@ from typing import cast
 
 from rich.console import Console
 
+from federation.app.clock import utc_now
 from federation.app.programs import find_envoy
 from federation.demo.caller import arguments_of
 from federation.demo.guide import guide_lines
@@ -31,7 +32,9 @@ from federation.demo.sites import Layout, plan_sites
 from federation.demo.stage import Stage, child_environment
 from federation.demo.story import Narrator, chapters, tell, warm_up
 from federation.demo.table import LiveNarrator, PlainNarrator, footnotes, others_table, phase_table
-from federation.exchange.server import EmbeddedRedis, find_redis_server
+from federation.exchange.secure_server import ExchangeServer
+from federation.exchange.server import find_redis_server, find_tls_redis_server
+from federation.model.addresses import HostPort
 from federation.model.errors import ConfigError, FederationError, MissingProgramError
 
 _CALLER = (sys.executable, "-P", "-m", "federation.demo.caller")
@@ -68,19 +71,31 @@ def run_demo(options: DemoOptions) -> int:
     try:
         _check_report(options.report)
         find_envoy()
-        redis_program = find_redis_server(os.environ)
+        redis_program, tls = _redis_server()
         with reserve_layout() as layout:
-            return _run(options, console, layout, redis_program)
+            return _run(options, console, layout, redis_program, tls=tls)
     except FederationError as error:
         _complain(console, error)
         return _UNUSABLE if isinstance(error, (MissingProgramError, ConfigError)) else _FAILED
 
 
-def _run(options: DemoOptions, console: Console, layout: Layout, redis_program: Path) -> int:
+def _redis_server() -> tuple[Path, bool]:
+    """A Redis of this machine, and whether it speaks TLS: the one that comes with the packages does not."""
+    try:
+        return find_tls_redis_server(os.environ), True
+    except MissingProgramError:
+        return find_redis_server(os.environ), False
+
+
+def _run(options: DemoOptions, console: Console, layout: Layout, redis_program: Path, *, tls: bool) -> int:
     root = Path(mkdtemp(prefix="federation-"))
     code = _FAILED
     try:
-        code = asyncio.run(_interruptible(_Demo(options, console, root, layout, redis_program)))
+        listen = HostPort("127.0.0.1", 0)
+        exchange = ExchangeServer(
+            root / "exchange", listen, [listen.host], program=redis_program, now=utc_now(), tls=tls
+        )
+        code = asyncio.run(_interruptible(_Demo(options, console, root, layout, exchange)))
     finally:
         if code == _FAILED:
             _say(console, f"Logs and everything else of this run: {root}")
@@ -92,13 +107,15 @@ def _run(options: DemoOptions, console: Console, layout: Layout, redis_program: 
 class _Demo:
     """One run."""
 
-    def __init__(self, options: DemoOptions, console: Console, root: Path, layout: Layout, redis_program: Path) -> None:
+    def __init__(
+        self, options: DemoOptions, console: Console, root: Path, layout: Layout, exchange: ExchangeServer
+    ) -> None:
         self._options = options
         self._console = console
         (root / "logs").mkdir()
         self._fleet = Fleet(root / "logs", child_environment())
-        self._redis = EmbeddedRedis(0, directory=root / "redis", program=redis_program)
-        self._stage = Stage(root, plan_sites(layout), self._fleet, self._redis)
+        self._exchange = exchange
+        self._stage = Stage(root, plan_sites(layout), self._fleet, exchange)
         self._recorder = Recorder(time.monotonic)
 
     async def play(self) -> int:
@@ -120,7 +137,7 @@ class _Demo:
             return 0 if run.ok and saved else _FAILED
         finally:
             await self._fleet.stop()
-            self._redis.stop()
+            self._exchange.stop()
 
     async def _perform(self) -> None:
         _say(

@@ -223,23 +223,16 @@ def _plan_pod(addresses: _Addresses, cluster: str, number: int, services: Sequen
     )
 
 
-def cluster_text(
-    site: SitePlan, sites: Sequence[SitePlan], *, exchange_url: str, public_keys: Mapping[str, str]
-) -> str:
-    """The text of ``cluster.yaml``; ``public_keys`` (base64) has the member key of every cluster."""
+def cluster_text(site: SitePlan, *, exchange_url: str) -> str:
+    """The text of ``cluster.yaml``; ``federation init`` and ``join`` bring the files that it names."""
+    pinned = {"caFile": "exchange-ca.pem"} if exchange_url.startswith("rediss") else {}
     return _dump(
         {
             "clusterset": CLUSTERSET,
             "cluster": site.cluster,
             "region": site.region,
             "trustDomain": site.trust_domain,
-            "memberKeyFile": "member.key",
-            "members": [
-                {"cluster": peer.cluster, "trustDomain": peer.trust_domain, "publicKey": public_keys[peer.cluster]}
-                for peer in sites
-                if peer.cluster != site.cluster
-            ],
-            "exchange": {"url": exchange_url},
+            "exchange": {"url": exchange_url, **pinned, "credentialsFile": "exchange.credentials"},
             "gateway": {"listen": str(site.gateway), "admin": str(site.gateway_admin)},
             "http": {"listen": str(site.http)},
             # The default of 10 s is for a real network; here a bundle reaches every peer in milliseconds.

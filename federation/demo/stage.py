@@ -1,6 +1,6 @@
 """The stage: the directories, and the processes of three clusters, that the story starts, breaks and brings back.
 
-An edge. It runs what a user would run (``federation controller``, ``gateway``, ``sidecar``, ``rotate ca``) and waits
+An edge. It runs what a user would run (``federation init``, ``token create``, ``join``, ``controller``, …) and waits
 for what a user would look at: ``/readyz``, Envoy's own readiness, certificates as they are served.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -16,11 +17,12 @@ import aiohttp
 
 from federation.demo.caller import Targets
 from federation.demo.certificates import presented_serials, served_issuer
-from federation.demo.processes import POLL_SECONDS, Child, Fleet, wait_until
+from federation.demo.processes import POLL_SECONDS, Child, Fleet
 from federation.demo.sites import (
     BACKEND_ACCOUNT,
     BILLING,
     CLIENT_ACCOUNT,
+    CLUSTERSET,
     ECHO,
     LEDGER,
     NAMESPACE,
@@ -33,8 +35,7 @@ from federation.demo.sites import (
     renewed,
     sidecar_text,
 )
-from federation.exchange.server import EmbeddedRedis
-from federation.membership.keys import encode_public_key, generate_signing_key, public_key, save_signing_key
+from federation.exchange.secure_server import ExchangeServer
 from federation.membership.tokens import create_token
 from federation.model.addresses import HostPort
 from federation.model.errors import FederationError
@@ -52,11 +53,11 @@ READY_SECONDS = 60.0
 class Stage:
     """The clusters and Redis, as processes. Nothing runs before ``start``; the fleet's owner ends what runs."""
 
-    def __init__(self, root: Path, sites: Sequence[SitePlan], fleet: Fleet, redis: EmbeddedRedis) -> None:
+    def __init__(self, root: Path, sites: Sequence[SitePlan], fleet: Fleet, exchange: ExchangeServer) -> None:
         self.root = root
         self.sites = {site.cluster: site for site in sites}
         self._fleet = fleet
-        self._redis = redis
+        self._exchange = exchange
         self._running: dict[str, Child] = {}
         self._client = next(site.client for site in sites if site.client is not None)
 
@@ -74,25 +75,27 @@ class Stage:
         return self.root / cluster
 
     def write_files(self) -> None:
-        """Write every cluster's directory: settings, member key, tokens and manifests."""
-        keys = {cluster: generate_signing_key() for cluster in self.sites}
-        public = {cluster: encode_public_key(public_key(key)) for cluster, key in keys.items()}
+        """Write every cluster's directory: settings, the proxies' tokens and manifests."""
         for cluster, site in self.sites.items():
             directory = self.directory(cluster)
             (directory / "tokens").mkdir(mode=0o700, parents=True)
-            save_signing_key(directory / "member.key", keys[cluster])
             accounts = [BACKEND_ACCOUNT] if site.client is None else [BACKEND_ACCOUNT, CLIENT_ACCOUNT]
             for name in ("gateway", *(f"{NAMESPACE}.{account}" for account in accounts)):
                 create_token(directory / "tokens" / f"{name}.token")
-            text = cluster_text(site, tuple(self.sites.values()), exchange_url=self._redis.url, public_keys=public)
-            (directory / "cluster.yaml").write_text(text)
+            (directory / "cluster.yaml").write_text(cluster_text(site, exchange_url=self._exchange.url))
             self._write_manifests(site, ready=True)
 
     async def start(self) -> None:
-        """Write the directories, start everything, and wait until all of it is ready."""
-        self._redis.start()
+        """Write the directories, found the clusterset and have the others join it, start everything, and wait until
+        all of it is ready.
+        """
+        self._exchange.start()
         self.write_files()
-        self.start_controllers(self.sites)
+        seat, *others = self.sites
+        await self._found(seat)
+        self.start_controllers([seat])
+        await asyncio.gather(*(self._admit(seat, cluster) for cluster in others))
+        self.start_controllers(others)
         for site in self.sites.values():
             self._start_gateway(site)
             for pod in site.pods:
@@ -132,13 +135,13 @@ class Stage:
         await self._kill(f"{cluster}-controller" for cluster in clusters)
 
     def kill_redis(self) -> None:
-        self._redis.kill()
+        self._exchange.kill()
 
     # What the story brings back
 
     def start_redis(self) -> None:
         """Start Redis as it is after the loss of its data: empty."""
-        self._redis.start()
+        self._exchange.start()
 
     def start_controllers(self, clusters: Iterable[str]) -> None:
         for cluster in clusters:
@@ -183,7 +186,7 @@ class Stage:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
             issuers = await self._issuers(pods)
             serials = await presented_serials(session, self.client.admin)
-            await self._run_rotation(cluster)
+            await self._run("rotate", "ca", "--dir", str(self.directory(cluster)))
 
             async def replaced() -> bool:
                 now = await self._issuers(pods)
@@ -195,16 +198,35 @@ class Stage:
     async def _issuers(self, pods: Iterable[PodPlan]) -> list[bytes | None]:
         return [await served_issuer(pod.inbound, sni(ECHO.key, ECHO.port)) for pod in pods]
 
-    async def _run_rotation(self, cluster: str) -> None:
-        command = (*FEDERATION, "rotate", "ca", "--dir", str(self.directory(cluster)))
-        child = self._fleet.start(f"{cluster}-rotate", command)
-        await wait_until(child.gone, "`federation rotate ca` to end", READY_SECONDS)
-        await self._fleet.stop([child])
-        if child.exit_code:
-            words = " ".join(child.last_words())
-            raise FederationError(f"`federation rotate ca` failed: {words}", hint=f"see {child.log}")
-
     # How it is done
+
+    async def _found(self, seat: str) -> None:
+        pinned = ("--exchange-ca", str(self._exchange.ca_file)) if self._exchange.ca_file.exists() else ()
+        await self._run(
+            *("init", "--dir", str(self.directory(seat)), "--clusterset", CLUSTERSET, "--cluster-id", seat),
+            *("--exchange", self._exchange.url, *pinned, "--exchange-admin", str(self._exchange.admin_file)),
+        )
+
+    async def _admit(self, seat: str, cluster: str) -> None:
+        """One token, one command."""
+        token = await self._run("token", "create", "--dir", str(self.directory(seat)), "--cluster", cluster)
+        await self._run("join", "--dir", str(self.directory(cluster)), "--token-file", "-", given=token)
+
+    async def _run(self, *arguments: str, given: str = "") -> str:
+        """What a command of the command line prints; raises FederationError with its words where it fails."""
+        process = await asyncio.create_subprocess_exec(
+            *(*FEDERATION, *arguments), stdin=PIPE, stdout=PIPE, stderr=PIPE, env=child_environment()
+        )
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                output, words = await process.communicate(given.encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise FederationError(f"`federation {arguments[0]}` failed: {words.decode(errors='replace').strip()}")
+        return output.decode()
 
     def _write_manifests(self, site: SitePlan, *, ready: bool) -> None:
         directory = self.directory(site.cluster)

@@ -96,6 +96,10 @@ class ExchangeServer:
         """End it and wait for it."""
         self._redis.stop()
 
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._redis.kill()
+
     def check(self) -> None:
         """Raises FederationError where the server ended by itself."""
         if self._redis.died:

@@ -25,12 +25,10 @@ from federation.demo.sites import (
     renewed,
     sidecar_text,
 )
-from federation.membership.keys import encode_public_key
 from federation.model.settings import parse_cluster_settings, parse_sidecar_settings
 
 LAYOUTS = [Layout(), Layout(variant=9), Layout(ranges=False), Layout(ranges=False, variant=9)]
 HERE = Path("/clusters/one")
-KEYS = {cluster: encode_public_key(bytes([number]) * 32) for number, cluster in enumerate([US_EAST, US_WEST, EU_WEST])}
 
 
 def test_who_exports_what() -> None:
@@ -68,10 +66,9 @@ def test_ranges_tell_the_clusters_apart() -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_cluster_files_are_good_settings(layout: Layout) -> None:
-    """The product reads every cluster.yaml: its own identity, and the two others as members."""
-    sites = plan_sites(layout)
-    for site in sites:
-        text = cluster_text(site, sites, exchange_url="redis://127.0.0.1:6379/0", public_keys=KEYS)
+    """The product reads every cluster.yaml: its own identity, and where it meets the others."""
+    for site in plan_sites(layout):
+        text = cluster_text(site, exchange_url="redis://127.0.0.1:6379")
         settings = parse_cluster_settings(text, directory=HERE)
         assert (settings.cluster, settings.region, settings.trust_domain) == (
             site.cluster,
@@ -79,7 +76,14 @@ def test_cluster_files_are_good_settings(layout: Layout) -> None:
             site.trust_domain,
         )
         assert settings.gateway.listen == site.gateway
-        assert {member.cluster for member in settings.members} == {US_EAST, US_WEST, EU_WEST} - {site.cluster}
+        assert str(settings.exchange.url) == "redis://127.0.0.1:6379"
+
+
+def test_an_exchange_with_tls_is_known_by_its_ca() -> None:
+    """Where the exchange speaks TLS, its CA is pinned."""
+    site = plan_sites(Layout())[0]
+    text = cluster_text(site, exchange_url="rediss://127.0.0.1:6379")
+    assert parse_cluster_settings(text, directory=HERE).exchange.ca_file == HERE / "exchange-ca.pem"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,29 +13,38 @@ from federation.app.sites import load_cluster
 from federation.demo.processes import Fleet
 from federation.demo.sites import US_EAST, Layout, plan_sites
 from federation.demo.stage import Stage
-from federation.exchange.server import EmbeddedRedis
-from federation.membership.keys import load_signing_key, public_key
+from federation.exchange.secure_server import ExchangeServer
 from federation.membership.tokens import NodePrincipal, TokenStore
+from federation.model.addresses import HostPort
 from gateway.ir.build import build_inbound
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     """A stage with its files written and nothing running."""
-    redis = EmbeddedRedis(16379, directory=tmp_path / "redis", program=Path("/nowhere"))
-    made = Stage(tmp_path, plan_sites(Layout()), Fleet(tmp_path, {}), redis)
+    listen = HostPort("127.0.0.1", 16379)
+    exchange = ExchangeServer(
+        tmp_path / "exchange",
+        listen,
+        [listen.host],
+        program=Path("/nowhere"),
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+        tls=False,
+    )
+    made = Stage(tmp_path, plan_sites(Layout()), Fleet(tmp_path, {}), exchange)
     made.write_files()
     return made
 
 
-def test_members_know_each_other_by_their_keys(stage: Stage) -> None:
-    """The public key that others hold of a cluster belongs to the private key in its directory."""
+def test_settings_name_the_exchange_and_what_joining_brings(stage: Stage) -> None:
+    """Every cluster meets the others at one exchange, with a password of its own."""
     settings = {cluster: load_cluster(stage.directory(cluster)) for cluster in stage.sites}
-    keys = {cluster: public_key(load_signing_key(own.member_key_file)) for cluster, own in settings.items()}
     for cluster, own in settings.items():
-        assert {member.cluster: member.public_key for member in own.members} == {
-            peer: key for peer, key in keys.items() if peer != cluster
-        }
+        assert (str(own.exchange.url), own.exchange.credentials_file, own.exchange.ca_file) == (
+            "redis://127.0.0.1:16379",
+            stage.directory(cluster) / "exchange.credentials",
+            None,
+        )
 
 
 def test_every_proxy_has_its_token(stage: Stage) -> None:

@@ -91,6 +91,8 @@ class MembershipStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Why the last one was refused."""
     rejected: dict[str, int] = {}
     """Rosters in the exchange that were not believed, by reason."""
+    lost: bool = False
+    """Whether this cluster has lost its place, or another key has it: it neither speaks nor has peers."""
 
 
 class StatusReport(msgspec.Struct, frozen=True, rename="camel"):

@@ -16,6 +16,10 @@ class Numbers:
 
     ready: bool
     exchange_connected: bool
+    roster_serial: int
+    roster_rejected: Mapping[str, int]
+    """By reason."""
+    members: int
     exported: int
     imported: int
     passes: int
@@ -56,6 +60,9 @@ class ControllerCollector(Collector):
         now = self._read()
         yield _gauge("ready", "1 once own source and every peer are known and nodes are answered", now.ready)
         yield _gauge("exchange_connected", "1 while the exchange is heard", now.exchange_connected)
+        yield _gauge("members", "Members of the clusterset by the roster, this cluster among them", now.members)
+        yield _gauge("roster_serial", "Serial number of the roster that is believed", now.roster_serial)
+        yield _counted("roster_rejected", "Rosters in the exchange that were refused", "reason", now.roster_rejected)
         yield _gauge("exported_services", "Services of this cluster that are exported", now.exported)
         yield _gauge("imported_services", "Services of the clusterset that are known here", now.imported)
         yield _counter("passes", "Passes of the control loop", now.passes)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 
@@ -18,15 +17,17 @@ from federation.app.authority import Authority
 from federation.exchange.board import Board
 from federation.exchange.timing import Backoff, Timing
 from federation.membership.requests import Wish
-from federation.model.errors import ExchangeUnavailableError, FederationError
+from federation.model.errors import ExchangeUnavailableError, FederationError, TrustError
 from federation.model.names import ClusterId
+from federation.model.problems import Problem
 
 _log = structlog.get_logger(__name__)
 
 _SWEEP_SECONDS = 5.0
-# Whoever leaves hears from the roster that it has, before it loses its user of the exchange.
-_FAREWELL_SECONDS = 2.0
-_MAX_WAITING = 1024
+# Whoever leaves reads so in the roster, even if it missed the notice, before it loses its user of the exchange.
+_FAREWELL_SECONDS = 5.0
+# Any member may call out any name. Those of the ledger are always heard.
+_MAX_STRANGERS = 256
 
 
 class AdmissionDesk:
@@ -35,11 +36,16 @@ class AdmissionDesk:
     def __init__(
         self, authority: Authority, board: Board, *, clock: Callable[[], datetime], rng: random.Random
     ) -> None:
+        self.problem: Problem | None = None
+        """Why the exchange could not be brought in step with the ledger the last time."""
         self._authority = authority
         self._board = board
         self._clock = clock
         self._rng = rng
-        self._waiting: deque[ClusterId] = deque(maxlen=_MAX_WAITING)
+        self._waiting: dict[ClusterId, None] = {}
+        """Whose request is to be read, first come first served."""
+        self._expected: frozenset[ClusterId] = frozenset()
+        """Who may have asked for something without being heard."""
         self._called = asyncio.Event()
 
     async def run(self) -> None:
@@ -63,22 +69,29 @@ class AdmissionDesk:
     async def _sweep(self) -> None:
         while True:
             try:
+                ledger = self._authority.ledger()
+                pending = {token.cluster for token in ledger.tokens if token.state(self._clock()) == "Pending"}
+                self._expected = frozenset(pending | {member.cluster for member in ledger.roster.members})
                 await self._authority.reconcile()
-                for cluster in self._expected():
-                    self._call(cluster)
             except FederationError as error:
-                _log.warning("authority is not in step with the exchange", error=str(error))
+                self._note(error)
+            else:
+                self.problem = None
+                for cluster in sorted(self._expected):
+                    self._call(cluster)
             await asyncio.sleep(_SWEEP_SECONDS)
 
-    def _expected(self) -> list[ClusterId]:
-        """Who may have asked for something without being heard."""
-        ledger = self._authority.ledger()
-        pending = {token.cluster for token in ledger.tokens if token.state(self._clock()) == "Pending"}
-        return sorted(pending | {member.cluster for member in ledger.roster.members})
+    def _note(self, error: FederationError) -> None:
+        reason = error.reason if isinstance(error, TrustError) else "NotInStep"
+        problem = Problem("authority", reason, f"{error}; {error.hint}" if error.hint else str(error))
+        if problem != self.problem:
+            _log.error("authority is not in step with the exchange", problem=str(problem))
+        self.problem = problem
 
     def _call(self, cluster: ClusterId) -> None:
-        if cluster not in self._waiting:
-            self._waiting.append(cluster)
+        if cluster not in self._expected and len(self._waiting) >= len(self._expected) + _MAX_STRANGERS:
+            return
+        self._waiting[cluster] = None
         self._called.set()
 
     async def _serve(self, tasks: asyncio.TaskGroup) -> None:
@@ -86,17 +99,26 @@ class AdmissionDesk:
             await self._called.wait()
             self._called.clear()
             while self._waiting:
-                cluster = self._waiting.popleft()
+                cluster = next(iter(self._waiting))
+                del self._waiting[cluster]
                 try:
                     if await self._authority.answer(cluster) is Wish.LEAVE:
                         tasks.create_task(self._farewell(cluster))
+                except ExchangeUnavailableError as error:
+                    # The others would wait as long for nothing. All are looked at again with the next sweep.
+                    _log.warning("requests are not answered", error=str(error))
+                    self._waiting.clear()
                 except FederationError as error:
-                    # It is asked again with the next sweep.
                     _log.warning("request is not answered", cluster=cluster, error=str(error))
 
     async def _farewell(self, cluster: ClusterId) -> None:
-        await asyncio.sleep(_FAREWELL_SECONDS)
-        try:
-            await self._authority.remove(cluster)
-        except FederationError as error:
-            _log.warning("a member that left is not removed from the exchange", cluster=cluster, error=str(error))
+        while True:
+            await asyncio.sleep(_FAREWELL_SECONDS)
+            try:
+                await self._authority.remove(cluster)
+            except FederationError as error:
+                _log.warning(
+                    "a member that left is not removed from the exchange yet", cluster=cluster, error=str(error)
+                )
+            else:
+                return

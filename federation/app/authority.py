@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -25,8 +26,8 @@ from federation.membership.join_token import JoinToken, encode_token
 from federation.membership.keys import generate_signing_key, public_key
 from federation.membership.ledger import Ledger, TokenEntry
 from federation.membership.requests import Refusal, Wish, open_request, sign_refusal
-from federation.membership.roster import hand_over, sign_roster
-from federation.model.errors import FederationError, WireError
+from federation.membership.roster import hand_over, open_roster, sign_roster
+from federation.model.errors import ConfigError, FederationError, TrustError, WireError
 from federation.model.names import ClusterId
 
 _log = structlog.get_logger(__name__)
@@ -72,6 +73,7 @@ class Authority:
     """The authority in ``store``. Without ``users`` the exchange's users are someone else's business.
 
     Every method raises ExchangeUnavailableError where the exchange gave no answer; what was decided stays decided.
+    Raises TrustError where the authority's files can't be used, or the exchange shows that another copy of them is.
     """
 
     def __init__(
@@ -87,6 +89,8 @@ class Authority:
         self._users = users
         self._meeting = meeting
         self._clock = clock
+        # Whoever waits for another process does so in a thread of the pool that also resolves names: one at a time.
+        self._turn = asyncio.Lock()
 
     def ledger(self) -> Ledger:
         """What the authority knows now."""
@@ -94,6 +98,11 @@ class Authority:
 
     async def offer(self, cluster: ClusterId, ttl: timedelta, access: Credentials | None = None) -> str:
         """A new token for ``cluster``, as text. ``access``: its user of a managed exchange, made by hand."""
+        if access is not None and self._users is not None:
+            raise ConfigError(
+                "the authority makes the users of this exchange itself, and would remove one that was made by hand",
+                hint="leave the user out: the token brings one",
+            )
         seed = secrets.token_bytes(_SECRET_BYTES)
         now = self._clock().replace(microsecond=0)
         password = secrets.token_urlsafe(_SECRET_BYTES) if self._users is not None else ""
@@ -127,9 +136,13 @@ class Authority:
         return entry
 
     async def evict(self, cluster: ClusterId) -> None:
-        """Take a member out: out of the roster, out of the exchange."""
+        """Take a member out: out of the roster, out of the exchange. If the exchange did not answer, do it again."""
         async with self._held() as held:
-            held.commit(_granted(admission.evict(held.ledger, cluster, self._clock())))
+            outcome = admission.evict(held.ledger, cluster, self._clock())
+            if isinstance(outcome, Refusal) and outcome.reason == admission.Reason.NOT_A_MEMBER:
+                # What an eviction that was cut off half way has left.
+                await self._remove(held.ledger, cluster)
+            held.commit(_granted(outcome))
             await self._publish(held)
             await self._remove(held.ledger, cluster)
 
@@ -160,6 +173,8 @@ class Authority:
                 _log.warning("request rejected", cluster=cluster, reason=error.reason, error=str(error))
                 await self._board.clear_request(cluster, blob)
                 return None
+            # An old copy of the ledger admits nobody: it would only grow further apart.
+            _refuse_other_copy(await self._stored_roster(), held.ledger)
             outcome = admission.judge(held.ledger, request, self._clock())
             if isinstance(outcome, Refusal):
                 _log.warning("request refused", cluster=cluster, wish=request.wish, reason=outcome.reason)
@@ -184,17 +199,22 @@ class Authority:
     async def reconcile(self) -> None:
         """Bring the board and the exchange's users in step with the ledger, whatever had become of them."""
         async with self._held() as held:
-            if await self._stored_roster() != sign_roster(held.ledger.roster, held.key):
-                await self._publish(held)
+            await self._publish(held)
             if self._users is not None:
                 wanted = held.ledger.users(self._clock())
                 present = await self._users.users()
                 for cluster in sorted(wanted.keys() | present.keys()):
-                    if frozenset(wanted.get(cluster, ())) != present.get(cluster, frozenset()):
+                    if cluster not in wanted:
+                        await self._remove(held.ledger, cluster)
+                    elif frozenset(wanted[cluster]) != present.get(cluster):
                         await self._set_user(held.ledger, cluster)
 
     async def _publish(self, held: Transaction) -> None:
-        await self._board.publish_roster(sign_roster(held.ledger.roster, held.key))
+        blob = sign_roster(held.ledger.roster, held.key)
+        stored = await self._stored_roster()
+        if stored != blob:
+            _refuse_other_copy(stored, held.ledger)
+            await self._board.publish_roster(blob)
 
     async def _set_user(self, ledger: Ledger, cluster: ClusterId) -> None:
         if self._users is None:
@@ -225,14 +245,45 @@ class Authority:
 
     @asynccontextmanager
     async def _held(self) -> AsyncIterator[Transaction]:
-        # Another process may hold it for as long as the exchange takes to answer it: the loop must not wait for that.
-        with ExitStack() as stack:
-            yield await asyncio.to_thread(stack.enter_context, self._store.transaction())
+        async with self._turn:
+            stack = ExitStack()
+            # Another process may hold it for as long as the exchange takes to answer it: the loop must not wait for it.
+            entering = asyncio.ensure_future(asyncio.to_thread(stack.enter_context, self._store.transaction()))
+            try:
+                held = await asyncio.shield(entering)
+            except asyncio.CancelledError:
+                # The thread goes on waiting: what it gets, it gives back.
+                entering.add_done_callback(partial(_give_back, stack))
+                raise
+            with stack:
+                yield held
 
 
 def access_digest(password: str) -> str:
     """By what a password is known to the exchange and to the authority: its SHA-256, in hex."""
     return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _refuse_other_copy(stored: bytes | None, ledger: Ledger) -> None:
+    """Raises TrustError where the exchange holds what our ledger does not know and our key has signed."""
+    if stored is None:
+        return
+    try:
+        known = open_roster(stored, ledger.roster.clusterset, ledger.authority_key).roster
+    except WireError:
+        return
+    if known.serial > ledger.roster.serial or (known.serial == ledger.roster.serial and known != ledger.roster):
+        raise TrustError(
+            f"the exchange holds roster {known.serial} of this authority, which its ledger (roster "
+            f"{ledger.roster.serial}) does not know",
+            reason="AnotherAuthority",
+            hint="the ledger is an old copy, or another controller runs with a copy of it: only the newest may be used",
+        )
+
+
+def _give_back(stack: ExitStack, entering: asyncio.Future[Transaction]) -> None:
+    if not entering.cancelled() and entering.exception() is None:
+        stack.close()
 
 
 def _granted(outcome: Ledger | Refusal) -> Ledger:

@@ -19,7 +19,7 @@ from controllers.journal import Journal
 from controllers.probes import GatewayProbes
 from controllers.sources.base import SourceUpdate
 from controllers.sources.files import FileSource
-from federation.app.admissions import answer_for_the_authority
+from federation.app.admissions import Admissions
 from federation.app.bundles import BundleFollower, OwnAuthority, own_authority, own_certificate, serving_bundle
 from federation.app.clock import monotonic, utc_now
 from federation.app.lock import only_controller
@@ -29,7 +29,6 @@ from federation.app.reports import Reports
 from federation.app.seat import open_seat
 from federation.app.sites import CLUSTER_FILE
 from federation.app.trust import TrustKeeper
-from federation.membership.authority_store import AuthorityStore
 from federation.membership.tokens import TokenStore
 from federation.model.addresses import UnixSocket
 from federation.model.configuration import ClusterSettings
@@ -75,11 +74,12 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
 
     with _usable(settings.state_directory):
         seat = open_seat(settings, on_peer)
+    admissions = Admissions(settings)
     journal = Journal(settings.state_directory)
     probes = GatewayProbes(rng=random.Random())  # noqa: S311 - spreads probes, protects nothing
     controller = Controller(
         settings,
-        members=seat.roster.peers,
+        members=seat.peers,
         peers=seat.session,
         gateways=probes,
         authority=authority,
@@ -111,7 +111,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         engine,
         seat.session,
         seat.status,
-        lambda: seat.roster.problems,
+        lambda: (*seat.problems, *admissions.problems(seat.roster.known.roster.seat)),
         probes,
         authority,
         dataplane,
@@ -130,8 +130,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(), name="engine")
             tasks.create_task(seat.run(on_members), name="seat")
-            if AuthorityStore(settings.authority_directory).exists:
-                tasks.create_task(answer_for_the_authority(settings), name="admissions")
+            tasks.create_task(admissions.run(), name="admissions")
             tasks.create_task(probes.run(), name="probes")
             tasks.create_task(_watch_peers(controller, engine), name="liveness")
             tasks.create_task(_follow_source(FileSource(directory, settings), controller, engine), name="source")

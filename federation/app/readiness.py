@@ -13,6 +13,11 @@ def names_of(clusters: Sequence[str]) -> str:
     return ", ".join(clusters[:_NAMED]) + more
 
 
+def waited_for_place(clusterset: str) -> str:
+    """What a cluster needs that is no member any more, or not with its key."""
+    return f"a place in clusterset {clusterset}, which it has left, was evicted from, or holds with another key"
+
+
 def waited_for(*, source_synced: bool, exchange_connected: bool, unknown_peers: Sequence[str]) -> str:
     """What comes before the first whole pass; ``unknown_peers`` are those of whom nothing whole was ever read."""
     if not source_synced:

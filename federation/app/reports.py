@@ -26,7 +26,7 @@ from controllers.status import (
 from controllers.trust_report import own_seconds_left, peers_acknowledged, peers_seconds_left
 from federation import __version__
 from federation.app.bundles import OwnAuthority, bundle_problems
-from federation.app.readiness import waited_for
+from federation.app.readiness import waited_for, waited_for_place
 from federation.app.trust import TrustKeeper
 from federation.exchange.session import ExchangeSession
 from federation.membership.tokens import TokenStore
@@ -56,7 +56,9 @@ class Reports:
     clock: Callable[[], datetime]
 
     def ready(self) -> tuple[bool, str]:
-        """Whether nodes are answered, and if not, what is waited for."""
+        """Whether nodes are answered as a member's, and if not, what is waited for."""
+        if self.membership().lost:
+            return False, waited_for_place(self.settings.clusterset)
         if self.controller.ready:
             return True, "ok"
         members = self.session.snapshot().members
@@ -69,6 +71,7 @@ class Reports:
 
     def status(self) -> StatusReport:
         snapshot = self.session.snapshot()
+        membership = self.membership()
         rejections = self.session.rejections
         verdicts = self.controller.verdicts
         results = self.controller.projection.results.values()
@@ -87,9 +90,9 @@ class Reports:
             cluster=self.settings.cluster,
             region=self.settings.region,
             version=__version__,
-            ready=self.controller.ready,
+            ready=self.controller.ready and not membership.lost,
             source_synced=self.controller.source_synced,
-            exchange_connected=self.session.connected,
+            exchange_connected=self.session.connected and not membership.lost,
             exchange_synced=self.session.synced,
             exported=self.controller.projection.exported,
             imported=self.controller.projection.imported,
@@ -112,7 +115,7 @@ class Reports:
             nodes=tuple(_node(stream) for stream in self.xds.streams()),
             problems=tuple(str(problem) for problem in sorted(problems)),
             republished=self.session.losses,
-            membership=self.membership(),
+            membership=membership,
         )
 
     def services(self) -> tuple[ServiceStatus, ...]:
@@ -126,12 +129,16 @@ class Reports:
     def numbers(self) -> Numbers:
         members = self.session.snapshot().members
         trust = self.keeper.report()
+        membership = self.membership()
         counters = self.xds.counters
         reach = {cluster: self.probes.reach(cluster) for cluster in members}
         ends = [svid.not_after for svid in self.dataplane.svids()]
         return Numbers(
-            ready=self.controller.ready,
-            exchange_connected=self.session.connected,
+            ready=self.controller.ready and not membership.lost,
+            exchange_connected=self.session.connected and not membership.lost,
+            roster_serial=membership.serial,
+            roster_rejected=membership.rejected,
+            members=membership.members,
             exported=self.controller.projection.exported,
             imported=self.controller.projection.imported,
             passes=self.engine.passes,

@@ -18,7 +18,7 @@ from federation.exchange.board import Board
 from federation.exchange.timing import Backoff, Timing
 from federation.membership.roster import KnownRoster, RosterMember, accept_roster
 from federation.membership.roster_file import RosterFile
-from federation.model.errors import ExchangeUnavailableError, TrustError, WireError
+from federation.model.errors import ConfigError, ExchangeUnavailableError, WireError
 from federation.model.names import ClusterId
 from federation.model.problems import Problem
 from federation.model.records import Member
@@ -27,6 +27,8 @@ _log = structlog.get_logger(__name__)
 
 # Notices may be lost: the board is read this often without one, so that an eviction is known everywhere in 10 s.
 _POLL_SECONDS = 4.0
+# Whoever may write to the board may also ring without end: a megabyte is read and verified so often and no more.
+_PAUSE_SECONDS = 0.1
 
 
 class RosterKeeper:
@@ -42,12 +44,12 @@ class RosterKeeper:
         clock: Callable[[], datetime],
         rng: random.Random,
     ) -> None:
-        """Raises TrustError where the cluster has no roster on its disk that can be believed."""
+        """Raises ConfigError where the cluster has not joined yet, TrustError where the roster on its disk can't be
+        believed."""
         known = file.load()
         if known is None:
-            raise TrustError(
+            raise ConfigError(
                 f"cluster {cluster} is no member of a clusterset yet",
-                reason="NotAMember",
                 hint="`federation join --token TOKEN` joins one, `federation init` founds one",
             )
         self.known: KnownRoster = known
@@ -61,6 +63,8 @@ class RosterKeeper:
         self._read_due = asyncio.Event()
         self._refused: tuple[bytes, Problem] | None = None
         self._unsaved = False
+        # Whoever asks for the peers now is told of every change since.
+        self._shown = known.blob, self.peers
 
     @property
     def own(self) -> RosterMember | None:
@@ -76,14 +80,11 @@ class RosterKeeper:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What stands in the way of the newest roster, and that this cluster is no member any more."""
-        found = [] if self._refused is None else [self._refused[1]]
-        if self.own is None:
-            clusterset = self.known.roster.clusterset
-            found.append(
-                Problem("membership", "NotAMember", f"this cluster has left clusterset {clusterset} or was evicted")
-            )
-        return tuple(found)
+        """Why the roster in the exchange is not believed, and that the newest one is not on the disk."""
+        unsaved = Problem(
+            "roster", "NotSaved", f"{self._file.path} can't be written: a restart begins with an older one"
+        )
+        return (*(() if self._refused is None else (self._refused[1],)), *((unsaved,) if self._unsaved else ()))
 
     async def run(self, on_change: Callable[[], None]) -> None:
         """Follow the board until cancelled."""
@@ -104,13 +105,14 @@ class RosterKeeper:
                 await asyncio.sleep(backoff.next())
 
     async def _follow(self, on_change: Callable[[], None]) -> None:
-        shown = self.known.blob, self.peers
         while True:
             await self._wait()
             self._read_due.clear()
             await self._read()
-            if shown != (shown := (self.known.blob, self.peers)):
+            before, self._shown = self._shown, (self.known.blob, self.peers)
+            if before != self._shown:
                 on_change()
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _wait(self) -> None:
         due = _POLL_SECONDS
@@ -130,8 +132,10 @@ class RosterKeeper:
         except WireError as error:
             self._refuse(b"", error)
             return
-        # That there is none is no news: the exchange may have lost its data.
-        if blob is not None:
+        # That there is none is no news: the exchange may have lost its data, and what was refused with it.
+        if blob is None:
+            self._refused = None
+        else:
             self._judge(blob)
         if self._unsaved:
             self._save()

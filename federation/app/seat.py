@@ -1,7 +1,7 @@
 """Seat: this cluster's place in the clusterset while its controller runs: roster, own key, session at the exchange.
 
 An edge that wires. It tells the session and the controller who the members are, changes the own member key when asked,
-and stops speaking as a member once the roster says that this cluster is none.
+and stops speaking as a member, for good, once the roster says that this cluster is none or has another key.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from federation.exchange.redis_board import RedisBoard
 from federation.exchange.session import ExchangeSession, OnChange
 from federation.exchange.signing import MemberKey
 from federation.exchange.timing import Timing
+from federation.membership.admission import Reason
 from federation.membership.keys import public_key
 from federation.membership.requests import Request, Wish, open_refusal, sign_request
 from federation.membership.roster_file import RosterFile
 from federation.model.configuration import ClusterSettings
-from federation.model.errors import ExchangeUnavailableError, TrustError, WireError
+from federation.model.errors import ConfigError, ExchangeUnavailableError, TrustError, WireError
+from federation.model.problems import Problem
 from federation.model.records import Member
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +46,8 @@ _ASK_AGAIN_SECONDS = 5.0
 
 
 class Seat:
-    """Raises TrustError where this cluster is no member, or not with the key that it has."""
+    """Raises TrustError where this cluster is no member, or not with the key that it has; ConfigError where it has not
+    joined yet, or as another than the settings say."""
 
     def __init__(
         self, settings: ClusterSettings, exchange: Exchange, board: Board, replicas: ReplicaDisk, on_peer: OnChange
@@ -53,6 +56,7 @@ class Seat:
         self._exchange = exchange
         self._board = board
         rng = random.Random()  # noqa: S311 - spreads retries, protects nothing
+        self._lost: Problem | None = None
         self.roster = RosterKeeper(
             board, RosterFile(settings.state_directory), settings.cluster, clock=utc_now, rng=rng
         )
@@ -63,6 +67,7 @@ class Seat:
                 reason="NotAMember",
                 hint="`federation join` with a new token makes it a member again",
             )
+        _compare(settings, self.roster.known.roster.clusterset, own.trust_domain)
         self._keys = MemberKeys(settings.member_key_file)
         self._key = self._keys.load(own)
         self.session = ExchangeSession(
@@ -70,7 +75,7 @@ class Seat:
             clusterset=settings.clusterset,
             member=self._member(self._key),
             key=_signing(self._key),
-            peers=self.roster.peers,
+            peers=self.peers,
             disk=replicas,
             clock=utc_now,
             monotonic=monotonic,
@@ -79,8 +84,21 @@ class Seat:
             timing=Timing(beat=settings.exchange.beat_seconds, lease=settings.exchange.lease_seconds),
         )
         self._rekey_asked = asyncio.Event()
+        if self._keys.prepared is not None:
+            # A restart interrupted the change: the authority may have granted it since.
+            self._rekey_asked.set()
         self._roster_changed = asyncio.Event()
         self._rekey_refused = ""
+
+    @property
+    def peers(self) -> tuple[Member, ...]:
+        """The other members; none once this cluster has lost its place, whatever a later roster says."""
+        return () if self._lost is not None else self.roster.peers
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with this cluster's place, and with the roster in the exchange."""
+        return self.roster.problems if self._lost is None else (self._lost, *self.roster.problems)
 
     def status(self) -> MembershipStatus:
         """What is known of the membership, for the owner."""
@@ -94,6 +112,7 @@ class Seat:
             rekeying=self._rekey_asked.is_set(),
             rekey_refused=self._rekey_refused,
             rejected=dict(sorted(self.roster.rejections.items())),
+            lost=self._lost is not None,
         )
 
     def ask_for_new_key(self) -> None:
@@ -103,8 +122,10 @@ class Seat:
 
     async def aclose(self) -> None:
         """Give up all connections."""
-        await self._board.aclose()
-        await self._exchange.aclose()
+        try:
+            await self._board.aclose()
+        finally:
+            await self._exchange.aclose()
 
     async def run(self, on_members: OnMembers) -> None:
         """Follow roster and exchange until cancelled; ``on_members`` hears who the others are when that changed."""
@@ -112,16 +133,28 @@ class Seat:
             speaking = tasks.create_task(self.session.run(), name="exchange")
 
             def changed() -> None:
-                peers = self.roster.peers
+                self._take_place()
+                peers = self.peers
                 self.session.set_members(peers)
                 on_members(peers)
                 self._roster_changed.set()
-                if self.roster.own is None:
-                    _log.error("this cluster is no member any more", cluster=self._settings.cluster)
+                if self._lost is not None:
                     speaking.cancel()
 
             tasks.create_task(self.roster.run(changed), name="roster")
             tasks.create_task(self._rekey(), name="member key")
+
+    def _take_place(self) -> None:
+        """See what the roster says of this cluster and its key."""
+        own = self.roster.own
+        if self._lost is not None or (own is not None and own.public_key == public_key(self._key)):
+            return
+        if own is not None and own.public_key == self._keys.prepared:
+            # Granted, perhaps long after anybody waited for it.
+            self._rekey_asked.set()
+            return
+        self._lost = _GONE if own is None else _ANOTHER
+        _log.error("this cluster has lost its place", cluster=self._settings.cluster, problem=str(self._lost))
 
     async def _rekey(self) -> None:
         while True:
@@ -131,11 +164,15 @@ class Seat:
             except (OSError, TrustError) as error:
                 self._rekey_refused = str(error)
                 _log.error("member key is not replaced", reason=str(error))
-            self._rekey_asked.clear()
+            own = self.roster.own
+            if own is None or public_key(self._key) == own.public_key or own.public_key != self._keys.prepared:
+                self._rekey_asked.clear()
 
     async def _replace_key(self) -> None:
+        if self._lost is not None:
+            raise TrustError(self._lost.message, reason=self._lost.reason)
         fresh = self._keys.prepare()
-        while (own := self.roster.own) is not None and own.public_key != public_key(fresh):
+        while (own := self.roster.own) is not None and own.public_key != public_key(fresh) and self._lost is None:
             self._roster_changed.clear()
             request = self._ask(fresh)
             try:
@@ -144,7 +181,7 @@ class Seat:
                     await self._answered(request)
             except (ExchangeUnavailableError, TimeoutError):
                 await asyncio.sleep(1)
-        if own is None:
+        if own is None or self._lost is not None:
             return
         self.session.rekey(self._member(fresh), _signing(fresh))
         self._key = fresh
@@ -166,7 +203,9 @@ class Seat:
             except WireError:
                 refusal = None
             if refusal:
-                self._keys.abandon()
+                if refusal.reason == Reason.KEY_TAKEN:
+                    # No request for this one will ever be granted; any other reason may pass, or have passed.
+                    self._keys.abandon()
                 raise TrustError(refusal.message, reason=refusal.reason)
             try:
                 async with asyncio.timeout(0.5):
@@ -188,6 +227,33 @@ class Seat:
 
     def _member(self, key: Ed25519PrivateKey) -> Member:
         return Member(self._settings.cluster, self._settings.trust_domain, public_key(key))
+
+
+_GONE = Problem(
+    "membership",
+    "NotAMember",
+    "this cluster has left its clusterset or was evicted; with a new token it can join again",
+)
+_ANOTHER = Problem(
+    "membership",
+    "WrongKey",
+    "the roster names another member key for this cluster: restart the controller if it has joined anew, otherwise "
+    "evict the cluster, for somebody else has its key",
+)
+
+
+def _compare(settings: ClusterSettings, clusterset: str, trust_domain: str) -> None:
+    """Raises ConfigError where the cluster was admitted as another than the settings say."""
+    pairs = (("clusterset", settings.clusterset, clusterset), ("trustDomain", settings.trust_domain, trust_domain))
+    broken = [
+        f"{name}: is {said}, the cluster was admitted with {known}" for name, said, known in pairs if said != known
+    ]
+    if broken:
+        raise ConfigError(
+            f"settings of cluster {settings.cluster} differ from its membership: {'; '.join(broken)}",
+            violations=broken,
+            hint="put back what it was; to change it, leave the clusterset and join anew",
+        )
 
 
 def _fingerprint(key: bytes) -> str:

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import typer
 
-from controllers.status import NodeStatus, PeerStatus, StatusReport
-from federation.app.readiness import names_of, waited_for
+from controllers.status import MembershipStatus, NodeStatus, PeerStatus, StatusReport
+from federation.app.readiness import names_of, waited_for, waited_for_place
 from federation.cli.output import printable, table_lines
 
 # A screenful: up to here all are listed.
@@ -51,7 +51,8 @@ def _summary(report: StatusReport) -> Iterator[str]:
         what = waited_for(
             source_synced=report.source_synced, exchange_connected=report.exchange_connected, unknown_peers=unknown
         )
-        yield f"Waits for  {what}"
+        lost = report.membership is not None and report.membership.lost
+        yield f"Waits for  {waited_for_place(report.clusterset) if lost else what}"
     yield "Exchange   " + (
         _good("connected") if report.exchange_connected else _bad("can't be reached, what was read last stays in use")
     )
@@ -60,6 +61,8 @@ def _summary(report: StatusReport) -> Iterator[str]:
             f"           {_bad('lost or changed our records')} {_times(report.republished)} since the start: "
             "all were published again"
         )
+    if report.membership is not None:
+        yield from _membership(report.membership)
     yield f"Services   {report.exported} exported, {report.imported} imported"
     if report.authority is not None:
         authority = report.authority
@@ -75,6 +78,17 @@ def _summary(report: StatusReport) -> Iterator[str]:
     yield f"Envoys     {len(report.nodes)} connected" + _listed(
         [f"{refusing} refusing configuration"] if refusing else []
     )
+
+
+def _membership(membership: MembershipStatus) -> Iterator[str]:
+    yield f"Members    {membership.members}, roster {membership.serial} by the authority at {membership.seat}"
+    if membership.rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(membership.rejected.items()))
+        yield f"           {_bad('rosters in the exchange rejected')}: {reasons}"
+    if membership.rekeying:
+        yield "           another member key is asked for"
+    if membership.rekey_refused:
+        yield f"           {_bad('another member key refused')}: {printable(membership.rekey_refused)}"
 
 
 def _times(count: int) -> str:

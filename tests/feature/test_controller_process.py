@@ -15,7 +15,20 @@ import pytest
 import yaml
 
 from support import h2c
-from support.clusterset import ADMIN_PORT, Cluster, ClusterSet, Pod, Sidecar, all_ready, cli, get, identity, port_name
+from support.admitted import Admitted, found_clusterset
+from support.clusterset import (
+    ADMIN_PORT,
+    CLUSTERSET,
+    Cluster,
+    ClusterSet,
+    Pod,
+    Sidecar,
+    all_ready,
+    cli,
+    get,
+    identity,
+    port_name,
+)
 from support.processes import Child, eventually
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
@@ -174,8 +187,12 @@ def test_a_controller_that_knows_nothing_of_its_peers_is_not_ready_and_says_why(
         "gateway": {"listen": f"{sites.east.host(31)}:15443", "admin": f"{sites.east.host(31)}:{ADMIN_PORT}"},
         "http": {"listen": f"{sites.east.host(31)}:15014"},
         "exchange": {"url": "redis://127.0.0.1:1"},
-        "members": sites.west.settings["members"],
     }
+    stranger = Admitted(tmp_path / "west", "west", sites.west.trust_domain, sites.west.key)
+    found_clusterset(
+        CLUSTERSET,
+        [Admitted(lonely.directory, "lonely", lonely.trust_domain, lonely.key), stranger],
+    )
     lonely.write_settings()
     lonely.controller.start()
     try:

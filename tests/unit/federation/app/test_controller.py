@@ -18,6 +18,7 @@ from federation.app.sites import load_cluster
 from federation.cli.owner import ControllerUnavailableError, ask
 from federation.membership.keys import generate_signing_key, save_signing_key
 from federation.model.errors import ConfigError, FederationError, TrustError
+from support.admitted import Admitted, found_clusterset
 
 DEADLINE_SECONDS = 20
 
@@ -29,11 +30,13 @@ def site(tmp_path: Path) -> Path:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     (tmp_path / "cluster.yaml").write_text(
-        "{clusterset: acme, cluster: us-east, region: us, trustDomain: us-east.acme, memberKeyFile: member.key,"
+        "{clusterset: acme, cluster: us-east, region: us, trustDomain: us-east.acme,"
         f" exchange: {{url: 'unix://{tmp_path}/redis.sock'}}, http: {{listen: '127.0.0.1:{port}'}}}}"
     )
     (tmp_path / "tokens").mkdir()
-    save_signing_key(tmp_path / "member.key", generate_signing_key())
+    key = generate_signing_key()
+    save_signing_key(tmp_path / "member.key", key)
+    found_clusterset("acme", [Admitted(tmp_path, "us-east", "us-east.acme", key)])
     return tmp_path
 
 
@@ -97,14 +100,18 @@ async def test_a_port_in_use_is_told_with_its_setting(site: Path) -> None:
     assert (f"http cannot listen on {listen}" in str(error), "http.listen" in error.hint) == (True, True)
 
 
-async def test_a_missing_key_is_told_with_the_command_that_makes_one(site: Path) -> None:
-    """Who forgot the first step is told it."""
-    (site / "member.key").unlink()
+@pytest.mark.parametrize(
+    ("missing", "words", "hint"),
+    [
+        ("member.key", "signing key {site}/member.key is not there", "restore it from a backup"),
+        ("state/roster", "cluster us-east is no member of a clusterset yet", "federation join"),
+    ],
+)
+async def test_what_a_member_has_and_is_missing_is_told(missing: str, words: str, hint: str, site: Path) -> None:
+    """Who lost the key, or has not joined yet, is told so, and what to do."""
+    (site / missing).unlink()
     error = await refused(site)
-    assert (str(error), f"federation credentials member-key {site}/member.key" in error.hint) == (
-        f"signing key {site}/member.key is not there",
-        True,
-    )
+    assert (str(error), error.exit_code, hint in error.hint) == (words.format(site=site), 2, True)
 
 
 async def test_a_key_that_others_can_read_is_refused(site: Path) -> None:
@@ -117,7 +124,6 @@ async def test_a_key_that_others_can_read_is_refused(site: Path) -> None:
 async def test_a_state_directory_that_is_no_use_is_an_error(where: str, site: Path) -> None:
     """Something of another kind in the way of any file ends in words, not in a traceback."""
     path = site / "state" / where
-    path.parent.mkdir()
     if where == "replicas":
         path.write_text("")
     else:

@@ -16,6 +16,7 @@ import pytest
 from federation.app.programs import ENVOY_VARIABLE
 from federation.membership.keys import generate_signing_key, save_signing_key
 from federation.membership.tokens import create_token
+from support.admitted import Admitted, found_clusterset
 from support.processes import eventually, federation_command, python_environment
 
 
@@ -26,7 +27,7 @@ def site(tmp_path: Path) -> Path:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     (tmp_path / "cluster.yaml").write_text(
-        "{clusterset: acme, cluster: us-east, region: us, trustDomain: us-east.acme, memberKeyFile: member.key,"
+        "{clusterset: acme, cluster: us-east, region: us, trustDomain: us-east.acme,"
         f" exchange: {{url: 'unix://{tmp_path}/redis.sock'}}, http: {{listen: '127.0.0.1:{port}'}}}}"
     )
     (tmp_path / "sidecar.yaml").write_text(
@@ -35,7 +36,9 @@ def site(tmp_path: Path) -> Path:
     (tmp_path / "tokens").mkdir()
     for name in ("gateway", "demo.echo"):
         create_token(tmp_path / "tokens" / f"{name}.token")
-    save_signing_key(tmp_path / "member.key", generate_signing_key())
+    key = generate_signing_key()
+    save_signing_key(tmp_path / "member.key", key)
+    found_clusterset("acme", [Admitted(tmp_path, "us-east", "us-east.acme", key)])
     envoy = tmp_path / "envoy"
     envoy.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/envoy.pid\nexec sleep 60\n")
     envoy.chmod(0o755)
@@ -117,6 +120,7 @@ def test_a_second_controller_is_refused_and_the_first_logs_json(site: Path) -> N
     ("arguments", "missing", "words"),
     [
         (("controller", "--dir", "."), "member.key", "member.key is not there"),
+        (("controller", "--dir", "."), "state/roster", "us-east is no member of a clusterset yet"),
         (("gateway", "--dir", "."), "tokens/gateway.token", "gateway.token can't be read"),
         (("sidecar", "--config", "sidecar.yaml"), "tokens/demo.echo.token", "demo.echo.token can't be read"),
         (("sidecar",), "sidecar.yaml", "sidecar.yaml can't be read"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -14,7 +14,7 @@ from trustbundle.rotation import CaState, authority_id
 from trustbundle.x509 import parse_certificate
 
 UNACKNOWLEDGED = timedelta(minutes=1)
-"""A living peer that has not taken a bundle of ours this long after it was published is worth a word."""
+"""A living peer that has not taken a published bundle of ours for this long is worth a word."""
 
 _LATE = 5 / 6
 _INSTANT = timedelta.resolution
@@ -85,11 +85,11 @@ def taint_problems(state: CaState | None, lagging: Collection[str]) -> Iterator[
 
 
 def unacknowledged_problems(
-    sequence: int, since: datetime, lacking: Collection[ClusterId], now: datetime
+    sequence: int, lacking_since: Mapping[ClusterId, datetime], now: datetime
 ) -> Iterator[Problem]:
-    """The living peers that don't verify by the own bundle that has been published for a while."""
-    if now - since > UNACKNOWLEDGED:
-        for cluster in lacking:
+    """The living peers that have been without the own bundle of this sequence for a while, each since when."""
+    for cluster, since in sorted(lacking_since.items()):
+        if now - since > UNACKNOWLEDGED:
             yield Problem(
                 f"bundle {sequence}", "NotAcknowledged", f"{cluster} lives, and does not verify by it after a minute"
             )

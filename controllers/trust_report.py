@@ -40,8 +40,8 @@ class RotationReport(msgspec.Struct, frozen=True, rename="camel"):
 
     step: str
     """What happens now: ``none``; ``prepare`` (a next CA is made), ``publish`` (the exchange is waited for),
-    ``acknowledge`` (peers are waited for), ``wait`` (for its time, until it signs), ``reissue`` (nodes are waited for,
-    before the tainted CA is gone)."""
+    ``acknowledge`` (peers and nodes are waited for), ``wait`` (for its time, until it signs), ``reissue`` (nodes are
+    waited for, before the tainted CA is gone)."""
     waiting_for: tuple[str, ...] = ()
     """The peers or nodes."""
 
@@ -104,6 +104,7 @@ class Trust:
     services: Mapping[ServiceKey, ServiceResult]
     awaited: Acknowledgement
     lagging: tuple[str, ...]
+    """Nodes that have not accepted their newest certificate or the newest bundles."""
     published: int | None
     published_at: datetime | None
     soonest_leaf: datetime | None
@@ -191,7 +192,7 @@ def _rotation(trust: Trust) -> RotationReport:
         return RotationReport("none" if state.rotation_requested_at is None else "prepare")
     if state.next.published_at is None:
         return RotationReport("publish")
-    missing = (*trust.awaited.lacking, *(trust.awaited.unknown if state.urgent else ()))
+    missing = (*trust.awaited.lacking, *(trust.awaited.unknown if state.urgent else ()), *trust.lagging)
     return RotationReport("acknowledge" if missing else "wait", missing)
 
 

@@ -24,7 +24,7 @@ from federation.app.nodes import NodeDesk
 from federation.exchange.session import ExchangeSession
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import TrustError
-from federation.model.names import TRUST_KEY, RecordKey
+from federation.model.names import TRUST_KEY, ClusterId, RecordKey
 from federation.model.problems import Problem
 from gateway.xds.cache import SnapshotCache
 from gateway.xds.protos import SECRET
@@ -39,8 +39,8 @@ _log = structlog.get_logger(__name__)
 _INTERVAL = timedelta(seconds=5)
 _SOON = timedelta(seconds=0.2)
 HANDOVER_BOUND = timedelta(seconds=15)
-"""A node that does not accept a bundle keeps us from acknowledging it no longer than this: it must not hold up the
-rotation of every peer."""
+"""A node that does not accept a bundle keeps us from acknowledging it, and our own next CA from signing, no longer than
+this: it must not hold up the rotation of every peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,10 @@ class TrustKeeper:
         self._clock = clock
         self._bundle = authority.bundle()
         self._hurry = asyncio.Event()
-        self._unacknowledged_since: datetime | None = None
+        self._lagging_since: dict[str, datetime] = {}
+        """By node that lagged at the last look."""
+        self._lacking_since: dict[ClusterId, datetime] = {}
+        """By peer: since when it is seen without the bundle that is published."""
         self._expiry: datetime | None = None
         self.published: Published | None = None
         self.problems: tuple[Problem, ...] = ()
@@ -165,6 +168,8 @@ class TrustKeeper:
     def step(self) -> timedelta:
         """Do all that is due; returns how long to wait for the next time at the most."""
         now = self._clock()
+        # Once for all that follows: there may be thousands of nodes.
+        self._lagging_since = {node: self._lagging_since.get(node, now) for node in self.lagging()}
         outcomes = [_carried_out(step) for step in (self._rotate, self.write_bundle, self._renew)]
         expired = self._expiry is not None and now > self._expiry
         if self._authority.bundle() != self._bundle or expired:
@@ -172,7 +177,7 @@ class TrustKeeper:
             self._controller.on_trust()
             self._mark()
         self._expiry = next_expiry(self._controller.trust, self._settings.trust_domain, now)
-        self._acknowledge(now)
+        self._acknowledge()
         self._desk.forget_absent(now, (stream.node for stream in self._xds.streams()))
         self._xds.refuse_from_now_on(self._desk.withdrawn())
         self._warn(now)
@@ -236,7 +241,17 @@ class TrustKeeper:
         awaited = self.awaited()
         held = {svid.slot_id for svid in self._dataplane.svids()}
         replaced = frozenset(slot.id for slot in state.old if slot.id not in held)
-        return Reach(bool(awaited.lacking), bool(awaited.unknown), frozenset() if self.lagging() else replaced)
+        return Reach(
+            # The own nodes verify one another by the same bundle.
+            lacking=bool(awaited.lacking or self._behind()),
+            unknown=bool(awaited.unknown),
+            reissued=frozenset() if self._lagging_since else replaced,
+        )
+
+    def _behind(self) -> bool:
+        """Whether a node lags, for so short a time that it is waited for."""
+        now = self._clock()
+        return any(now - since < HANDOVER_BOUND for since in self._lagging_since.values())
 
     def _note_activation(self, slot: CaSlot, reach: Reach) -> None:
         if reach.lacking:
@@ -249,31 +264,30 @@ class TrustKeeper:
         if slot.id in reach.reissued:
             _log.info("tainted CA is gone", authority=slot.short_id)
         else:
-            _log.warning("tainted CA is gone though nodes use it", authority=slot.short_id, nodes=self.lagging())
+            nodes = tuple(self._lagging_since)
+            _log.warning("tainted CA is gone though nodes use it", authority=slot.short_id, nodes=nodes)
 
     def _renew(self) -> None:
         self._desk.renew(self._clock())
 
-    def _acknowledge(self, now: datetime) -> None:
-        if not self._controller.to_acknowledge:
-            self._unacknowledged_since = None
+    def _acknowledge(self) -> None:
+        if not self._controller.to_acknowledge or self._behind():
             return
-        since = self._unacknowledged_since = self._unacknowledged_since or now
-        behind = self.lagging()
-        if behind and now - since < HANDOVER_BOUND:
-            return
-        if behind:
-            _log.warning("bundles acknowledged though nodes have not accepted them", nodes=behind)
-        self._unacknowledged_since = None
+        if self._lagging_since:
+            stuck = tuple(self._lagging_since)
+            _log.warning("bundles acknowledged though nodes have not accepted them", nodes=stuck)
         self._controller.on_handed_over()
         self._mark()
 
     def _warn(self, now: datetime) -> None:
         found = list(expiry_problems(self.state, self._controller.trust, self._settings.trust_domain, now))
-        found += taint_problems(self.state, self.lagging())
+        found += taint_problems(self.state, tuple(self._lagging_since))
         if self.published is not None:
             lacking = self.acknowledgement(self.published.sequence).lacking
-            found += unacknowledged_problems(self.published.sequence, self.published.since, lacking, now)
+            since = self.published.since
+            # A peer that starts again says for a moment that it has none.
+            self._lacking_since = {peer: max(self._lacking_since.get(peer, now), since) for peer in lacking}
+            found += unacknowledged_problems(self.published.sequence, self._lacking_since, now)
         for problem in sorted(set(found) - set(self.problems)):
             _log.warning("trust needs attention", problem=str(problem))
         self.problems = tuple(sorted(found))

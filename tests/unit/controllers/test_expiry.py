@@ -84,8 +84,9 @@ def test_the_own_ca_is_told_of_while_it_has_no_successor() -> None:
 def test_who_lacks_a_bundle_for_long_is_told_of() -> None:
     """After a minute, one word for each peer; before that it is on its way."""
     due = START + UNACKNOWLEDGED
-    assert list(unacknowledged_problems(7, START, [WEST], due)) == []
-    found = list(unacknowledged_problems(7, START, [NORTH, WEST], due + INSTANT))
+    assert list(unacknowledged_problems(7, {WEST: START}, due)) == []
+    assert list(unacknowledged_problems(7, {WEST: START + INSTANT}, due + INSTANT)) == []
+    found = list(unacknowledged_problems(7, {WEST: START, NORTH: START}, due + INSTANT))
     assert [(problem.subject, problem.message.split()[0]) for problem in found] == [
         ("bundle 7", "north"),
         ("bundle 7", "west"),

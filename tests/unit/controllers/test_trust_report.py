@@ -132,7 +132,7 @@ def test_the_life_of_the_ca_is_told_step_by_step(loop: ControlLoop) -> None:
     authority.tick(now)
     tell()
     authority.mark_published(authority.bundle().sequence, now)
-    tell(awaited=Acknowledgement(lacking=(WEST,), unknown=(NORTH,)))
+    tell(awaited=Acknowledgement(lacking=(WEST,), unknown=(NORTH,)), lagging=("node",))
     tell()
     old: CaState = authority.state
     authority.tick(now, Reach(unknown=False))
@@ -144,7 +144,7 @@ def test_the_life_of_the_ca_is_told_step_by_step(loop: ControlLoop) -> None:
         (RotationReport("none"), ["signing"]),
         (RotationReport("prepare"), ["tainted"]),
         (RotationReport("publish"), ["tainted", "next"]),
-        (RotationReport("acknowledge", (WEST, NORTH)), ["tainted", "next"]),
+        (RotationReport("acknowledge", (WEST, NORTH, "node")), ["tainted", "next"]),
         (RotationReport("wait"), ["tainted", "next"]),
         (RotationReport("reissue", ("node",)), ["signing", "tainted"]),
         (RotationReport("none"), ["signing"]),

@@ -183,6 +183,19 @@ async def test_an_urgent_rotation_ends_with_the_peers_word(office: Office) -> No
     assert office.file.read_text() == office.authority.bundle().pem
 
 
+async def test_the_own_nodes_are_waited_for_like_peers(office: Office) -> None:
+    """They verify one another by the bundle, too: one that lags is waited for until the bound, and named."""
+    office.envoys.stick(office.node)
+    office.keeper.rotate(urgent=True)
+    office.turn()
+    office.acknowledge()
+    office.turn()
+    waited = office.keeper.report().rotation
+    office.clock.advance(HANDOVER_BOUND)
+    office.turn()
+    assert (waited.step, waited.waiting_for, office.authority.state.next) == ("acknowledge", (office.node,), None)
+
+
 async def test_a_rotation_without_haste_waits_for_time_and_for_the_lacking(office: Office) -> None:
     """After its propagation a living peer that lacks the bundle still holds it up; its word lets it go on."""
     office.keeper.rotate(urgent=False)
@@ -256,6 +269,17 @@ async def test_a_peer_is_not_trusted_beyond_its_last_authority(office: Office) -
     office.turn()
     assert (trusted, office.loop.controller.trusted) == ({WEST}, frozenset())
     assert wait <= SECOND + timedelta(milliseconds=1)
+
+
+async def test_a_peer_that_starts_again_is_no_trouble(office: Office) -> None:
+    """For a moment it acknowledges nothing, long after our bundle was published."""
+    office.acknowledge()
+    office.turn()
+    office.clock.advance(HOUR)
+    office.turn()
+    office.loop.say(WEST, TrustRecord())
+    office.turn()
+    assert office.keeper.problems == ()
 
 
 async def test_what_needs_attention_is_logged_once(office: Office) -> None:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from pathlib import Path
 from federation.app.programs import find_envoy
 from federation.demo.processes import Fleet
 from federation.exchange.server import EmbeddedRedis, find_redis_server
-from federation.membership.keys import encode_public_key, generate_signing_key, public_key, save_signing_key
 from federation.membership.tokens import create_token
 
 FEDERATION = (sys.executable, "-P", "-m", "federation.cli.main")
@@ -88,14 +88,28 @@ async def running_clusterset() -> AsyncIterator[Clusterset]:
         redis.start()
         try:
             _write(root, redis.url)
-            for cluster in RANGES:
-                _start(fleet, root, cluster)
+            near, far = RANGES
+            founding = ("--clusterset", "bench", "--cluster-id", near, "--exchange", redis.url)
+            await _run("init", "--dir", str(root / near), *founding)
+            _start(fleet, root, near)
+            token = await _run("token", "create", "--dir", str(root / near), "--cluster", far)
+            await _run("join", "--dir", str(root / far), "--token", token.strip())
+            _start(fleet, root, far)
             for address in (DIRECT, LOCAL, CROSS):
                 await wait_for(address, 200)
             yield Clusterset(root)
         finally:
             await fleet.stop()
             redis.stop()
+
+
+async def _run(*arguments: str) -> str:
+    """What a command of the command line prints."""
+    process = await asyncio.create_subprocess_exec(*FEDERATION, *arguments, stdout=PIPE)
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"federation {arguments[0]} failed")
+    return output.decode()
 
 
 async def wait_for(address: str, status: int) -> None:
@@ -118,30 +132,19 @@ def get_status(address: str) -> int:
 
 
 def _write(root: Path, exchange: str) -> None:
-    keys = {cluster: generate_signing_key() for cluster in RANGES}
     for cluster, number in RANGES.items():
         directory = root / cluster
         (directory / "tokens").mkdir(parents=True, mode=0o700)
-        save_signing_key(directory / "member.key", keys[cluster])
         for token in ("gateway", "bench.server", "bench.client"):
             create_token(directory / "tokens" / f"{token}.token")
-        (other,) = RANGES.keys() - {cluster}
         settings = {
             "clusterset": "bench",
             "cluster": cluster,
             "region": "here",
             "trustDomain": f"{cluster}.bench",
-            "memberKeyFile": "member.key",
             "exchange": {"url": exchange},
             "gateway": {"listen": f"127.{number}.0.1:15443", "admin": f"127.{number}.0.1:15000"},
             "http": {"listen": f"127.{number}.0.1:15014"},
-            "members": [
-                {
-                    "cluster": other,
-                    "trustDomain": f"{other}.bench",
-                    "publicKey": encode_public_key(public_key(keys[other])),
-                }
-            ],
         }
         (directory / "cluster.yaml").write_text(json.dumps(settings))
         (directory / "service.yaml").write_text(service_manifest(cluster))

@@ -1,4 +1,4 @@
-"""`federation credentials`: the keys and tokens of a site without Kubernetes."""
+"""`federation credentials`: the tokens of a site without Kubernetes."""
 
 from __future__ import annotations
 
@@ -13,32 +13,12 @@ from federation.membership.tokens import create_token
 from federation.model.errors import ConfigError
 from federation.model.names import parse_service_key
 
-app = typer.Typer(help="Keys and tokens of a site without Kubernetes.", no_args_is_help=True)
+app = typer.Typer(help="Tokens of a site without Kubernetes.", no_args_is_help=True)
 
 
-@app.command("member-key")
-def member_key(
-    file: Annotated[Path, typer.Argument(help="New file for the private key (mode 0600).", metavar="FILE")],
-) -> None:
-    """Make the key that signs what a cluster publishes.
-
-    Prints its public half, which goes into the settings of the other clusters (members[].publicKey).
-
-    \b
-    Example:
-      federation credentials member-key clusters/us-east/member.key
-    """
-    # Imported here: nothing else on the command line needs cryptography.
-    from federation.membership.keys import (  # noqa: PLC0415
-        encode_public_key,
-        generate_signing_key,
-        public_key,
-        save_signing_key,
-    )
-
-    key = generate_signing_key()
-    save_signing_key(file, key)
-    typer.echo(encode_public_key(public_key(key)))
+@app.callback()
+def _group() -> None:
+    pass
 
 
 @app.command("node-token")

@@ -5,7 +5,6 @@ An edge around one file; what is signed with the key, and how, is the exchange's
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -73,19 +72,3 @@ def save_signing_key(path: Path, key: Ed25519PrivateKey) -> None:
 def public_key(key: Ed25519PrivateKey) -> bytes:
     """The public half, 32 raw bytes, as ``Member.public_key`` holds it."""
     return key.public_key().public_bytes_raw()
-
-
-def encode_public_key(raw: bytes) -> str:
-    """A public key as text: standard base64."""
-    return base64.b64encode(raw).decode()
-
-
-def parse_public_key(text: str) -> bytes:
-    """Read a public key from text; raises ValueError unless it is base64 of 32 bytes."""
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise ValueError("public key is not base64") from error
-    if len(raw) != PUBLIC_KEY_BYTES:
-        raise ValueError(f"public key has {len(raw)} bytes, an Ed25519 key has {PUBLIC_KEY_BYTES}")
-    return raw

@@ -1,4 +1,4 @@
-"""Keys and tokens of a site without Kubernetes."""
+"""Tokens of a site without Kubernetes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from federation.cli.main import app
-from federation.membership.keys import encode_public_key, load_signing_key, public_key
 from federation.membership.tokens import NodePrincipal, TokenStore
-from federation.model.errors import ConfigError, TrustError
+from federation.model.errors import ConfigError
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     (tmp_path / "cluster.yaml").write_text(
-        "{clusterset: acme, cluster: us-east, region: us, trustDomain: us-east.acme, memberKeyFile: k,"
-        " exchange: {url: 'redis://h'}}"
+        "{clusterset: acme, cluster: us-east, region: us, trustDomain: us-east.acme, exchange: {url: 'redis://h'}}"
     )
     return tmp_path
 
@@ -26,21 +24,6 @@ def site(tmp_path: Path) -> Path:
 def credentials(*arguments: str) -> str:
     """What the command prints; raises what it raises."""
     return CliRunner().invoke(app, ["credentials", *arguments], catch_exceptions=False).stdout
-
-
-def test_a_member_key_is_made_and_its_public_half_printed(tmp_path: Path) -> None:
-    """The file can be loaded by a controller, and what is printed is what the others need."""
-    printed = credentials("member-key", str(tmp_path / "member.key"))
-    assert printed == encode_public_key(public_key(load_signing_key(tmp_path / "member.key"))) + "\n"
-
-
-def test_a_member_key_is_not_replaced(tmp_path: Path) -> None:
-    """A second key would make every other cluster refuse what this one says."""
-    credentials("member-key", str(tmp_path / "member.key"))
-    before = (tmp_path / "member.key").read_text()
-    with pytest.raises(TrustError, match="exists already"):
-        credentials("member-key", str(tmp_path / "member.key"))
-    assert (tmp_path / "member.key").read_text() == before
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from federation.membership.keys import (
-    encode_public_key,
     generate_signing_key,
     load_signing_key,
-    parse_public_key,
     public_key,
     save_signing_key,
 )
@@ -69,19 +67,3 @@ def test_other_content(tmp_path: Path) -> None:
         error = _refusal(tmp_path / name)
         assert error.reason == "BadKey"
         assert "hunter2" not in str(error)
-
-
-def test_public_key_as_text() -> None:
-    """A public key reads back from its text."""
-    raw = public_key(generate_signing_key())
-    assert len(raw) == 32
-    assert parse_public_key(encode_public_key(raw)) == raw
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"), [("%%%", "not base64"), ("AAAA", "has 3 bytes"), ("", "has 0 bytes"), ("é", "not base64")]
-)
-def test_bad_public_keys(text: str, complaint: str) -> None:
-    """Text that is not base64 of 32 bytes is refused."""
-    with pytest.raises(ValueError, match=complaint):
-        parse_public_key(text)

@@ -233,16 +233,23 @@ def test_a_sidecar_of_ours_gets_no_certificate_there_and_status_says_why(sites: 
 
 
 def test_an_emptied_file_costs_no_call(sites: Sites) -> None:
-    """The last good stays in force, and status says so until the file is good again."""
+    """The last good stays in force, also past the death of the controller; status says so until the file is good."""
     path = sites.west.directory / "root.pem"
-    good = path.read_text()
+    good, before = path.read_text(), sites.own()
     path.write_text("")
     eventually(lambda: "(Empty)" in sites.west.problems(), "the empty file is in west's status")
-    outcome = sites.call_west(), sites.caller_of(sites.old)()
+    outcomes = [sites.call_west(), sites.caller_of(sites.old)()]
+    sites.west.controller.kill()
+    sites.west.controller.start()
+    eventually(lambda: "(Empty)" in sites.west.problems(), "the file is still empty for the next controller")
+    after = sites.own()
+    outcomes += [sites.call_west(), sites.caller_of(sites.old)()]
     path.write_text(good)
     eventually(lambda: "(Empty)" not in sites.west.problems(), "nothing is left to say")
 
-    assert outcome == (SERVED.decode(), "hello")
+    assert outcomes == [SERVED.decode(), "hello"] * 2
+    assert (after["sequence"], after["authorities"]) == (before["sequence"], before["authorities"])
+    assert after["source"] == str(path)
 
 
 async def test_the_bundle_of_the_built_in_ca_is_served_to_others(sites: Sites) -> None:

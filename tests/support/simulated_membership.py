@@ -37,7 +37,7 @@ class Membership:
         self.roster: dict[ClusterId, Member] = {}
         self.seats: list[Seat] = []
         self.former: list[Seat] = []
-        """Evicted members, most of whom never stop."""
+        """Evicted members, some of whom never stop."""
         self.changed: set[ClusterId] = set()
         """Members that some may rightly refuse: they were evicted, came again, or changed their key."""
         self._store = store
@@ -92,7 +92,7 @@ class Membership:
 
     # What befalls a clusterset: each says what it did.
 
-    def evict(self, rng: random.Random) -> str:
+    async def evict(self, rng: random.Random) -> str:
         if len(self.seats) < 3:
             return "nobody is evicted"
         seat = rng.choice(self.seats)
@@ -100,6 +100,8 @@ class Membership:
         self.former.append(seat)
         del self.roster[seat.cluster]
         self.changed.add(seat.cluster)
+        if seat.alive and rng.random() < 0.5:
+            await seat.crash()
         return f"{seat.cluster} is evicted; {self._tell_some(rng)}"
 
     def join(self, rng: random.Random) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from federation.exchange.base import StoredSnapshot
+from federation.exchange.base import MemberSnapshot, StoredSnapshot
 from federation.exchange.disk import ReplicaDisk
 from federation.exchange.session import ExchangeSession
 from federation.exchange.signing import MemberKey
@@ -232,33 +232,34 @@ class Seat:
         self.end_well()
         members = self.session.snapshot().members
         assert members.keys() == self.peers.keys(), f"{self.cluster} shows {sorted(members)}"
-        for cluster in members:
-            self.check(cluster)
-        self.check_synced()
+        for cluster, seen in members.items():
+            self.check(cluster, seen)
+        self.check_synced(members)
 
     def heard(self, cluster: ClusterId, keys: frozenset[RecordKey]) -> None:
         """The session told of a change of ``cluster``; what is wrong is told later, not to the session."""
+        if self.session is None:
+            return
+        members = self.session.snapshot().members
         try:
-            self.check(cluster)
+            if (seen := members.get(cluster)) is not None:
+                self.check(cluster, seen)
             if not keys:
-                self.check_synced()
+                self.check_synced(members)
         except AssertionError as error:
             self._findings.append(error)
 
-    def check_synced(self) -> None:
+    def check_synced(self, members: Mapping[ClusterId, MemberSnapshot]) -> None:
         """A session that counts as synced knows of each peer all there is, or why nothing of it is accepted."""
-        if self.session is None:
-            return
+        assert self.session is not None
         refused = {cluster for cluster, _ in self.session.rejections}
         self.complaints |= refused
         if self.session.synced:
-            unknown = {cluster for cluster, at in self.session.snapshot().members.items() if not at.synced}
+            unknown = {cluster for cluster, at in members.items() if not at.synced}
             assert unknown <= refused, f"{self.cluster} is synced, but never heard of {unknown}"
 
-    def check(self, cluster: ClusterId) -> None:
+    def check(self, cluster: ClusterId, seen: MemberSnapshot) -> None:
         """What is shown of ``cluster`` is what it said under that version, and not older than what was shown."""
-        if self.session is None or (seen := self.session.snapshot().members.get(cluster)) is None:
-            return
         where = f"{self.cluster} shows of {cluster}"
         last = self._shown.get(cluster)
         if seen.version is None:

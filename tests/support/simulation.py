@@ -228,7 +228,10 @@ class History:
     def _remove_member(self) -> str:
         seat, gone = self._rng.sample(self._set.seats, 2)
         if seat.alive:
-            seat.follow({name: member for name, member in seat.peers.items() if name != gone.cluster})
+            peers = dict(seat.peers)
+            seat.follow({name: member for name, member in peers.items() if name != gone.cluster})
+            if self._rng.random() < 0.3:
+                seat.follow(peers)
         return f"{seat.cluster} no longer knows {gone.cluster}"
 
     def _tell_all(self) -> str:
@@ -236,8 +239,8 @@ class History:
             self._set.tell(seat)
         return "all know all"
 
-    def _evict(self) -> str:
-        return self._set.evict(self._rng)
+    async def _evict(self) -> str:
+        return await self._set.evict(self._rng)
 
     def _join(self) -> str:
         return self._set.join(self._rng)

@@ -112,6 +112,9 @@ class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
     peers: tuple[PeerStatus, ...]
     nodes: tuple[NodeStatus, ...]
     problems: tuple[str, ...]
+    """What is not used, and why."""
+    warnings: tuple[str, ...] = ()
+    """What will break if nobody acts."""
     republished: int = 0
     """How often the exchange was found to have lost or changed the own records, all of which were then published again,
     since the controller's start."""

@@ -80,7 +80,6 @@ class Reports:
             *self.controller.source_problems,
             *self.tokens.problems,
             *self.controller.trust_problems,
-            *self.keeper.problems,
             *bundle_problems(self.authority, self.clock()),
             *self.controller.refused,
             *(problem for result in results for problem in result.exported.problems),
@@ -114,6 +113,7 @@ class Reports:
             ),
             nodes=tuple(_node(stream) for stream in self.xds.streams()),
             problems=tuple(str(problem) for problem in sorted(problems)),
+            warnings=tuple(map(str, self.keeper.problems)),
             republished=self.session.losses,
             membership=membership,
         )

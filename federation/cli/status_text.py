@@ -36,6 +36,7 @@ def status_lines(report: StatusReport, *, wide: bool) -> Iterator[str]:
         *_reasons(report.peers),
         *_refusals(report.nodes, wide=wide),
         *_rejections(report.peers, wide=wide),
+        *(f"{_bad('needs attention')}: {_words(warning, wide=wide)}" for warning in report.warnings),
         *_problems(report, wide=wide),
     ]
     if trouble:

@@ -14,6 +14,7 @@ from federation.app.trust import TrustKeeper
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot, Rejected
 from federation.membership.tokens import TokenStore
 from federation.model.names import ClusterId
+from federation.model.problems import Problem
 from federation.model.records import TrustRecord
 from gateway.xds.server import XdsServer
 from support.builders import (
@@ -173,6 +174,13 @@ async def test_the_bundle_is_told_but_no_key(loop: ControlLoop, reports: Reports
         1,
     )
     assert authority.next_change >= loop.clock.now()
+
+
+async def test_what_the_keeper_warns_of_is_told(reports: Reports) -> None:
+    """Apart from what is not used: nothing is refused yet."""
+    problem = Problem("bundle 7", "NotAcknowledged", "west lives, and does not verify by it")
+    reports.keeper.problems = (problem,)
+    assert (reports.status().warnings, str(problem) in reports.status().problems) == ((str(problem),), False)
 
 
 async def test_trust_is_counted(loop: ControlLoop, reports: Reports) -> None:

@@ -42,6 +42,14 @@ def peer(number: int, state: str = "Live", **fields: object) -> PeerStatus:
     return msgspec.structs.replace(PeerStatus(f"peer-{number:03}", state, True, 1), **fields)
 
 
+def test_what_needs_attention_is_never_left_out() -> None:
+    """Each warning has its line, after the tables."""
+    assert lines(changed(warnings=("CA of us-east: it ends soon", "bundle 7: eu-west lacks it")))[-2:] == [
+        "needs attention: CA of us-east: it ends soon",
+        "needs attention: bundle 7: eu-west lacks it",
+    ]
+
+
 def test_all_is_well() -> None:
     """A cluster that is well fits on a screen: a summary, its peers, its Envoys."""
     assert lines(WELL) == [

@@ -67,6 +67,8 @@ def _known(error: BaseException) -> tuple[str, str] | None:
             )
         case OSError() | exceptions.ConnectionError() if _REFUSED.search(str(error)):
             return "refuses connections: nothing listens there", "is the server running, and the port right?"
+        case TimeoutError() | exceptions.TimeoutError():
+            return "gave no answer in time", "check host, port and firewalls, and that rediss:// meets a TLS port"
         case exceptions.NoPermissionError():
             return (
                 f"forbids this to our user: {_text(error)}",

@@ -241,21 +241,16 @@ def test_translate_names_what_it_does_not_use_and_fails(tmp_path: Path, sites: S
     assert (done.returncode, "bad.yaml" in done.stderr, "Servise" in done.stderr) == (1, True, True)
 
 
-def test_credentials_are_made_private_and_never_replaced(tmp_path: Path, sites: Sites) -> None:
-    """A member key and node tokens, each readable by its owner alone; a second try is refused and changes nothing."""
-    key = tmp_path / "member.key"
+def test_a_node_token_is_made_private_and_never_replaced(sites: Sites) -> None:
+    """Readable by its owner alone; a second try is refused and changes nothing."""
     token = sites.east.directory / "tokens" / "demo.fresh.token"
-    commands = {
-        key: ("credentials", "member-key", str(key)),
-        token: ("credentials", "node-token", "demo/fresh", "--dir", str(sites.east.directory)),
-    }
-    for path, arguments in commands.items():
-        made = cli(*arguments)
-        assert (made.returncode, path.stat().st_mode & 0o777) == (0, 0o600), made.stderr
-        content = path.read_text()
-        assert content.strip() not in made.stdout
-        again = cli(*arguments)
-        assert (again.returncode == 0, "already" in again.stderr, path.read_text()) == (False, True, content)
+    arguments = ("credentials", "node-token", "demo/fresh", "--dir", str(sites.east.directory))
+    made = cli(*arguments)
+    assert (made.returncode, token.stat().st_mode & 0o777) == (0, 0o600), made.stderr
+    content = token.read_text()
+    assert content.strip() not in made.stdout
+    again = cli(*arguments)
+    assert (again.returncode == 0, "already" in again.stderr, token.read_text()) == (False, True, content)
 
 
 def test_the_ca_rotates_on_request_and_calls_go_on(sites: Sites) -> None:

@@ -151,7 +151,7 @@ async def test_a_credentials_file_is_read_for_every_connection(access: ExchangeA
 
 
 async def test_the_wrong_protocol_is_told(access: ExchangeAccess, tmp_path: Path) -> None:
-    """Plain words to a TLS port end at once, TLS to a plain port (which waits for more) in time; hints name the scheme."""
+    """Plain words to a TLS port end at once, TLS to a plain port (which waits) in time; hints name the scheme."""
     plain = await refusal(
         replace(access, address=parse_exchange_address(str(access.address).replace("rediss", "redis")))
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.exchange.server import EmbeddedRedis, find_redis_server
+from federation.exchange.server import EmbeddedRedis, find_redis_server, find_tls_redis_server
 from federation.model.errors import ExchangeUnavailableError, MissingProgramError
 
 
@@ -81,7 +81,7 @@ def test_path_is_searched_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 CHILD = """
 import os, pathlib, sys, time
-from federation.exchange.server import EmbeddedRedis, find_redis_server
+from federation.exchange.server import EmbeddedRedis, find_redis_server, find_tls_redis_server
 server = EmbeddedRedis(0, directory=pathlib.Path(sys.argv[1]), program=find_redis_server(os.environ))
 server.start()
 print(server.pid, flush=True)
@@ -112,3 +112,30 @@ def _alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def stand_in(path: Path, words: str) -> Path:
+    """A program that says this and ends."""
+    path.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_server_with_tls_is_found_by_what_it_misses(tmp_path: Path) -> None:
+    """On PATH the first program that misses a certificate, not one that does not know TLS; the named one or none."""
+    stand_in(tmp_path / "redis-server", "Bad directive or wrong number of arguments")
+    able = stand_in(tmp_path / "valkey-server", "No tls-cert-file configured!")
+    assert find_tls_redis_server({"PATH": str(tmp_path)}) == able
+    unable = {"PATH": str(tmp_path), "FEDERATION_REDIS_SERVER": str(tmp_path / "redis-server")}
+    with pytest.raises(MissingProgramError, match=r"redis-server was built without it") as caught:
+        find_tls_redis_server(unable)
+    assert "--no-tls" in caught.value.hint
+    assert find_tls_redis_server(unable | {"FEDERATION_REDIS_SERVER": str(able)}) == able
+
+
+def test_a_link_is_started_by_its_own_name(tmp_path: Path) -> None:
+    """What a program does may depend on the name that it is called by: links are not followed."""
+    target = stand_in(tmp_path / "redis-check-rdb", "")
+    link = tmp_path / "redis-server"
+    link.symlink_to(target)
+    assert find_redis_server({"FEDERATION_REDIS_SERVER": str(link)}) == link

@@ -36,6 +36,7 @@ class Program:
         self.readiness = (False, "waiting for the first whole read of the manifests")
         self.rotations = 0
         self.urgent = 0
+        self.rekeyed = 0
         self.tainted: list[str | None] = []
         self.elsewhere = False
 
@@ -56,6 +57,9 @@ class Program:
             raise TrustError("the CA is elsewhere", hint="rotate it there")
         self.rotations += 1
         self.urgent += urgent
+
+    def rekey(self) -> None:
+        self.rekeyed += 1
 
     def taint(self, name: str | None) -> str:
         if self.elsewhere:
@@ -84,7 +88,7 @@ async def public(program: Program) -> AsyncIterator[aiohttp.ClientSession]:
 @asynccontextmanager
 async def owner(program: Program, path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     async with (
-        serve_unix(owner_app(program.status, program.services, program), path),
+        serve_unix(owner_app(program.status, program.services, program, program.rekey), path),
         aiohttp.ClientSession("http://owner", connector=aiohttp.UnixConnector(str(path))) as session,
     ):
         yield session
@@ -113,7 +117,9 @@ async def test_metrics_are_prometheus_text(program: Program) -> None:
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
 
 
-@pytest.mark.parametrize("path", ["/v1/status", "/v1/services", "/v1/trust", "/v1/rotations/ca", "/v1/taints"])
+@pytest.mark.parametrize(
+    "path", ["/v1/status", "/v1/services", "/v1/trust", "/v1/rotations/ca", "/v1/rotations/member-key", "/v1/taints"]
+)
 async def test_the_owners_face_is_not_on_the_network(program: Program, path: str) -> None:
     """What the Unix socket answers does not exist on TCP."""
     async with public(program) as client:
@@ -152,6 +158,12 @@ async def test_a_rotation_is_asked_for_by_post_only(program: Program, tmp_path: 
             assert (answer.status, program.rotations, program.urgent) == (200, 1, 0)
         async with client.post("/v1/rotations/ca?now=true") as answer:
             assert (answer.status, program.rotations, program.urgent) == (200, 2, 1)
+
+
+async def test_another_member_key_is_asked_for(program: Program, tmp_path: Path) -> None:
+    """One POST asks for one change of the key."""
+    async with owner(program, tmp_path / "admin.sock") as client, client.post("/v1/rotations/member-key") as answer:
+        assert (answer.status, program.rekeyed) == (200, 1)
 
 
 async def test_a_ca_is_tainted_by_its_name(program: Program, tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ class FlakyBoard(MemoryBoard):
     up = True
     deaf = False
     reads = 0
+    refused = 0
 
     def check(self) -> None:
         if not self.up:
+            self.refused += 1
             raise ExchangeUnavailableError("switched off")
 
     async def publish_roster(self, blob: bytes) -> None:

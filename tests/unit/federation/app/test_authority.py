@@ -1,0 +1,236 @@
+"""The authority on a board and users in memory: what is carried out, what survives, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from federation.app.authority import Authority, Meeting, RefusedError, access_digest
+from federation.exchange.credentials import Credentials
+from federation.membership.authority_store import AuthorityStore
+from federation.membership.join_token import parse_token
+from federation.membership.requests import Request, Wish, open_refusal, sign_request
+from federation.membership.roster import KnownRoster, open_roster, sign_roster
+from federation.model.errors import ConfigError, ExchangeUnavailableError, TrustError
+from federation.model.names import ClusterId
+from support.boards import FlakyBoard, MemoryUsers
+from support.clock import ManualClock
+from support.membership_values import (
+    CLUSTERSET,
+    EAST,
+    NORTH,
+    NOW,
+    WEST,
+    digest,
+    join,
+    key,
+    leave,
+    ledger_of,
+    public,
+    rekey,
+    token_entry,
+)
+
+TTL = timedelta(minutes=15)
+
+
+class Bench:
+    """An authority whose members are east, its seat, and west."""
+
+    def __init__(self, directory: Path, *, makes_users: bool = True) -> None:
+        self.store = AuthorityStore(directory)
+        ledger = ledger_of(EAST, WEST).with_access(EAST, digest("e")).with_access(WEST, digest("w"))
+        self.store.create(ledger.with_token(token_entry(NORTH)), key("authority"))
+        self.clock = ManualClock(NOW)
+        self.board = FlakyBoard(self.clock, lambda: 0.0)
+        self.users = MemoryUsers(self.board)
+        meeting = Meeting("rediss://exchange", "PEM")
+        self.authority = Authority(self.store, self.board, self.users if makes_users else None, meeting, self.clock)
+
+    async def known(self) -> KnownRoster:
+        """What the board says to a member."""
+        blob = await self.board.read_roster()
+        assert blob is not None
+        return open_roster(blob, CLUSTERSET, public("authority"))
+
+    async def members(self) -> list[str]:
+        return [member.cluster for member in (await self.known()).roster.members]
+
+    async def ask(self, request: Request, signer: str, voucher: str) -> bytes:
+        blob = sign_request(request, key(signer), key(voucher))
+        await self.board.write_request(request.cluster, blob, 60)
+        return blob
+
+    async def refusal(self, cluster: ClusterId, request: bytes) -> str:
+        """The reason that the answer to the request gives."""
+        answer = await self.board.read_answer(cluster)
+        assert answer is not None
+        refusal = open_refusal(answer, CLUSTERSET, cluster, request, public("authority"))
+        assert refusal is not None
+        return refusal.reason
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "authority")
+
+
+async def test_a_token_holds_what_a_cluster_needs(bench: Bench) -> None:
+    """Where to meet, whom to believe, and a user of the exchange that exists as soon as the token does."""
+    token = parse_token(await bench.authority.offer(ClusterId("south"), TTL))
+    assert (token.clusterset, token.cluster, token.seat, token.expires_at) == (CLUSTERSET, "south", EAST, NOW + TTL)
+    assert (token.exchange_url, token.exchange_ca, token.authority_key) == (
+        "rediss://exchange",
+        "PEM",
+        public("authority"),
+    )
+    assert bench.users.known == {"south": frozenset({access_digest(token.exchange_password)})}
+
+
+async def test_a_user_made_by_hand_is_taken_where_the_authority_makes_none(tmp_path: Path) -> None:
+    """It travels in the token and stays; an authority that makes users would remove it, and says so first."""
+    hand = Credentials("someone", "secret")
+    token = parse_token(await Bench(tmp_path / "a", makes_users=False).authority.offer(ClusterId("south"), TTL, hand))
+    assert (token.exchange_user, token.exchange_password, token.keep_password) == ("someone", "secret", True)
+    with pytest.raises(ConfigError, match="makes the users of this exchange itself"):
+        await Bench(tmp_path / "b").authority.offer(ClusterId("south"), TTL, hand)
+
+
+async def test_a_revoked_token_has_no_user_and_admits_nobody(bench: Bench) -> None:
+    """The user goes with the token, and the join is refused with the reason."""
+    await bench.authority.reconcile()
+    await bench.authority.revoke(token_entry(NORTH).id)
+    request = await bench.ask(join(NORTH), NORTH, "token")
+    assert (await bench.authority.answer(NORTH), NORTH in bench.users.known) == (None, False)
+    assert await bench.refusal(NORTH, request) == "TokenRevoked"
+
+
+async def test_a_join_is_granted_published_and_cleared(bench: Bench) -> None:
+    """The roster names the cluster, its user has the password that it made, and the request is gone."""
+    await bench.ask(replace(join(NORTH), access_digest=digest("made here")), NORTH, "token")
+    assert await bench.authority.answer(NORTH) is Wish.JOIN
+    assert await bench.members() == [EAST, NORTH, WEST]
+    assert (bench.users.known[NORTH], await bench.board.read_request(NORTH)) == (
+        frozenset({digest("made here")}),
+        None,
+    )
+
+
+async def test_a_member_gets_another_key(bench: Bench) -> None:
+    """With the former one still believed for a while."""
+    await bench.ask(rekey(WEST, WEST, "fresh"), "fresh", WEST)
+    assert await bench.authority.answer(WEST) is Wish.REKEY
+    west = (await bench.known()).roster.member(WEST)
+    assert west is not None
+    assert (west.public_key, west.retiring_key) == (public("fresh"), public(WEST))
+
+
+async def test_whoever_leaves_is_out_of_the_roster_before_it_is_removed(bench: Bench) -> None:
+    """The user stays until ``remove``, so that the leaver reads that it has left; a member is never removed so."""
+    await bench.authority.reconcile()
+    await bench.ask(leave(WEST), WEST, WEST)
+    assert await bench.authority.answer(WEST) is Wish.LEAVE
+    assert (await bench.members(), WEST in bench.users.known) == ([EAST], True)
+    await bench.authority.remove(WEST)
+    await bench.authority.remove(EAST)
+    assert sorted(bench.users.known) == [EAST, NORTH]
+
+
+async def test_a_request_that_nobody_signed_is_thrown_away(bench: Bench) -> None:
+    """There is nobody to answer, and nothing changes."""
+    await bench.board.write_request(WEST, sign_request(leave(WEST), key("x"), key("x")), 60)
+    assert (await bench.authority.answer(WEST), await bench.board.read_request(WEST)) == (None, None)
+    assert (bench.authority.ledger().roster.serial, await bench.board.read_answer(WEST)) == (1, None)
+
+
+async def test_two_desks_on_one_ledger_admit_once(bench: Bench) -> None:
+    """By mistake or by an operator's command at the same time: one of them decides, the other sees it decided."""
+    other = Authority(AuthorityStore(bench.store.directory), bench.board, bench.users, Meeting("x"), bench.clock)
+    await bench.ask(join(NORTH), NORTH, "token")
+    await asyncio.gather(
+        *(authority.answer(NORTH) for authority in (bench.authority, other) for _ in range(3)),
+        other.evict(WEST),
+        *(other.reconcile() for _ in range(3)),
+    )
+    ledger = bench.authority.ledger()
+    assert (await bench.members(), ledger.roster.serial) == ([EAST, NORTH], 3)
+    assert sorted(bench.users.known) == [EAST, NORTH]
+
+
+async def test_what_redis_lost_is_put_back(bench: Bench) -> None:
+    """Roster and users, those of pending tokens too; what is up already is not put up again."""
+    await bench.authority.reconcile()
+    users = dict(bench.users.known)
+    bench.board.forget()
+    bench.users.known = {ClusterId("stranger"): frozenset({digest("x")}), NORTH: frozenset(), EAST: frozenset({"old"})}
+    async with bench.board.watch_roster() as notices:
+        await bench.authority.reconcile()
+        await bench.authority.reconcile()
+        await anext(notices)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(notices)
+    assert (await bench.members(), bench.users.known) == ([EAST, WEST], users)
+    assert users == {EAST: {digest("e")}, WEST: {digest("w")}, NORTH: {digest("token")}}
+
+
+async def test_an_eviction_is_decided_without_the_exchange_and_carried_out_later(bench: Bench) -> None:
+    """It can't be taken back by an exchange that is down; doing it again finishes what was cut off."""
+    await bench.authority.reconcile()
+    bench.board.up = False
+    with pytest.raises(ExchangeUnavailableError):
+        await bench.authority.evict(WEST)
+    bench.board.up = True
+    await bench.board.write_request(WEST, b"left over", 60)
+    await bench.authority.reconcile()
+    assert (await bench.members(), sorted(bench.users.known)) == ([EAST], [EAST, NORTH])
+    await bench.board.write_request(WEST, b"left over", 60)
+    with pytest.raises(RefusedError, match="west is no member"):
+        await bench.authority.evict(WEST)
+    assert await bench.board.read_request(WEST) is None
+
+
+async def test_the_authoritys_key_is_replaced_and_members_follow(bench: Bench) -> None:
+    """Whoever knew the former key alone believes the roster of the new one."""
+    fresh = await bench.authority.rotate_key()
+    assert ((await bench.known()).authority_key, bench.authority.ledger().authority_key) == (fresh, fresh)
+
+
+@pytest.mark.parametrize("serial", [1, 9])
+async def test_an_old_copy_of_the_ledger_admits_nobody(serial: int, bench: Bench) -> None:
+    """What the same key has signed and the ledger does not know shows another copy: nothing is overwritten."""
+    newer = sign_roster(replace(ledger_of(EAST).roster, serial=serial), key("authority"))
+    await bench.board.publish_roster(newer)
+    await bench.ask(join(NORTH), NORTH, "token")
+    for act in (bench.authority.reconcile, lambda: bench.authority.answer(NORTH)):
+        with pytest.raises(TrustError, match="does not know") as caught:
+            await act()
+        assert caught.value.reason == "AnotherAuthority"
+    assert (await bench.board.read_roster(), bench.authority.ledger().roster.serial) == (newer, 1)
+
+
+@pytest.mark.parametrize("blob", [b"damaged", sign_roster(replace(ledger_of(WEST).roster, serial=9), key("somebody"))])
+async def test_a_roster_of_somebody_else_is_replaced(blob: bytes, bench: Bench) -> None:
+    """Whoever may write to the exchange can't keep the true roster away."""
+    await bench.board.publish_roster(blob)
+    await bench.authority.reconcile()
+    assert await bench.members() == [EAST, WEST]
+
+
+async def test_whoever_stops_waiting_for_another_process_holds_nothing(bench: Bench) -> None:
+    """A controller that ends while an operator's command has the ledger leaves no lock behind, and ends at once."""
+    with bench.store.transaction():
+        waiting = [asyncio.create_task(bench.authority.reconcile()) for _ in range(20)]
+        await asyncio.sleep(0.02)
+        for task in waiting:
+            task.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.wait(waiting)
+        assert all(task.cancelled() for task in waiting)
+    async with asyncio.timeout(20):
+        await bench.authority.reconcile()
+    assert await bench.members() == [EAST, WEST]

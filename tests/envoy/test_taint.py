@@ -125,6 +125,12 @@ def trusted(sites: Sites) -> list[set[str]]:
     ]
 
 
+def look(sites: Sites, *command: str) -> subprocess.CompletedProcess[str]:
+    done = cli("trust", *command, "--dir", str(sites.west.directory))
+    print(done.stdout)
+    return done
+
+
 async def run(sites: Sites, *command: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(cli, *command, "--dir", str(sites.west.directory))
 
@@ -168,4 +174,6 @@ async def test_a_tainted_ca_is_gone_without_a_failed_call(sites: Sites) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert f"CA {name} is tainted" in done.stdout
     eventually(lambda: not served(sites, stolen), "its certificates are refused", seconds=10)
+    eventually(lambda: look(sites, "check").returncode == 0, "nothing is left to do", seconds=10)
+    assert name not in look(sites, "show", "-o", "wide").stdout
     assert (served_before, served(sites, authority(sites.west))) == (True, True)

@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 
-import msgspec
-
+from controllers.checks import Check, Level
 from controllers.liveness import State
 from controllers.trust_report import AuthorityReport, DomainReport, TrustReport
 
 _HEARD = frozenset({State.LIVE, State.UNREACHABLE})
 _LATE = 5 / 6
-
-
-class Level(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    NOTE = "note"
-    """Nothing is wrong; it says what would break."""
-    FAILED = "failed"
-
-
-class Check(msgspec.Struct, frozen=True, rename="camel"):
-    """One finding."""
-
-    name: str
-    level: Level
-    message: str
-    fix: str = ""
-    """The next step; empty where none is needed."""
 
 
 def trust_checks(report: TrustReport) -> tuple[Check, ...]:

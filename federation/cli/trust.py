@@ -47,9 +47,10 @@ def check(directory: Directory = Path(), output: Output = Format.TABLE) -> None:
     Example:
       federation trust check --dir clusters/us-east
     """
-    from controllers.trust_checks import Level, trust_checks  # noqa: PLC0415 - as above
+    from controllers.checks import Level  # noqa: PLC0415 - as above
+    from controllers.trust_checks import trust_checks  # noqa: PLC0415
+    from federation.cli.check_text import check_lines  # noqa: PLC0415
     from federation.cli.trust_progress import trust_of  # noqa: PLC0415
-    from federation.cli.trust_text import check_lines  # noqa: PLC0415
 
     checks = trust_checks(trust_of(directory))
     match output:

@@ -1,18 +1,15 @@
-"""What a report on trust says to a person: tables, findings, and how far a rotation is. Pure."""
+"""What a report on trust says to a person: tables, and how far a rotation is. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import typer
 
-from controllers.trust_checks import Check, Level
 from controllers.trust_report import AuthorityReport, DomainReport, RotationReport, TrustReport
 from federation.app.readiness import names_of
 from federation.cli.output import printable, table_lines
-
-_COLOURS = {Level.OK: "green", Level.NOTE: "yellow", Level.FAILED: "red"}
 
 
 def trust_lines(report: TrustReport, *, wide: bool) -> Iterator[str]:
@@ -91,12 +88,3 @@ def progress(rotation: RotationReport) -> str:
             return f"the next CA signs; {what}, then the tainted one is gone"
         case _:
             return "nothing is under way"
-
-
-def check_lines(checks: Sequence[Check]) -> Iterator[str]:
-    """One line for each finding, with its fix."""
-    width = max(len(check.name) for check in checks)
-    for check in checks:
-        word = typer.style(check.level.ljust(6), fg=_COLOURS[check.level])
-        fix = f" -> {printable(check.fix)}" if check.fix else ""
-        yield f"{word}  {check.name.ljust(width)}  {printable(check.message)}{fix}"

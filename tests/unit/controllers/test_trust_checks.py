@@ -7,7 +7,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from controllers.trust_checks import Level, trust_checks
+from controllers.checks import Level
+from controllers.trust_checks import trust_checks
 from controllers.trust_report import AuthorityReport, DomainReport, RotationReport, TrustReport
 from support.clock import START
 from support.trust_reports import DAY, OWN, PEER, SIGNING, THEIRS, own, peer, trust_report

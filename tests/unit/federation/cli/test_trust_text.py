@@ -7,9 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from controllers.trust_checks import Check, Level
 from controllers.trust_report import RotationReport, TrustReport
-from federation.cli.trust_text import check_lines, progress, span, trust_lines
+from federation.cli.trust_text import progress, span, trust_lines
 from support.trust_reports import OWN, peer, trust_report
 
 
@@ -95,12 +94,3 @@ def test_every_step_has_its_words(step: RotationReport, words: str) -> None:
 def test_a_time_to_come_has_two_units(left: timedelta, words: str) -> None:
     """The two largest that are not zero in front."""
     assert span(left) == words
-
-
-def test_a_check_is_a_line_with_its_fix() -> None:
-    """Level, name, finding, and behind an arrow the next step, if there is one."""
-    checks = [Check("own CA", Level.OK, "it lasts"), Check("peer eu-west", Level.FAILED, "not trusted", "start it")]
-    assert [re.sub("\x1b\\[[0-9;]*m", "", line) for line in check_lines(checks)] == [
-        "ok      own CA        it lasts",
-        "failed  peer eu-west  not trusted -> start it",
-    ]

@@ -12,14 +12,14 @@ import sys
 import tempfile
 import time
 import urllib.request
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from federation.app.programs import find_envoy
-from federation.demo.processes import Fleet
+from federation.demo.processes import Child, Fleet
 from federation.exchange.server import EmbeddedRedis, find_redis_server
 from federation.membership.tokens import create_token
 
@@ -36,6 +36,8 @@ CROSS = "127.40.1.99:8002"
 @dataclass(frozen=True, slots=True)
 class Clusterset:
     root: Path
+    fleet: Fleet
+    controllers: dict[str, Child]
 
     def manifest(self, cluster: str) -> Path:
         return self.root / cluster / "service.yaml"
@@ -89,23 +91,30 @@ async def running_clusterset() -> AsyncIterator[Clusterset]:
         try:
             _write(root, redis.url)
             near, far = RANGES
+            controllers = {}
             founding = ("--clusterset", "bench", "--cluster-id", near, "--exchange", redis.url)
-            await _run("init", "--dir", str(root / near), *founding)
-            _start(fleet, root, near)
-            token = await _run("token", "create", "--dir", str(root / near), "--cluster", far)
-            await _run("join", "--dir", str(root / far), "--token", token.strip())
-            _start(fleet, root, far)
+            await run_command("init", "--dir", str(root / near), *founding)
+            controllers[near] = _start(fleet, root, near)
+            await admit(root)
+            controllers[far] = _start(fleet, root, far)
             for address in (DIRECT, LOCAL, CROSS):
                 await wait_for(address, 200)
-            yield Clusterset(root)
+            yield Clusterset(root, fleet, controllers)
         finally:
             await fleet.stop()
             redis.stop()
 
 
-async def _run(*arguments: str) -> str:
+async def admit(root: Path) -> None:
+    """Have the far cluster join, with one token."""
+    near, far = RANGES
+    token = await run_command("token", "create", "--dir", str(root / near), "--cluster", far)
+    await run_command("join", "--dir", str(root / far), "--token", token.strip())
+
+
+async def run_command(*arguments: str) -> str:
     """What a command of the command line prints."""
-    process = await asyncio.create_subprocess_exec(*FEDERATION, *arguments, stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(*FEDERATION, *arguments, stdout=PIPE, stderr=DEVNULL)
     output, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"federation {arguments[0]} failed")
@@ -169,9 +178,9 @@ def _write_sidecar(directory: Path, account: str, address: str, outbound: list[d
     (directory / f"sidecar-{account}.yaml").write_text(json.dumps(settings))
 
 
-def _start(fleet: Fleet, root: Path, cluster: str) -> None:
+def _start(fleet: Fleet, root: Path, cluster: str) -> Child:
     directory = root / cluster
-    fleet.start(f"{cluster}-controller", (*FEDERATION, "controller", "--dir", str(directory)))
+    controller = start_controller(fleet, root, cluster)
     fleet.start(f"{cluster}-gateway", (*FEDERATION, "gateway", "--dir", str(directory)))
     for sidecar in sorted(directory.glob("sidecar-*.yaml")):
         fleet.start(f"{cluster}-{sidecar.stem}", (*FEDERATION, "sidecar", "--config", str(sidecar)))
@@ -179,6 +188,11 @@ def _start(fleet: Fleet, root: Path, cluster: str) -> None:
     application.write_text(json.dumps(_application(f"127.{RANGES[cluster]}.1.11")))
     options = ("--config-path", str(application), "--disable-hot-restart", "--concurrency", "1", "--log-level", "error")
     fleet.start(f"{cluster}-application", (str(find_envoy()), *options))
+    return controller
+
+
+def start_controller(fleet: Fleet, root: Path, cluster: str) -> Child:
+    return fleet.start(f"{cluster}-controller", (*FEDERATION, "controller", "--dir", str(root / cluster)))
 
 
 def _application(host: str) -> dict[str, object]:

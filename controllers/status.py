@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from controllers.liveness import Verdict
-from controllers.projection import ServiceResult
 from federation.exchange.base import MemberSnapshot, Rejected
 from federation.model.merge import conflict_condition
 from federation.model.names import ClusterId, service_of
 from federation.model.view import MergedService
 from gateway.ir.model import ImportedPort
+
+if TYPE_CHECKING:
+    # Trust comes with it, which a command that only prints a report has no use for.
+    from controllers.projection import ServiceResult
 
 
 class RejectionStatus(msgspec.Struct, frozen=True, rename="camel"):

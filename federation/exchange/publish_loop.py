@@ -54,6 +54,7 @@ class PublishLoop:
         self._wake = asyncio.Event()
         self._epoch = 0
         self._replace_at = self._beat_at = self._compact_at = monotonic()
+        self._check_at = self._replace_at + timing.confirm
         self._is_lost = False
         self.publications = 0
         """How often everything was published: at the start, after each loss of data, with each new key."""
@@ -142,6 +143,11 @@ class PublishLoop:
             self._compact_at = now + self._timing.compaction
             if not await self._compact():
                 return await self._lost()
+        if now >= self._check_at:
+            self._check_at = now + self._timing.confirm
+            # A beat finds out what is missing, and a changed manifest or log; a shard's content only its readers would.
+            if not publisher.holds(await self._exchange.read_snapshot(publisher.member.cluster)):
+                return await self._lost()
         if now >= self._beat_at and not await self._renew():
             return await self._lost()
         return spoke
@@ -204,6 +210,7 @@ class PublishLoop:
         self._is_lost = False
         self._replace_at = self._beat_at = now + self._timing.beat
         self._compact_at = now + self._timing.compaction
+        self._check_at = now + self._timing.confirm
         _log.info("published everything", cluster=cluster, epoch=self._epoch)
         return True
 

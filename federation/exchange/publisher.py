@@ -216,6 +216,12 @@ class Publisher:
             self.written = replace(self.written, manifest=manifest, shards=frozenset(self._digests))
         self._compaction = None
 
+    def holds(self, stored: StoredSnapshot | None) -> bool:
+        """Whether our own snapshot, as it was read, is what we wrote. Not to be asked while ``compacting``."""
+        if self.written is None or stored is None or stored.manifest != self.written.manifest:
+            return False
+        return {number: digest(blob) for number, blob in stored.shards.items()} == self._digests
+
     def lease(self, wall_ms: int) -> bytes | None:
         """The next beat of the lease, with the head of the log; None while nothing is published."""
         return None if self.written is None else self._lease(self.written.head, wall_ms)

@@ -20,7 +20,8 @@ class Timing:
     compaction: float = 5.0
     """Between updates of the snapshot while there are changes."""
     confirm: float = 30.0
-    """Between notes on disk that what is saved is still what the member says."""
+    """Between notes on disk that what is saved is still what the member says, and between looks whether the exchange
+    still holds our own snapshot as we wrote it."""
     retry: float = 0.05
     retry_max: float = 1.0
 

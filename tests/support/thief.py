@@ -237,6 +237,10 @@ class Thief:
     def delete_a_shard(self) -> None:
         self.redis.delete(self.victim.shard(min(self.snapshot().shards)))
 
+    def alter_a_shard(self) -> None:
+        """Under the victim's own manifest."""
+        self.redis.set(self.victim.shard(min(self.snapshot().shards)), b"junk")
+
     def delete_everything(self) -> None:
         self.redis.flushall()
 

@@ -43,6 +43,16 @@ class NoAnswer(FlakyExchange):
         return taken
 
 
+class Watched(FlakyExchange):
+    """Counts how often a snapshot was read."""
+
+    looks = 0
+
+    async def read_snapshot(self, cluster: ClusterId) -> StoredSnapshot | None:
+        self.looks += 1
+        return await super().read_snapshot(cluster)
+
+
 class FullDisk(ReplicaDisk):
     """Takes nothing until it is told to."""
 
@@ -54,12 +64,14 @@ class FullDisk(ReplicaDisk):
         super().save_epoch(epoch)
 
 
-def loop_on(exchange: FlakyExchange, rejected: list[Rejected], disk: ReplicaDisk | None = None) -> PublishLoop:
+def loop_on(
+    exchange: FlakyExchange, rejected: list[Rejected], disk: ReplicaDisk | None = None, timing: Timing = TIMING
+) -> PublishLoop:
     return PublishLoop(
         Publisher(EAST, key_of("east"), CLUSTERSET),
         exchange,
         disk,
-        timing=TIMING,
+        timing=timing,
         clock=lambda: datetime.now(UTC),
         monotonic=time.monotonic,
         rng=random.Random(1),
@@ -99,6 +111,27 @@ async def test_the_snapshot_follows_the_log() -> None:
             while await exchange.read_snapshot(EAST.cluster) == first:
                 await asyncio.sleep(0.002)
         task.cancel()
+
+
+async def test_an_altered_shard_is_noticed_and_everything_published_again() -> None:
+    """Under the true manifest only a look at the content shows it; what is well is left alone."""
+    exchange = Watched(MemoryExchange(time.monotonic))
+    publishing = loop_on(exchange, [], timing=replace(TIMING, confirm=0.01))
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(publishing.run())
+        publishing.desire(by_key(gateway()))
+        await until(lambda: publishing.published is not None)
+        whole = await exchange.read_snapshot(EAST.cluster)
+        assert whole is not None
+        looks = exchange.looks
+        await until(lambda: exchange.looks > looks + 3)
+        assert publishing.publications == 1
+        lease = await exchange.read_lease(EAST.cluster)
+        altered = StoredSnapshot(whole.manifest, dict.fromkeys(whole.shards, b"junk"))
+        await exchange.replace(EAST.cluster, altered, lease or b"", 60)
+        await until(lambda: publishing.publications == 2)
+        task.cancel()
+    assert publishing.losses == 1
 
 
 async def test_a_full_disk_defers_the_publication(tmp_path: Path) -> None:

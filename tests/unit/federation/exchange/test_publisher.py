@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from federation.exchange.base import StoredSnapshot
 from federation.exchange.payloads import Changes, decode_batch, decode_manifest, shard_of
 from federation.exchange.publisher import Publisher
 from federation.exchange.signing import BlobKind, open_envelope
@@ -132,6 +133,27 @@ def test_a_compaction_writes_dirty_shards_only() -> None:
     assert made.compaction() is None
     assert made.written is not None
     assert update.snapshot.manifest == made.written.manifest
+
+
+def test_it_knows_its_own_snapshot() -> None:
+    """Before and after a compaction what was written is told from what is altered, added or missing."""
+    made = publisher(gateway(), endpoints("a", 1))
+    stored = made.replacement(100, 0).snapshot
+    made.desire(by_key(gateway(), endpoints("a", 2)))
+    assert made.batch() is not None
+    made.appended()
+    assert made.holds(stored)
+    compaction = made.compaction()
+    assert compaction is not None
+    made.compacted()
+    newer = StoredSnapshot(compaction.snapshot.manifest, stored.shards | compaction.snapshot.shards)
+    assert (made.holds(stored), made.holds(newer), made.holds(None)) == (False, True, False)
+    one = min(newer.shards)
+    missing = {number: blob for number, blob in newer.shards.items() if number != one}
+    for shards in (newer.shards | {one: b"junk"}, newer.shards | {63: b"junk"}, missing):
+        assert not made.holds(replace(newer, shards=shards))
+    made.lost()
+    assert not made.holds(newer)
 
 
 def test_after_a_loss_everything_is_said_again() -> None:

@@ -226,7 +226,7 @@ async def test_what_is_stored_in_anothers_name_is_refused_and_named(
 
 @pytest.mark.parametrize("attack", ALTERED, ids=name_of)
 async def test_what_is_altered_is_published_again(siege: Siege, attack: Callable[[Thief], None]) -> None:
-    """The victim notices at its next beat or look that what is stored is not what it wrote, and says so in its status."""
+    """The victim notices at its next beat or look that what is stored is not what it wrote; its status says so."""
     siege.speak()
     before = siege.republished(VICTIM)
     async with nobody_notices(siege):

@@ -218,6 +218,13 @@ class _TlsConnection(Connection):
         # Anew for each connection, so that a replaced CA file is used without a restart.
         return {**super()._connection_arguments(), "ssl": tls_context(self._ca_file)}
 
+    async def disconnect(self, *args: Any, **options: Any) -> None:
+        # TLS takes its leave only when the other side answers: a frozen server would keep us, and a subscription, for
+        # which redis-py does not wait, would be left open when the loop ends. Nothing is under way any more.
+        if self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(*args, **options)
+
 
 class _Provider(CredentialProvider):
     def __init__(self, credentials: Callable[[], Credentials]) -> None:

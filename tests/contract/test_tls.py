@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -170,6 +172,19 @@ async def test_a_host_that_does_not_resolve_is_told(access: ExchangeAccess) -> N
     """The name is the fault, not the server."""
     error = await refusal(replace(access, address=parse_exchange_address("rediss://nowhere.invalid:6379")))
     assert "host name does not resolve" in str(error)
+
+
+async def test_a_frozen_server_does_not_hold_up_the_end(server: ExchangeServer, access: ExchangeAccess) -> None:
+    """Connections and subscriptions are given up without waiting for the other side's farewell."""
+    board = RedisBoard(access, CLUSTERSET, timeout_seconds=300)
+    assert server.pid is not None
+    try:
+        async with asyncio.timeout(20), board.watch_roster():
+            await board.server_time()
+            os.kill(server.pid, signal.SIGSTOP)
+            await board.aclose()
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 async def test_a_unix_socket_is_an_exchange(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from federation.app.readiness import waited_for
+from federation.app.readiness import waited_for, waited_for_place
 
 
 def test_the_manifests_come_first() -> None:
@@ -36,3 +36,10 @@ def test_a_pass_that_does_not_come_points_at_the_log() -> None:
     """With all known and still not ready, the control loop's own errors are the place to look."""
     found = waited_for(source_synced=True, exchange_connected=True, unknown_peers=[])
     assert "the controller's log" in found
+
+
+def test_a_lost_place_is_said() -> None:
+    """A cluster that is no member any more waits for a place, and for nothing else."""
+    assert waited_for_place("acme") == (
+        "a place in clusterset acme, which it has left, was evicted from, or holds with another key"
+    )

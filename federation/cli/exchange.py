@@ -111,8 +111,9 @@ async def _serve(server: ExchangeServer, *, tls: bool) -> None:
     try:
         typer.echo(f"exchange listens on {server.url}")
         pinned = ["--exchange-ca", str(server.ca_file)] if tls else []
-        words = ["federation", "init", "--exchange", server.url, *pinned, "--exchange-admin", str(server.admin_file)]
-        typer.echo(f"next: {shlex.join(words)}")
+        words = ["--exchange", server.url, *pinned, "--exchange-admin", str(server.admin_file)]
+        names = "--clusterset NAME --cluster-id NAME --region NAME"
+        typer.echo(f"next: federation init {names} {shlex.join(words)}")
         while True:
             await asyncio.sleep(_CHECK_SECONDS)
             server.check()

@@ -76,7 +76,6 @@ class Reports:
         verdicts = self.controller.verdicts
         results = self.controller.projection.results.values()
         problems = (
-            *self.roster_problems(),
             *self.controller.source_problems,
             *self.tokens.problems,
             *self.controller.trust_problems,
@@ -113,7 +112,7 @@ class Reports:
             ),
             nodes=tuple(_node(stream) for stream in self.xds.streams()),
             problems=tuple(str(problem) for problem in sorted(problems)),
-            warnings=tuple(map(str, self.keeper.problems)),
+            warnings=tuple(map(str, (*self.roster_problems(), *self.keeper.problems))),
             republished=self.session.losses,
             membership=membership,
         )

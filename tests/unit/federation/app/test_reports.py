@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from controllers.engine import Engine
@@ -147,7 +149,7 @@ async def test_peers_come_with_what_was_rejected_of_them(reports: Reports) -> No
 
 
 async def test_losses_of_the_own_records_are_told(reports: Reports) -> None:
-    """How often the exchange had lost the own records is told; that they were published anew for another reason isn't."""
+    """How often the exchange lost the own records is told; not that they were published anew for another reason."""
     reports.session.publications, reports.session.losses = 4, 2
     assert reports.status().republished == 2
 
@@ -181,6 +183,21 @@ async def test_what_the_keeper_warns_of_is_told(reports: Reports) -> None:
     problem = Problem("bundle 7", "NotAcknowledged", "west lives, and does not verify by it")
     reports.keeper.problems = (problem,)
     assert (reports.status().warnings, str(problem) in reports.status().problems) == ((str(problem),), False)
+
+
+async def test_a_lost_place_is_not_ready_whatever_else_holds(loop: ControlLoop, reports: Reports) -> None:
+    """Readiness, status and metrics say so, and what the seat says needs attention."""
+    with_echo(loop)
+    loop.step()
+    assert (reports.ready(), reports.status().ready) == ((True, "ok"), True)
+    problem = Problem("membership", "NotAMember", "this cluster was evicted")
+    lost = replace(
+        reports,
+        membership=lambda: msgspec.structs.replace(MEMBERSHIP, lost=True),
+        roster_problems=lambda: (problem,),
+    )
+    assert (lost.ready()[0], "a place in clusterset test" in lost.ready()[1]) == (False, True)
+    assert (lost.status().ready, lost.numbers().ready, lost.status().warnings) == (False, False, (str(problem),))
 
 
 async def test_trust_is_counted(loop: ControlLoop, reports: Reports) -> None:

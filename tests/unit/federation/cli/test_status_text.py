@@ -9,6 +9,7 @@ import msgspec.structs
 
 from controllers.status import (
     AuthorityStatus,
+    MembershipStatus,
     NackStatus,
     NodeStatus,
     PeerStatus,
@@ -66,6 +67,26 @@ def test_all_is_well() -> None:
         "ENVOY                    CONNECTED SINCE        REFUSED",
         "sidecar~demo~127.0.0.1   2026-01-02 03:04:05Z   0",
     ]
+
+
+def test_the_place_in_the_clusterset_is_told() -> None:
+    """How many members by which roster; what was rejected, refused and is under way has its line."""
+    well = MembershipStatus(serial=7, members=3, seat="us-east", authority="a1", member_key="b2")
+    assert lines(changed(membership=well))[2] == "Members    3, roster 7 by the authority at us-east"
+    troubled = msgspec.structs.replace(
+        well, rejected={"BadSignature": 2, "Replayed": 1}, rekeying=True, rekey_refused="known already"
+    )
+    assert lines(changed(membership=troubled))[3:6] == [
+        "           rosters in the exchange rejected: 2 BadSignature, 1 Replayed",
+        "           another member key is asked for",
+        "           another member key refused: known already",
+    ]
+
+
+def test_a_lost_place_is_what_is_waited_for() -> None:
+    """A cluster that is no member any more is not ready, and the line says for what it waits."""
+    lost = MembershipStatus(serial=7, members=2, seat="us-west", authority="a1", member_key="b2", lost=True)
+    assert lines(changed(ready=False, membership=lost))[1].startswith("Waits for  a place in clusterset acme")
 
 
 def test_wide_adds_columns() -> None:

@@ -225,7 +225,12 @@ async def test_whoever_stops_waiting_for_another_process_holds_nothing(bench: Be
     """A controller that ends while an operator's command has the ledger leaves no lock behind, and ends at once."""
     with bench.store.transaction():
         waiting = [asyncio.create_task(bench.authority.reconcile()) for _ in range(20)]
-        await asyncio.sleep(0.02)
+        for _ in range(5):
+            # Until each of them waits.
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            # The threads that resolve names, for one, are still to be had.
+            await asyncio.to_thread(int)
         for task in waiting:
             task.cancel()
         async with asyncio.timeout(5):

@@ -120,7 +120,7 @@ def _all_live(cluster: Cluster) -> bool:
 
 
 @pytest.mark.parametrize(
-    "seconds", [pytest.param(15, id="a while"), pytest.param(60, id="a minute", marks=pytest.mark.soak)]
+    "seconds", [pytest.param(8, id="a while"), pytest.param(60, id="a minute", marks=pytest.mark.soak)]
 )
 async def test_a_cut_between_two_clusters_moves_only_their_traffic(sites: Sites, seconds: int) -> None:
     """us-east and us-west lose one another and call eu-west; eu-west calls both as before; healed, all is as it was."""

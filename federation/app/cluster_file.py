@@ -10,13 +10,11 @@ from pathlib import Path
 
 import yaml
 
+from federation.app.member_files import EXCHANGE_CA, EXCHANGE_CREDENTIALS, MemberFiles
 from federation.app.sites import CLUSTER_FILE, load_cluster
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import ConfigError
 from federation.model.exchange_address import ExchangeAddress
-
-EXCHANGE_CA = "exchange-ca.pem"
-EXCHANGE_CREDENTIALS = "exchange.credentials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,9 @@ def cluster_text(terms: Terms, place: Place) -> str:
     return f"# Settings of this cluster; docs/reference/cluster.yaml shows all there are.\n{body}"
 
 
-def settle(directory: Path, terms: Terms, place: Place | None) -> tuple[ClusterSettings, bool]:
-    """The settings in ``directory``, and whether the file was made now, for which ``place`` is needed.
+def settle(directory: Path, terms: Terms, place: Place | None, files: MemberFiles) -> ClusterSettings:
+    """The settings in ``directory``; a file that is not there is made by way of ``files``, for which ``place`` is
+    needed.
 
     Raises ConfigError where the file that is there says otherwise than ``terms``, naming every key.
     """
@@ -75,16 +74,8 @@ def settle(directory: Path, terms: Terms, place: Place | None) -> tuple[ClusterS
                 f"{path} is not there, and no region is given to make it",
                 hint="name the cluster's region with --region",
             )
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            path.write_text(cluster_text(terms, place), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path} can't be written: {error.strerror}") from error
-        try:
-            return load_cluster(directory), True
-        except ConfigError:
-            path.unlink()
-            raise
+        files.put_text(path, cluster_text(terms, place))
+        return load_cluster(directory)
     settings = load_cluster(directory)
     if broken := _differences(settings, directory.absolute(), terms):
         raise ConfigError(
@@ -92,7 +83,7 @@ def settle(directory: Path, terms: Terms, place: Place | None) -> tuple[ClusterS
             violations=broken,
             hint="set these keys so, or move the file away to have one made",
         )
-    return settings, False
+    return settings
 
 
 def _differences(settings: ClusterSettings, directory: Path, terms: Terms) -> list[str]:
@@ -108,4 +99,4 @@ def _differences(settings: ClusterSettings, directory: Path, terms: Terms) -> li
         wanted.append(
             ("exchange.credentialsFile", settings.exchange.credentials_file, directory / EXCHANGE_CREDENTIALS)
         )
-    return [f"{key}: is {is_}, must be {must}" for key, is_, must in wanted if is_ != must]
+    return [f"{key}: is {is_ or 'not set'}, must be {must}" for key, is_, must in wanted if is_ != must]

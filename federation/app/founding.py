@@ -1,4 +1,8 @@
-"""Founding a clusterset: what `federation init` does. An edge; the keys that it makes never leave the directory."""
+"""Founding a clusterset: what `federation init` does. An edge; the keys that it makes never leave the directory.
+
+The clusterset is there once its ledger is. What was made before is taken back if that fails; whatever fails after it is
+finished by doing the same again.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,8 @@ from pathlib import Path
 from federation.app.admissions import EXCHANGE_ADMIN, opened_authority
 from federation.app.authority import access_digest
 from federation.app.clock import utc_now
-from federation.app.cluster_file import EXCHANGE_CA, EXCHANGE_CREDENTIALS, Place, Terms, settle
-from federation.app.member_files import MemberFiles
-from federation.app.sites import CLUSTER_FILE
+from federation.app.cluster_file import Place, Terms, settle
+from federation.app.member_files import EXCHANGE_CA, EXCHANGE_CREDENTIALS, MemberFiles
 from federation.exchange.access import username
 from federation.exchange.credentials import Credentials
 from federation.membership import admission
@@ -22,7 +25,7 @@ from federation.membership.ledger import Ledger
 from federation.membership.roster import Roster, RosterMember, open_roster, sign_roster
 from federation.membership.roster_file import RosterFile
 from federation.model.configuration import ClusterSettings
-from federation.model.errors import FederationError, TrustError
+from federation.model.errors import ConfigError, FederationError, TrustError
 from federation.model.exchange_address import ExchangeAddress
 from federation.model.names import ClusterId
 
@@ -46,7 +49,8 @@ class Founding:
 
 
 async def found(directory: Path, founding: Founding, place: Place | None, tell: Tell) -> ClusterSettings:
-    """Found a clusterset with the cluster in ``directory`` as its first member, which has the authority.
+    """Found a clusterset with the cluster in ``directory`` as its first member, which has the authority; to do it again
+    is no error.
 
     Raises ConfigError and TrustError where that can't be, ExchangeUnavailableError where the exchange does not answer.
     """
@@ -59,27 +63,40 @@ async def found(directory: Path, founding: Founding, place: Place | None, tell: 
         pinned=bool(founding.exchange_ca),
         credentials=founding.exchange_admin is not None,
     )
-    settings, made = settle(directory, terms, place)
-    if made:
-        files.made.append(directory / CLUSTER_FILE)
     try:
-        await _found(settings, directory, founding, files, tell)
+        settings = settle(directory, terms, place, files)
+        store = AuthorityStore(settings.authority_directory)
+        if store.exists:
+            _refuse_other(settings, store.read())
+        else:
+            await _create(store, settings, directory, founding, files, tell)
     except FederationError:
         files.take_back()
         raise
+    ledger, authority_key = store.sign_key()
+    blob = sign_roster(ledger.roster, authority_key)
+    try:
+        RosterFile(settings.state_directory).save(open_roster(blob, founding.clusterset, ledger.authority_key))
+    except OSError as error:
+        raise ConfigError(
+            f"roster in {settings.state_directory} can't be written: {error.strerror}", hint="then do the same again"
+        ) from error
+    async with opened_authority(settings) as (authority, _):
+        await authority.reconcile()
     return settings
 
 
-async def _found(
-    settings: ClusterSettings, directory: Path, founding: Founding, files: MemberFiles, tell: Tell
+async def _create(
+    store: AuthorityStore,
+    settings: ClusterSettings,
+    directory: Path,
+    founding: Founding,
+    files: MemberFiles,
+    tell: Tell,
 ) -> None:
-    store = AuthorityStore(settings.authority_directory)
-    if store.exists or RosterFile(settings.state_directory).load() is not None:
-        raise TrustError(
-            f"cluster {founding.cluster} in {directory} is a member of a clusterset already",
-            reason="AlreadyMember",
-            hint="a cluster has one clusterset; use another directory",
-        )
+    known = RosterFile(settings.state_directory).load()
+    if known is not None and known.roster.member(founding.cluster) is not None:
+        raise _already(settings)
     if founding.exchange_ca:
         files.put(directory / EXCHANGE_CA, founding.exchange_ca.encode())
     password = ""
@@ -94,7 +111,7 @@ async def _found(
     ledger = admission.found(Ledger(public_key(authority_key), roster), member)
     if password:
         ledger = ledger.with_access(founding.cluster, access_digest(password))
-    async with opened_authority(settings) as (authority, board):
+    async with opened_authority(settings) as (_, board):
         tell(f"exchange {founding.exchange}: {await board.server_version()}")
         if await board.read_roster() is not None:
             raise TrustError(
@@ -102,7 +119,18 @@ async def _found(
                 reason="ClustersetTaken",
                 hint="join it with a token of its authority, or choose another name",
             )
-        store.create(ledger, authority_key)
-        blob = sign_roster(ledger.roster, authority_key)
-        RosterFile(settings.state_directory).save(open_roster(blob, founding.clusterset, ledger.authority_key))
-        await authority.reconcile()
+    store.create(ledger, authority_key)
+
+
+def _refuse_other(settings: ClusterSettings, ledger: Ledger) -> None:
+    """Raises TrustError where the authority in the directory is not that of the clusterset that is to be founded."""
+    if (ledger.roster.clusterset, ledger.roster.seat) != (settings.clusterset, settings.cluster):
+        raise _already(settings)
+
+
+def _already(settings: ClusterSettings) -> TrustError:
+    return TrustError(
+        f"cluster {settings.cluster} in {settings.state_directory.parent} is a member of a clusterset already",
+        reason="AlreadyMember",
+        hint="a cluster has one clusterset; use another directory",
+    )

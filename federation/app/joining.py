@@ -1,7 +1,8 @@
 """Joining a clusterset with a token: what `federation join` does.
 
 An edge. The member key and the password for the exchange are made here and never leave: what travels is the public half
-and a digest. Whatever is cut off half way is finished by doing it again; what a refused join has made is removed.
+and a digest. Whatever is cut off half way is finished by doing it again; what a refused join has made is removed. A
+membership that is over, by an eviction that this cluster did not hear of, is forgotten first.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.app.authority import RefusedError, access_digest
 from federation.app.clock import utc_now
-from federation.app.cluster_file import EXCHANGE_CA, EXCHANGE_CREDENTIALS, Place, Terms, settle
-from federation.app.member_files import MemberFiles
+from federation.app.cluster_file import Place, Terms, settle
+from federation.app.member_files import EXCHANGE_CA, EXCHANGE_CREDENTIALS, MemberFiles
 from federation.app.sites import CLUSTER_FILE
-from federation.exchange.connection import ExchangeAccess
+from federation.app.standing import access_as, given_credentials, is_member, save_roster, spent
 from federation.exchange.credentials import Credentials, load_credentials
 from federation.exchange.redis_board import RedisBoard
 from federation.membership import admission
@@ -28,7 +29,6 @@ from federation.membership.join_token import JoinToken
 from federation.membership.keys import public_key
 from federation.membership.requests import Refusal, Request, Wish, open_refusal, sign_request
 from federation.membership.roster import KnownRoster, open_roster
-from federation.membership.roster_file import RosterFile
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import (
     ConfigError,
@@ -37,14 +37,14 @@ from federation.model.errors import (
     TrustError,
     WireError,
 )
-from federation.model.exchange_address import parse_exchange_address
-from federation.model.names import ClusterId
+from federation.model.exchange_address import ExchangeAddress, parse_exchange_address
 
 Tell = Callable[[str], None]
 
 _REQUEST_SECONDS = 600.0
 # The request is made anew this often: it tells the time, and the exchange may have lost it.
 _ASK_AGAIN_SECONDS = 5.0
+_RETRY_SECONDS = 0.5
 _SECRET_BYTES = 32
 # The authority gives the user its new password right after the roster.
 _LET_IN_TRIES, _LET_IN_SECONDS = 50, 0.2
@@ -58,64 +58,54 @@ async def join(
     Raises RefusedError with the authority's reason, ConfigError, TrustError, and ExchangeUnavailableError where nobody
     answered in time; then the request stays, and doing it again goes on with it.
     """
-    if (place is None or not (directory / CLUSTER_FILE).exists()) and utc_now() >= token.expires_at:
-        _refuse_expired(token)
+    if not (directory / CLUSTER_FILE).exists() and utc_now() >= token.expires_at:
+        raise _expired(token)
     terms = Terms(
         token.clusterset,
         token.cluster,
         trust_domain,
-        parse_exchange_address(token.exchange_url),
+        _address(token),
         pinned=bool(token.exchange_ca),
         credentials=bool(token.exchange_user),
     )
-    settings, made = settle(directory, terms, place)
-    files = MemberFiles([directory / CLUSTER_FILE] if made else [])
+    files = MemberFiles()
     try:
-        await _join(settings, directory, token, files, tell, timeout_seconds)
+        settings = settle(directory, terms, place, files)
+        if await is_member(settings, token, tell):
+            tell(f"cluster {token.cluster} is a member of clusterset {token.clusterset} already")
+            return settings
+        joining = _prepared(settings, directory, token, files)
+        admitted = await joining.admitted(tell, timeout_seconds)
     except (RefusedError, ConfigError, TrustError):
         files.take_back()
         raise
+    # From here on nothing may be taken back: the roster names the key that was made.
+    await joining.let_in()
+    save_roster(settings, admitted)
     return settings
 
 
-async def _join(
-    settings: ClusterSettings, directory: Path, token: JoinToken, files: MemberFiles, tell: Tell, timeout_seconds: float
-) -> None:
-    roster_file = RosterFile(settings.state_directory)
-    known = roster_file.load()
+def _prepared(settings: ClusterSettings, directory: Path, token: JoinToken, files: MemberFiles) -> _Joining:
+    """All that is needed to ask; what an earlier try has made is used again."""
+    again = settings.member_key_file.exists()
+    expired = utc_now() >= token.expires_at
+    if expired and not again:
+        raise _expired(token)
     key = files.key(settings.member_key_file)
-    if known is not None and _admits(known, token.cluster, key):
-        tell(f"cluster {token.cluster} is a member of clusterset {token.clusterset} already")
-        return
-    if utc_now() >= token.expires_at:
-        _refuse_expired(token)
     if token.exchange_ca:
         files.put(directory / EXCHANGE_CA, token.exchange_ca.encode())
-    given = Credentials(token.exchange_user, token.exchange_password)
-    own = given
+    given = own = given_credentials(settings, token)
     if token.exchange_user:
         own = _own_credentials(directory / EXCHANGE_CREDENTIALS, given, files, keep=token.keep_password)
-    joining = _Joining(settings, token, key, "" if own == given else access_digest(own.password))
-    try:
-        # What the token brings is good until the admission, what was made here from then on.
-        try:
-            admitted = await joining.ask(given, tell, timeout_seconds)
-        except ExchangeDeniedError:
-            if own == given:
-                raise
-            admitted = await joining.ask(own, tell, timeout_seconds)
-    except ExchangeDeniedError as error:
-        refusal = Refusal(admission.Reason.SPENT, f"the token for {token.cluster} was used already, or was revoked")
-        raise RefusedError(refusal) from error
-    if own != given:
-        await joining.let_in(own)
-    roster_file.save(admitted)
+    return _Joining(settings, token, key, given, own, expired)
 
 
 def _own_credentials(path: Path, given: Credentials, files: MemberFiles, *, keep: bool) -> Credentials:
     """The user's password from the admission on; one that was made by an earlier try is used again."""
     if not keep and path.exists():
-        return load_credentials(path)
+        made = load_credentials(path)
+        if made.username == given.username:
+            return made
     own = given if keep else Credentials(given.username, secrets.token_urlsafe(_SECRET_BYTES))
     files.put(path, own.line.encode())
     return own
@@ -128,25 +118,31 @@ class _Joining:
     settings: ClusterSettings
     token: JoinToken
     key: Ed25519PrivateKey
-    access_digest: str
+    given: Credentials
+    """Good until the admission."""
+    own: Credentials
+    """Made here, good from then on; the same where users are made by hand, or there are none."""
+    expired: bool
+    """The token is: nothing more is asked for, but an earlier try may have been granted."""
 
-    async def ask(self, credentials: Credentials, tell: Tell, timeout_seconds: float) -> KnownRoster:
-        async with aclosing(RedisBoard(self._access(credentials), self.token.clusterset)) as board:
-            tell(f"exchange {self.settings.exchange.url}: {await board.server_version()}")
-            tell(f"asked for admission, waiting for the controller of {self.token.seat}")
-            try:
-                async with asyncio.timeout(timeout_seconds):
-                    return await self._admitted(board)
-            except TimeoutError:
-                raise ExchangeUnavailableError(
-                    f"nobody answered the request of {self.token.cluster} within {timeout_seconds:g} s",
-                    hint=f"is the controller of {self.token.seat}, which has the authority, running? "
-                    "Then do the same again: the request is still there",
-                ) from None
+    async def admitted(self, tell: Tell, timeout_seconds: float) -> KnownRoster:
+        """The roster that names this cluster and its key."""
+        try:
+            return await self._ask(self.given, tell, timeout_seconds)
+        except ExchangeDeniedError as error:
+            if self.own == self.given:
+                raise _not_let_in(self.token, error) from error
+        try:
+            return await self._ask(self.own, tell, timeout_seconds)
+        except ExchangeDeniedError as error:
+            raise (_expired if self.expired else spent)(self.token) from error
 
-    async def let_in(self, credentials: Credentials) -> None:
-        """Return when the exchange takes the new password; raises ExchangeUnavailableError after a while."""
-        async with aclosing(RedisBoard(self._access(credentials), self.token.clusterset)) as board:
+    async def let_in(self) -> None:
+        """Return when the exchange takes the password that was made here; raises ExchangeUnavailableError after a
+        while."""
+        if self.own == self.given:
+            return
+        async with aclosing(RedisBoard(access_as(self.settings, self.own), self.token.clusterset)) as board:
             for tries_left in reversed(range(_LET_IN_TRIES)):
                 try:
                     await board.read_roster()
@@ -157,37 +153,52 @@ class _Joining:
                 else:
                     return
 
-    async def _admitted(self, board: RedisBoard) -> KnownRoster:
+    async def _ask(self, credentials: Credentials, tell: Tell, timeout_seconds: float) -> KnownRoster:
+        async with aclosing(RedisBoard(access_as(self.settings, credentials), self.token.clusterset)) as board:
+            tell(f"exchange {self.settings.exchange.url}: {await board.server_version()}")
+            # Before anything is asked for: a roster that can't be believed means that nobody can be admitted.
+            _, known = await self._read_roster(board)
+            if known is not None:
+                return known
+            if self.expired:
+                raise _expired(self.token)
+            tell(f"asked for admission, waiting for the controller of {self.token.seat}")
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    return await self._answered(board, tell)
+            except TimeoutError:
+                raise ExchangeUnavailableError(
+                    f"nobody answered the request of {self.token.cluster} within {timeout_seconds:g} s",
+                    hint=f"is the controller of {self.token.seat}, which has the authority, running? "
+                    "Then do the same again: the request is still there",
+                ) from None
+
+    async def _answered(self, board: RedisBoard, tell: Tell) -> KnownRoster:
         while True:
-            async with board.watch_answer(self.token.cluster) as notices:
-                request = self._request()
-                await board.write_request(self.token.cluster, request, _REQUEST_SECONDS)
-                try:
+            try:
+                async with board.watch_answer(self.token.cluster) as notices:
+                    request = self._request()
+                    await board.write_request(self.token.cluster, request, _REQUEST_SECONDS)
                     async with asyncio.timeout(_ASK_AGAIN_SECONDS):
                         if (known := await self._outcome(board, request)) is not None:
                             return known
                         async for _ in notices:
                             if (known := await self._outcome(board, request)) is not None:
                                 return known
-                except TimeoutError:
-                    continue
+            except TimeoutError:
+                tell(f"still waiting for the controller of {self.token.seat}")
+            except ExchangeDeniedError:
+                raise
+            except (ExchangeUnavailableError, TrustError) as error:
+                # The key that was asked for may be admitted at any moment: it must not be taken back.
+                tell(f"waiting for the exchange: {error}")
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _outcome(self, board: RedisBoard, request: bytes) -> KnownRoster | None:
         """The roster with this cluster in it, or None; raises RefusedError."""
-        blob = await board.read_roster()
-        authority_key = self.token.authority_key
-        if blob is not None:
-            try:
-                known = open_roster(blob, self.token.clusterset, authority_key)
-            except WireError as error:
-                raise TrustError(
-                    f"the roster in the exchange can't be believed: {error}",
-                    reason=error.reason,
-                    hint=f"tell whoever has the authority, at {self.token.seat}: the exchange may be tampered with",
-                ) from error
-            if _admits(known, self.token.cluster, self.key):
-                return known
-            authority_key = known.authority_key
+        authority_key, known = await self._read_roster(board)
+        if known is not None:
+            return known
         answer = await board.read_answer(self.token.cluster)
         if answer is None:
             return None
@@ -199,6 +210,24 @@ class _Joining:
             raise RefusedError(refusal)
         return None
 
+    async def _read_roster(self, board: RedisBoard) -> tuple[bytes, KnownRoster | None]:
+        """The authority's key as the exchange's roster has it, and that roster if it names this cluster."""
+        blob = await board.read_roster()
+        if blob is None:
+            return self.token.authority_key, None
+        try:
+            known = open_roster(blob, self.token.clusterset, self.token.authority_key)
+        except WireError as error:
+            raise TrustError(
+                f"the roster in the exchange can't be believed: {error}",
+                reason=error.reason,
+                hint=f"is the token of this clusterset's authority, at {self.token.seat}? Otherwise tell whoever has "
+                "it: the exchange may be tampered with",
+            ) from error
+        member = known.roster.member(self.token.cluster)
+        admits = member is not None and member.public_key == public_key(self.key)
+        return known.authority_key, known if admits else None
+
     def _request(self) -> bytes:
         voucher = self.token.key
         request = Request(
@@ -209,22 +238,36 @@ class _Joining:
             public_key(self.key),
             public_key(voucher),
             utc_now(),
-            self.access_digest,
+            "" if self.own == self.given else access_digest(self.own.password),
         )
         return sign_request(request, self.key, voucher)
 
-    def _access(self, credentials: Credentials) -> ExchangeAccess:
-        exchange = self.settings.exchange
-        return ExchangeAccess(exchange.url, exchange.ca_file, (lambda: credentials) if credentials.username else None)
+
+def _address(token: JoinToken) -> ExchangeAddress:
+    try:
+        return parse_exchange_address(token.exchange_url)
+    except ValueError as error:
+        raise TrustError(
+            f"the token names an exchange that this program does not know: {error}",
+            reason="TokenAltered",
+            hint="ask for a new token, made by the same version of this program",
+        ) from error
 
 
-def _admits(known: KnownRoster, cluster: ClusterId, key: Ed25519PrivateKey) -> bool:
-    member = known.roster.member(cluster)
-    return member is not None and member.public_key == public_key(key)
-
-
-def _refuse_expired(token: JoinToken) -> None:
-    refusal = Refusal(
-        admission.Reason.EXPIRED, f"the token for {token.cluster} expired at {token.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+def _expired(token: JoinToken) -> RefusedError:
+    return RefusedError(
+        Refusal(
+            admission.Reason.EXPIRED,
+            f"the token for {token.cluster} expired at {token.expires_at:%Y-%m-%d %H:%M:%S} UTC; by the clock here it "
+            f"is {utc_now():%Y-%m-%d %H:%M:%S}",
+        )
     )
-    raise RefusedError(refusal)
+
+
+def _not_let_in(token: JoinToken, error: ExchangeDeniedError) -> TrustError:
+    return TrustError(
+        str(error),
+        reason="NoExchangeUser",
+        hint=f"whoever has the authority, at {token.seat}, makes the exchange's users by hand: is there one for "
+        f"{token.cluster}, and was its password given to `federation token create --exchange-credentials`?",
+    )

@@ -7,27 +7,32 @@ for the membership are destroyed. The cluster's own manifests, settings and CA s
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
 from contextlib import aclosing
+from pathlib import Path
 
 from federation.app.authority import RefusedError
 from federation.app.clock import utc_now
+from federation.app.member_files import forget
 from federation.app.member_keys import MemberKeys
 from federation.exchange.connection import access_of
 from federation.exchange.redis_board import RedisBoard
+from federation.membership.admission import Reason
 from federation.membership.keys import public_key
-from federation.membership.requests import Request, Wish, open_refusal, sign_request
+from federation.membership.requests import Refusal, Request, Wish, open_refusal, sign_request
 from federation.membership.roster import KnownRoster, RosterMember, accept_roster
 from federation.membership.roster_file import RosterFile
 from federation.model.configuration import ClusterSettings
-from federation.model.errors import ExchangeUnavailableError, TrustError, WireError
+from federation.model.errors import ConfigError, ExchangeDeniedError, ExchangeUnavailableError, TrustError, WireError
 
 Tell = Callable[[str], None]
 
 # A request waits for the authority as long as it takes: whoever leaves wants to be gone, be it next week.
 _REQUEST_SECONDS = 7 * 24 * 3600.0
 _ASK_AGAIN_SECONDS = 5.0
+_RETRY_SECONDS = 0.5
+_ASKED = "leaving"
+"""File in the state directory that says that this cluster has asked to leave."""
 
 
 async def leave(settings: ClusterSettings, tell: Tell, *, timeout_seconds: float) -> None:
@@ -36,26 +41,56 @@ async def leave(settings: ClusterSettings, tell: Tell, *, timeout_seconds: float
     Raises RefusedError with the authority's reason, TrustError where this is no member, and ExchangeUnavailableError
     where nobody answered in time; then the request stays, and is carried out when the authority is back.
     """
-    roster_file = RosterFile(settings.state_directory)
-    known = roster_file.load()
+    known = RosterFile(settings.state_directory).load()
     if known is None:
         raise TrustError(f"cluster {settings.cluster} is no member of a clusterset", reason="NotAMember")
+    if known.roster.seat == settings.cluster:
+        raise RefusedError(
+            Refusal(Reason.IS_SEAT, f"{settings.cluster} holds the authority of clusterset {settings.clusterset}")
+        )
+    asked = settings.state_directory / _ASKED
     if (own := known.roster.member(settings.cluster)) is not None:
-        async with aclosing(RedisBoard(access_of(settings.exchange), settings.clusterset)) as board:
-            tell(f"asked to leave clusterset {settings.clusterset}, waiting for the controller of {known.roster.seat}")
-            try:
-                async with asyncio.timeout(timeout_seconds):
-                    await _gone(settings, known, own, board)
-            except TimeoutError:
-                raise ExchangeUnavailableError(
-                    f"nobody answered the request of {settings.cluster} within {timeout_seconds:g} s",
-                    hint=f"the request stays: {settings.cluster} is out as soon as the controller of "
-                    f"{known.roster.seat} runs; do the same again then to clean up here",
-                ) from None
-    _forget(settings)
+        await _ask(settings, known, own, asked, tell, timeout_seconds)
+    asked.unlink(missing_ok=True)
+    forget(settings)
 
 
-async def _gone(settings: ClusterSettings, known: KnownRoster, own: RosterMember, board: RedisBoard) -> None:
+async def _ask(
+    settings: ClusterSettings, known: KnownRoster, own: RosterMember, asked: Path, tell: Tell, timeout_seconds: float
+) -> None:
+    seat = known.roster.seat
+    async with aclosing(RedisBoard(access_of(settings.exchange), settings.clusterset)) as board:
+        try:
+            await board.read_roster()
+            _note(asked)
+            tell(f"asked to leave clusterset {settings.clusterset}, waiting for the controller of {seat}")
+            async with asyncio.timeout(timeout_seconds):
+                await _gone(settings, known, own, board, tell)
+        except TimeoutError:
+            raise ExchangeUnavailableError(
+                f"nobody answered the request of {settings.cluster} within {timeout_seconds:g} s",
+                hint=f"the request stays: {settings.cluster} is out as soon as the controller of "
+                f"{seat} runs; do the same again then to clean up here",
+            ) from None
+        except ExchangeDeniedError as error:
+            # The authority removes the user of whoever has left: so an earlier request of ours was granted.
+            if not asked.exists():
+                raise ExchangeDeniedError(
+                    str(error),
+                    hint="if the cluster was evicted there is nothing to leave: with a new token it can join again",
+                ) from error
+
+
+def _note(asked: Path) -> None:
+    try:
+        asked.touch(mode=0o600)
+    except OSError as error:
+        raise ConfigError(f"{asked} can't be written: {error.strerror}") from error
+
+
+async def _gone(
+    settings: ClusterSettings, known: KnownRoster, own: RosterMember, board: RedisBoard, tell: Tell
+) -> None:
     key = MemberKeys(settings.member_key_file).load(own)
     public = public_key(key)
     while True:
@@ -66,17 +101,22 @@ async def _gone(settings: ClusterSettings, known: KnownRoster, own: RosterMember
             key,
             key,
         )
-        async with board.watch_answer(settings.cluster) as notices:
-            await board.write_request(settings.cluster, request, _REQUEST_SECONDS)
-            try:
+        try:
+            async with board.watch_answer(settings.cluster) as notices:
+                await board.write_request(settings.cluster, request, _REQUEST_SECONDS)
                 async with asyncio.timeout(_ASK_AGAIN_SECONDS):
                     if await _is_out(settings, known, board, request):
                         return
                     async for _ in notices:
                         if await _is_out(settings, known, board, request):
                             return
-            except TimeoutError:
-                continue
+        except TimeoutError:
+            tell(f"still waiting for the controller of {known.roster.seat}")
+        except ExchangeDeniedError:
+            raise
+        except ExchangeUnavailableError as error:
+            tell(f"waiting for the exchange: {error}")
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 async def _is_out(settings: ClusterSettings, known: KnownRoster, board: RedisBoard, request: bytes) -> bool:
@@ -99,12 +139,3 @@ async def _is_out(settings: ClusterSettings, known: KnownRoster, board: RedisBoa
         if refusal is not None:
             raise RefusedError(refusal)
     return False
-
-
-def _forget(settings: ClusterSettings) -> None:
-    files = [settings.member_key_file, RosterFile(settings.state_directory).path]
-    if settings.exchange.credentials_file is not None:
-        files.append(settings.exchange.credentials_file)
-    for path in files:
-        path.unlink(missing_ok=True)
-    shutil.rmtree(settings.state_directory / "replicas", ignore_errors=True)

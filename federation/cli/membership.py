@@ -106,7 +106,7 @@ def join(
     from federation.app.joining import join as joined  # noqa: PLC0415
     from federation.membership.join_token import parse_token  # noqa: PLC0415
 
-    given = parse_token(_token_text(token, token_file))
+    given = parse_token(token_text(token, token_file))
     if cluster_id:
         _label("cluster id", cluster_id)
     if cluster_id and cluster_id != given.cluster:
@@ -155,9 +155,11 @@ def evict(
     from federation.app.admissions import opened_authority  # noqa: PLC0415
     from federation.app.sites import load_cluster  # noqa: PLC0415
 
+    member = ClusterId(_label("cluster id", cluster))
+
     async def run() -> None:
         async with opened_authority(load_cluster(directory)) as (authority, _):
-            await authority.evict(ClusterId(cluster))
+            await authority.evict(member)
 
     asyncio.run(run())
     typer.echo(f"{cluster} is no member any more")
@@ -216,12 +218,16 @@ def _tell(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _token_text(token: str | None, file: Path | None) -> str:
+def token_text(token: str | None, file: Path | None) -> str:
+    """The token of exactly one of the two options; raises ConfigError."""
     if token is not None and file is None:
         return token
     if file is not None and token is None:
         return sys.stdin.read() if str(file) == "-" else _text_of(file)
-    raise ConfigError("one of --token and --token-file is needed", hint="`federation token create` makes a token")
+    raise ConfigError(
+        "either --token (or FEDERATION_TOKEN) or --token-file is needed, and only one of them",
+        hint="`federation token create` makes a token",
+    )
 
 
 def _text_of(file: Path) -> str:

@@ -26,7 +26,7 @@ from federation.membership.join_token import JoinToken, encode_token
 from federation.membership.keys import generate_signing_key, public_key
 from federation.membership.ledger import Ledger, TokenEntry
 from federation.membership.requests import Refusal, Wish, open_request, sign_refusal
-from federation.membership.roster import hand_over, open_roster, sign_roster
+from federation.membership.roster import Roster, hand_over, open_roster, sign_roster
 from federation.model.errors import ConfigError, FederationError, TrustError, WireError
 from federation.model.names import ClusterId
 
@@ -155,10 +155,36 @@ class Authority:
             await self._publish(held)
         return public_key(fresh)
 
-    async def publish(self) -> None:
-        """Put the roster up as it is."""
+    async def adopt(self) -> Roster:
+        """Take over the roster in the exchange, after the ledger was restored from a backup that is older."""
         async with self._held() as held:
-            await self._publish(held)
+            stored = await self._stored_roster()
+            try:
+                known = (
+                    None
+                    if stored is None
+                    else open_roster(stored, held.ledger.roster.clusterset, held.ledger.authority_key)
+                )
+            except WireError as error:
+                raise TrustError(
+                    f"the roster in the exchange is none of this authority: {error}", reason=error.reason
+                ) from error
+            if known is None or known.roster == held.ledger.roster:
+                raise TrustError(
+                    f"the exchange holds no other roster than the ledger's, {held.ledger.roster.serial}",
+                    reason="NothingToAdopt",
+                )
+            if known.authority_key != held.ledger.authority_key:
+                raise TrustError(
+                    "the authority's key was replaced since this copy of the ledger was made",
+                    reason="AnotherAuthority",
+                    hint="restore a copy that was made after `federation rotate authority`",
+                )
+            users = {} if self._users is None else await self._users.users()
+            access = {cluster: sorted(digests)[0] for cluster, digests in users.items() if digests}
+            held.commit(admission.adopt(held.ledger, known.roster, access))
+            await self._board.publish_roster(sign_roster(held.ledger.roster, held.key))
+            return held.ledger.roster
 
     async def answer(self, cluster: ClusterId) -> Wish | None:
         """Look at the request of a cluster, grant or refuse it; returns what was granted."""
@@ -277,7 +303,8 @@ def _refuse_other_copy(stored: bytes | None, ledger: Ledger) -> None:
             f"the exchange holds roster {known.serial} of this authority, which its ledger (roster "
             f"{ledger.roster.serial}) does not know",
             reason="AnotherAuthority",
-            hint="the ledger is an old copy, or another controller runs with a copy of it: only the newest may be used",
+            hint="is another copy of authority/ in use? If there is none, and this one is from a backup, "
+            "`federation authority adopt` takes that roster over",
         )
 
 

@@ -63,6 +63,8 @@ class RosterKeeper:
         self._read_due = asyncio.Event()
         self._refused: tuple[bytes, Problem] | None = None
         self._unsaved = False
+        self._seen = False
+        """Whether the exchange had a roster when it was last read."""
         # Whoever asks for the peers now is told of every change since.
         self._shown = known.blob, self.peers
 
@@ -132,10 +134,15 @@ class RosterKeeper:
         except WireError as error:
             self._refuse(b"", error)
             return
-        # That there is none is no news: the exchange may have lost its data, and what was refused with it.
+        # That there is none changes nothing here: the exchange has lost its data, or somebody has removed it.
         if blob is None:
             self._refused = None
+            if self._seen:
+                self.rejections["Removed"] += 1
+                _log.warning("roster is gone from the exchange")
+            self._seen = False
         else:
+            self._seen = True
             self._judge(blob)
         if self._unsaved:
             self._save()

@@ -43,6 +43,7 @@ OnMembers = Callable[[Iterable[Member]], None]
 _REQUEST_SECONDS = 600.0
 # A request that was lost with the exchange's data is made again.
 _ASK_AGAIN_SECONDS = 5.0
+_TRY_AGAIN_SECONDS = 1.0
 
 
 class Seat:
@@ -164,6 +165,7 @@ class Seat:
             except (OSError, TrustError) as error:
                 self._rekey_refused = str(error)
                 _log.error("member key is not replaced", reason=str(error))
+                await asyncio.sleep(_TRY_AGAIN_SECONDS)
             own = self.roster.own
             if own is None or public_key(self._key) == own.public_key or own.public_key != self._keys.prepared:
                 self._rekey_asked.clear()
@@ -180,7 +182,7 @@ class Seat:
                 async with asyncio.timeout(_ASK_AGAIN_SECONDS):
                     await self._answered(request)
             except (ExchangeUnavailableError, TimeoutError):
-                await asyncio.sleep(1)
+                await asyncio.sleep(_TRY_AGAIN_SECONDS)
         if own is None or self._lost is not None:
             return
         self.session.rekey(self._member(fresh), _signing(fresh))

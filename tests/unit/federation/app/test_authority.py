@@ -14,7 +14,7 @@ from federation.exchange.credentials import Credentials
 from federation.membership.authority_store import AuthorityStore
 from federation.membership.join_token import parse_token
 from federation.membership.requests import Request, Wish, open_refusal, sign_request
-from federation.membership.roster import KnownRoster, open_roster, sign_roster
+from federation.membership.roster import KnownRoster, hand_over, open_roster, sign_roster
 from federation.model.errors import ConfigError, ExchangeUnavailableError, TrustError
 from federation.model.names import ClusterId
 from support.boards import FlakyBoard, MemoryUsers
@@ -239,3 +239,39 @@ async def test_whoever_stops_waiting_for_another_process_holds_nothing(bench: Be
     async with asyncio.timeout(20):
         await bench.authority.reconcile()
     assert await bench.members() == [EAST, WEST]
+
+
+async def test_a_restored_ledger_goes_on_with_the_roster_in_the_exchange(bench: Bench) -> None:
+    """Who joined since the backup stays a member and keeps its user, who was evicted since stays out, and the next
+    request is answered."""
+    newer = ledger_of(EAST, NORTH).roster
+    await bench.board.publish_roster(sign_roster(replace(newer, serial=9), key("authority")))
+    await bench.users.set_user(NORTH, [digest("n")])
+    roster = await bench.authority.adopt()
+    await bench.authority.reconcile()
+    assert (roster.serial, await bench.members()) == (10, [EAST, NORTH])
+    assert {cluster: set(known) for cluster, known in bench.users.known.items()} == {
+        EAST: {digest("e")},
+        NORTH: {digest("n")},
+    }
+    request = await bench.ask(join(WEST, WEST), WEST, "token")
+    assert (await bench.authority.answer(WEST), await bench.refusal(WEST, request)) == (None, "TokenForAnotherCluster")
+
+
+async def test_there_may_be_nothing_to_adopt(bench: Bench) -> None:
+    """Nothing is taken over where the exchange has no other roster, a foreign one, or one of a later key."""
+    reasons = []
+    for blob in (
+        None,
+        sign_roster(bench.authority.ledger().roster, key("authority")),
+        sign_roster(replace(ledger_of(EAST).roster, serial=9), key("thief")),
+        sign_roster(
+            ledger_of(EAST).roster.with_handover(hand_over(CLUSTERSET, key("authority"), key("later"))), key("later")
+        ),
+    ):
+        if blob is not None:
+            await bench.board.publish_roster(blob)
+        with pytest.raises(TrustError) as caught:
+            await bench.authority.adopt()
+        reasons.append(caught.value.reason)
+    assert reasons == ["NothingToAdopt", "NothingToAdopt", "BadSignature", "AnotherAuthority"]

@@ -100,7 +100,7 @@ async def test_a_member_that_comes_is_followed(bench: Bench) -> None:
         with bench.store.transaction() as held:
             roster = held.ledger.roster
             held.commit(replace(held.ledger, roster=roster.with_members(roster.members[:1] + roster.members[2:])))
-        await bench.authority.publish()
+        await bench.authority.reconcile()
         await until(lambda: bench.told == [("east",)])
         assert list(seat.session.snapshot().members) == [EAST]
 

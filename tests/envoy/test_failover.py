@@ -190,25 +190,6 @@ async def test_slow_answers_are_not_taken_for_failures(sites: Sites) -> None:
     assert _ejections(sites, "slow", SLOW) == before
 
 
-async def test_a_killed_redis_that_returns_empty_costs_no_call(sites: Sites) -> None:
-    """The exchange is no part of the data path, and what it forgot is published again."""
-    redis = sites.set.redis
-    assert redis is not None
-    async with steady_load(sites.targets()) as outcomes:
-        await calls_reach(outcomes[sites.url(ECHO)], 50)
-        redis.kill()
-        for cluster in sites.clusters:
-            await _until(lambda cluster=cluster: cluster.metric("exchange_connected") == 0)
-        hosts = _known(sites)
-        redis.start()
-        for cluster in sites.clusters:
-            await _until(lambda cluster=cluster: _all_live(cluster))
-        await calls_reach(outcomes[sites.url(ECHO)], 50)
-        assert _known(sites) == hosts
-    report("killed redis", outcomes)
-    assert failures(outcomes) == {}
-
-
 async def test_killed_controllers_that_return_cost_no_call(sites: Sites) -> None:
     """kill -9 of all controllers at once: Envoys keep what they have, and are served again."""
     async with steady_load(sites.targets()) as outcomes:
@@ -223,30 +204,6 @@ async def test_killed_controllers_that_return_cost_no_call(sites: Sites) -> None
         await calls_reach(outcomes[sites.url(ECHO)], 50)
         assert _known(sites) == hosts
     report("killed controllers", outcomes)
-    assert failures(outcomes) == {}
-
-
-async def test_controllers_that_start_without_redis_empty_nothing(sites: Sites) -> None:
-    """Controllers killed and started while Redis is down serve the last good word of their peers, from disk."""
-    redis = sites.set.redis
-    assert redis is not None
-    async with steady_load(sites.targets()) as outcomes:
-        await calls_reach(outcomes[sites.url(ECHO)], 50)
-        hosts = _known(sites)
-        redis.kill()
-        for cluster in sites.clusters:
-            cluster.controller.kill()
-        for cluster in sites.clusters:
-            cluster.controller.start()
-        await _until(lambda: _nodes_are_back(sites.clusters))
-        await calls_reach(outcomes[sites.url(ECHO)], 100)
-        assert _known(sites) == hosts
-        assert all(peer["savedAt"] for cluster in sites.clusters for peer in cluster.status()["peers"])
-        redis.start()
-        for cluster in sites.clusters:
-            await _until(lambda cluster=cluster: _all_live(cluster))
-        assert _known(sites) == hosts
-    report("controllers without redis", outcomes)
     assert failures(outcomes) == {}
 
 

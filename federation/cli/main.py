@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from federation import __version__
-from federation.cli import credentials, demo, exchange, membership, processes, rotate, token, translate, trust, views
+from federation.cli import (
+    authority,
+    check,
+    credentials,
+    demo,
+    exchange,
+    membership,
+    processes,
+    rotate,
+    token,
+    translate,
+    trust,
+    views,
+)
 from federation.cli.output import tell
 from federation.model.errors import FederationError
 
@@ -42,10 +55,12 @@ app.command("join")(membership.join)
 app.command("leave")(membership.leave)
 app.command("evict")(membership.evict)
 app.command("members")(membership.members)
+app.command("check")(check.check)
 app.command("status")(views.status)
 app.command("services")(views.services)
 app.command("translate")(translate.translate)
 app.add_typer(token.app, name="token")
+app.add_typer(authority.app, name="authority")
 app.add_typer(rotate.app, name="rotate")
 app.add_typer(trust.app, name="trust")
 app.add_typer(credentials.app, name="credentials")

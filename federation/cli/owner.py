@@ -33,12 +33,14 @@ class ControllerUnavailableError(FederationError):
     exit_code = 3
 
 
-def ask(directory: Path, path: str, answer: type[T], *, method: str = "GET") -> T:
+def ask(
+    directory: Path, path: str, answer: type[T], *, method: str = "GET", timeout_seconds: float = _TIMEOUT_SECONDS
+) -> T:
     """The controller's answer; raises ControllerUnavailableError, RefusedError where it says that it can't be done, and
     ConfigError where the settings are unusable."""
     address = load_cluster(directory).state_directory / "admin.sock"
     try:
-        return msgspec.json.decode(_exchange(address, method, path), type=answer)
+        return msgspec.json.decode(_exchange(address, method, path, timeout_seconds), type=answer)
     except PermissionError as error:
         raise ControllerUnavailableError(
             f"controller at {address} can't be asked: {error.strerror}", hint="only the user that it runs as may ask it"
@@ -55,8 +57,8 @@ def ask(directory: Path, path: str, answer: type[T], *, method: str = "GET") -> 
         ) from error
 
 
-def _exchange(address: Path, method: str, path: str) -> bytes:
-    with closing(_UnixConnection(address)) as connection:
+def _exchange(address: Path, method: str, path: str, timeout_seconds: float) -> bytes:
+    with closing(_UnixConnection(address, timeout_seconds)) as connection:
         connection.request(method, path)
         response = connection.getresponse()
         body = response.read()
@@ -72,11 +74,12 @@ def _exchange(address: Path, method: str, path: str) -> bytes:
 
 
 class _UnixConnection(HTTPConnection):
-    def __init__(self, address: Path) -> None:
-        super().__init__("controller", timeout=_TIMEOUT_SECONDS)
+    def __init__(self, address: Path, timeout_seconds: float) -> None:
+        super().__init__("controller", timeout=timeout_seconds)
+        self._seconds = timeout_seconds
         self._address = address
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_TIMEOUT_SECONDS)
+        self.sock.settimeout(self._seconds)
         self.sock.connect(str(self._address))

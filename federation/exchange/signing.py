@@ -133,6 +133,15 @@ def kind_of(blob: bytes) -> BlobKind:
         raise WireError(Reason.MALFORMED, "message is no signed blob") from error
 
 
+def schema_of(blob: bytes) -> tuple[int, int]:
+    """Major and minor schema that an unverified blob claims to have; raises WireError where it is no signed blob."""
+    try:
+        schema = _schemas.decode(_blobs.decode(blob).body)
+    except UNREADABLE as error:
+        raise WireError(Reason.MALFORMED, "it is no signed blob") from error
+    return schema.major, schema.minor
+
+
 def open_envelope(blob: bytes, kind: BlobKind, member: Member, clusterset: str) -> Envelope:
     """Verify that ``member`` of ``clusterset`` signed ``blob`` as ``kind``.
 

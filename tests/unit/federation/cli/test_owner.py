@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -106,3 +107,12 @@ def test_settings_that_cannot_be_read_come_first(tmp_path: Path) -> None:
     """Without cluster.yaml nobody can be asked."""
     with pytest.raises(ConfigError, match=r"cluster\.yaml can't be read"):
         ask(tmp_path, "/v1/status", dict)
+
+
+def test_a_controller_that_hangs_is_given_up(site: Path) -> None:
+    """After as long as its caller can wait."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(site / "state" / "admin.sock"))
+        silent.listen()
+        with pytest.raises(ControllerUnavailableError, match="timed out"):
+            ask(site, "/v1/status", dict[str, int], timeout_seconds=0.05)

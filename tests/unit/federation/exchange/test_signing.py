@@ -8,10 +8,10 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from federation.exchange.signing import BlobKind, Envelope, MemberKey, kind_of, open_envelope, sign
+from federation.exchange.signing import BlobKind, Envelope, MemberKey, kind_of, open_envelope, schema_of, sign
 from federation.model.errors import TrustError, WireError
 from federation.model.records import Member, Version
-from federation.model.wire import SCHEMA_MAJOR, Reason
+from federation.model.wire import SCHEMA_MAJOR, SCHEMA_MINOR, Reason
 from support.exchange import CLUSTERSET, key_of, member_of
 
 EAST = member_of("east")
@@ -45,6 +45,15 @@ def test_what_was_signed_opens() -> None:
 def test_a_newer_minor_schema_opens() -> None:
     """Only the major schema refuses: a newer minor one may add what we do not read."""
     assert open_envelope(resigned(minor=9), BlobKind.BATCH, EAST, CLUSTERSET) == ENVELOPE
+
+
+def test_the_schema_of_a_blob_is_read_whoever_wrote_it() -> None:
+    """Also of one that does not open here; what is no blob is malformed."""
+    blobs = BLOB, resigned(major=SCHEMA_MAJOR + 1, minor=3, payload=None)
+    assert [schema_of(blob) for blob in blobs] == [(SCHEMA_MAJOR, SCHEMA_MINOR), (SCHEMA_MAJOR + 1, 3)]
+    with pytest.raises(WireError) as caught:
+        schema_of(b"junk")
+    assert caught.value.reason == Reason.MALFORMED
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from federation.app.authority import RefusedError, access_digest
 from federation.app.clock import utc_now
 from federation.app.cluster_file import Place, Terms, settle
-from federation.app.member_files import EXCHANGE_CA, EXCHANGE_CREDENTIALS, MemberFiles
+from federation.app.member_files import EXCHANGE_CA, EXCHANGE_CREDENTIALS, MemberFiles, forget_leaving
 from federation.app.sites import CLUSTER_FILE
 from federation.app.standing import access_as, given_credentials, is_member, save_roster, spent
 from federation.exchange.credentials import Credentials, load_credentials
@@ -81,6 +81,7 @@ async def join(
         raise
     # From here on nothing may be taken back: the roster names the key that was made.
     await joining.let_in()
+    forget_leaving(settings)
     save_roster(settings, admitted)
     return settings
 

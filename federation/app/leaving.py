@@ -13,7 +13,7 @@ from pathlib import Path
 
 from federation.app.authority import RefusedError
 from federation.app.clock import utc_now
-from federation.app.member_files import forget
+from federation.app.member_files import LEAVING, forget
 from federation.app.member_keys import MemberKeys
 from federation.exchange.connection import access_of
 from federation.exchange.redis_board import RedisBoard
@@ -31,8 +31,6 @@ Tell = Callable[[str], None]
 _REQUEST_SECONDS = 7 * 24 * 3600.0
 _ASK_AGAIN_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
-_ASKED = "leaving"
-"""File in the state directory that says that this cluster has asked to leave."""
 
 
 async def leave(settings: ClusterSettings, tell: Tell, *, timeout_seconds: float) -> None:
@@ -48,10 +46,9 @@ async def leave(settings: ClusterSettings, tell: Tell, *, timeout_seconds: float
         raise RefusedError(
             Refusal(Reason.IS_SEAT, f"{settings.cluster} holds the authority of clusterset {settings.clusterset}")
         )
-    asked = settings.state_directory / _ASKED
+    asked = settings.state_directory / LEAVING
     if (own := known.roster.member(settings.cluster)) is not None:
         await _ask(settings, known, own, asked, tell, timeout_seconds)
-    asked.unlink(missing_ok=True)
     forget(settings)
 
 

@@ -22,6 +22,8 @@ from federation.storage.private_file import replace_private
 EXCHANGE_CA = "exchange-ca.pem"
 EXCHANGE_CREDENTIALS = "exchange.credentials"
 """Files that a token brings, or the founding makes, in the cluster's directory."""
+LEAVING = "leaving"
+"""File in the state directory that says that this cluster has asked to leave."""
 
 
 class MemberFiles:
@@ -99,6 +101,14 @@ def forget(settings: ClusterSettings) -> None:
     roster = RosterFile(settings.state_directory).path
     with _usable(roster):
         roster.unlink(missing_ok=True)
+    forget_leaving(settings)
+
+
+def forget_leaving(settings: ClusterSettings) -> None:
+    """Remove the note that this cluster has asked to leave: what follows is another membership. Raises ConfigError."""
+    note = settings.state_directory / LEAVING
+    with _usable(note):
+        note.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -74,6 +74,8 @@ class Preflight:
     directory: Path
     report: StatusReport | None
     clock: Callable[[], datetime]
+    hangs: bool = False
+    """Whether there is a controller that does not answer."""
     _wide: frozenset[Path] = frozenset()
     _known: KnownRoster | None = None
     _peers: dict[ClusterId, PeerSight] = field(default_factory=dict)
@@ -92,7 +94,7 @@ class Preflight:
             yield check
         for check in self._membership(settings):
             yield check
-        yield judge_controller(self.report, __version__)
+        yield judge_controller(self.report, __version__, hangs=self.hangs)
         async for check in self._exchange(settings):
             yield check
         for check in await _program_checks():
@@ -164,7 +166,8 @@ class Preflight:
         yield judge_gateway_address(gateway.addresses, peers, local=is_local(settings.exchange.url))
         runs = await connects(gateway.admin)
         yield judge_gateway(await reached(gateway.addresses), runs=runs)
-        yield judge_ports(taken_ports(settings, controller_runs=self.report is not None, gateway_runs=runs))
+        controller_runs = self.hangs or self.report is not None
+        yield judge_ports(taken_ports(settings, controller_runs=controller_runs, gateway_runs=runs))
         answers = await asyncio.gather(*(reached(sorted(peer.gateways)) for peer in peers.values()))
         for check in judge_peer_gateways(dict(zip(peers, answers, strict=True))):
             yield check

@@ -86,8 +86,11 @@ def judge_member_key(present: bytes, prepared: bytes | None, own: RosterMember, 
     return ok(Line.MEMBER_KEY, words)
 
 
-def judge_controller(report: StatusReport | None, version: str) -> Check:
-    """What the running controller says; None: none answers. ``version`` is this program's."""
+def judge_controller(report: StatusReport | None, version: str, *, hangs: bool) -> Check:
+    """What the running controller says; None: none answers, ``hangs``: though one is there. ``version`` is this
+    program's."""
+    if hangs:
+        return failed(Line.CONTROLLER, "runs, and does not answer", "its log says why; if it is frozen, start it again")
     if report is None:
         return note(Line.CONTROLLER, "does not run", "run `federation controller`")
     if not report.ready:

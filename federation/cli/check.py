@@ -49,7 +49,8 @@ def check(
     from federation.app.preflight import JoinPreflight, Preflight  # noqa: PLC0415
 
     if token is None and token_file is None:
-        made = Preflight(directory, _report(directory), utc_now).checks()
+        report, hangs = _report(directory)
+        made = Preflight(directory, report, utc_now, hangs).checks()
     else:
         made = JoinPreflight(directory, token_text(token, token_file), utc_now).checks()
     checks = asyncio.run(_printed(made, lines=output in {Format.TABLE, Format.WIDE}))
@@ -71,11 +72,13 @@ async def _printed(made: AsyncIterator[Check], *, lines: bool) -> list[Check]:
     return checks
 
 
-def _report(directory: Path) -> StatusReport | None:
-    """What the controller says, if one answers."""
+def _report(directory: Path) -> tuple[StatusReport | None, bool]:
+    """What the controller says, if one answers, and whether one is there that does not."""
     from controllers.status import StatusReport  # noqa: PLC0415 - as above
 
     try:
-        return ask(directory, "/v1/status", StatusReport, timeout_seconds=_ASK_SECONDS)
-    except (ControllerUnavailableError, ConfigError):
-        return None
+        return ask(directory, "/v1/status", StatusReport, timeout_seconds=_ASK_SECONDS), False
+    except ControllerUnavailableError as error:
+        return None, isinstance(error.__cause__, TimeoutError)
+    except ConfigError:
+        return None, False

@@ -103,13 +103,13 @@ def test_a_key_that_retires_is_told_while_it_is_believed() -> None:
 def test_a_controller_that_runs_says_how_it_is(changes: dict[str, object], level: str, words: str) -> None:
     """What is wrong is a note: `federation status` has the details."""
     report: StatusReport = msgspec.structs.replace(status_report(), **({"problems": (), "warnings": ()} | changes))
-    check = judge_controller(report, "1.0")
+    check = judge_controller(report, "1.0", hangs=False)
     assert (check.level, words in check.message, bool(check.fix)) == (level, True, level == "note")
 
 
 def test_a_controller_that_does_not_run_is_a_note() -> None:
-    """The check needs none."""
-    assert judge_controller(None, "1.0").level == "note"
+    """The check needs none; one that hangs is no controller for anybody."""
+    assert [judge_controller(None, "1.0", hangs=hangs).level for hangs in (False, True)] == ["note", "failed"]
 
 
 def test_python_must_be_new_enough() -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from controllers.checks import Check, Level
 from federation.app import preflight
+from federation.app.clock import utc_now
 from federation.cli import check
 from federation.cli.main import app
 from federation.cli.owner import ControllerUnavailableError
@@ -31,7 +32,7 @@ class Made:
         monkeypatch.setattr(preflight, "JoinPreflight", self.of)
 
     def of(self, *asked: object) -> Made:
-        self.asked = asked[:2]
+        self.asked = asked
         return self
 
     async def checks(self) -> AsyncIterator[Check]:
@@ -64,21 +65,25 @@ def test_findings_are_lines_for_people_and_data_for_programs(monkeypatch: pytest
     assert [[(one["name"], one["level"]) for one in form] for form in told] == [expected, expected]
 
 
-@pytest.mark.parametrize("answers", [True, False])
-def test_a_controller_is_asked_if_one_answers(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
-    """For a second at the most."""
+@pytest.mark.parametrize(
+    ("cause", "hangs"), [(None, False), (ConnectionRefusedError(), False), (TimeoutError("timed out"), True)]
+)
+def test_a_controller_is_asked_if_one_answers(
+    monkeypatch: pytest.MonkeyPatch, cause: OSError | None, hangs: bool
+) -> None:
+    """For a second at the most; one that takes the question and is silent hangs."""
     report = status_report()
 
     def ask(directory: Path, path: str, answer: type, *, timeout_seconds: float) -> object:
         assert (directory, path, timeout_seconds) == (Path("here"), "/v1/status", 1.0)
-        if answers:
+        if cause is None:
             return report
-        raise ControllerUnavailableError("none answers")
+        raise ControllerUnavailableError("none answers") from cause
 
     monkeypatch.setattr(check, "ask", ask)
     made = Made(monkeypatch, *WELL)
     assert run("--dir", "here").exit_code == 0
-    assert made.asked == (Path("here"), report if answers else None)
+    assert made.asked == (Path("here"), report if cause is None else None, utc_now, hangs)
 
 
 def test_a_token_is_what_a_join_is_checked_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

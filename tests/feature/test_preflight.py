@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,12 +22,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controllers.checks import Check, Level
 from federation.app.clock import utc_now
+from federation.app.exchange_visit import ExchangeVisit
 from federation.app.preflight import JoinPreflight, Preflight
 from federation.exchange.access import username
 from federation.exchange.connection import ExchangeAccess
 from federation.exchange.credentials import Credentials, load_credentials
 from federation.exchange.redis_board import RedisBoard
 from federation.exchange.secure_server import ExchangeServer
+from federation.exchange.server import find_redis_server
 from federation.exchange.users import RedisUsers
 from federation.membership.join_token import JoinToken, encode_token
 from federation.membership.keys import save_signing_key
@@ -41,7 +44,7 @@ from support.cluster_directory import endpoint_slice, service, stream
 from support.exchange import CLUSTERSET, by_key, key_of
 from support.exchange_site import publish, site
 from support.processes import federation_command, python_environment
-from support.redis_deployments import make_tls
+from support.redis_deployments import cluster, make_tls, sentinels
 from support.redis_server import tls_program
 
 PASSWORD = "hunter2"
@@ -328,6 +331,28 @@ async def test_workloads_at_one_address_of_a_flat_network_are_one_line(place: Pl
     checks = await place.checks()
     assert failures(checks) == ["addresses"]
     assert "east and west are on network flat and both have workloads at 10.0.0.1" in said(checks, "addresses")
+
+
+async def test_an_exchange_that_hangs_is_one_line_within_seconds(place: Place) -> None:
+    """The kernel takes its connections, nobody speaks TLS."""
+    async with listening(frozen) as at:
+        place.settings["exchange"]["url"] = f"rediss://{at}"
+        place.write()
+        async with asyncio.timeout(5):
+            checks = await place.checks()
+    assert failures(checks) == ["exchange TLS"]
+    assert "gave no answer in time" in said(checks, "exchange TLS")
+
+
+@pytest.mark.parametrize("deployment", [sentinels, cluster])
+async def test_every_kind_of_exchange_is_visited(tmp_path: Path, deployment: Callable[..., Any]) -> None:
+    """Sentinels and the servers of a Cluster are all gone to; commands go where their keys are."""
+    async with deployment(tmp_path, find_redis_server(os.environ)) as deployed:
+        visit = ExchangeVisit(deployed.access, CLUSTERSET, EAST, WEST, utc_now)
+        checks = [check async for check in visit.checks()]
+        assert (await visit.roster(), await visit.hears(WEST)) == (None, False)
+    assert {check.level for check in checks} == {Level.OK}
+    assert all(str(node) in said(checks, "exchange connection") for node in deployed.access.address.nodes)
 
 
 async def test_settings_that_are_wrong_are_one_line(place: Place) -> None:

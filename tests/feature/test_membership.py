@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ from federation.app.cluster_file import Place
 from federation.exchange.server import EmbeddedRedis
 from federation.membership.join_token import JoinToken, encode_token, parse_token
 from support.membership_site import Site, plain_site, secure_site
-from support.processes import eventually
+from support.processes import REPOSITORY, eventually, federation_command, python_environment
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -264,3 +267,33 @@ def test_the_authority_stays_where_it_is(plain: Plain) -> None:
     second = plain.site.run("init", "--dir", "second", *words)
     assert (second.returncode, "holds a clusterset acme already" in second.stderr) == (1, True)
     assert not plain.site.directory("second").exists()
+
+
+def test_the_readmes_clusterset_works_as_written(tmp_path: Path) -> None:
+    """Its first block, line by line in a shell: two clusters that see one another."""
+    readme = (REPOSITORY / "README.md").read_text()
+    _, _, text = readme.partition("## A clusterset of your own, from files")
+    lines = text.partition("```sh\n")[2].partition("```")[0].replace("\\\n", " ").splitlines()
+    assert lines[0] == "federation exchange up"
+    with secure_site(tmp_path, "clusters") as site:
+        program = tmp_path / "bin" / "federation"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(federation_command())} "$@"\n')
+        program.chmod(0o755)
+        path = os.pathsep.join([str(program.parent), os.environ["PATH"]])
+        for line in lines[1:]:
+            if line.startswith("federation controller"):
+                site.start(Path(line.split()[-1]).name)
+                continue
+            command = line.replace("rediss://127.0.0.1:6379", site.url)
+            done = subprocess.run(
+                ["sh", "-ec", command],
+                cwd=tmp_path,
+                env={**python_environment(), "PATH": path},
+                capture_output=True,
+                text=True,
+                timeout=40,
+                check=False,
+            )
+            assert done.returncode == 0, f"{line}: {done.stderr}"
+        eventually(lambda: see_one_another(site, "us-east", "us-west"), "the two see one another")

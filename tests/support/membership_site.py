@@ -44,13 +44,15 @@ class Site:
 
     root: Path
     url: str
+    clusters: str = "."
+    """Where the clusters' directories are, below the root."""
     init_options: tuple[str, ...] = ()
     password: str = field(default="", repr=False)
     """Of the exchange's administrator; empty: it knows no users."""
     controllers: dict[str, Child] = field(default_factory=dict)
 
     def directory(self, cluster: str) -> Path:
-        return self.root / cluster
+        return self.root / self.clusters / cluster
 
     def run(self, *words: str, given: str = "") -> Ended:
         """A command to its end, in this process: to start one costs more than most commands. ``given`` is its
@@ -152,7 +154,7 @@ class Site:
 
 
 @contextlib.contextmanager
-def secure_site(root: Path) -> Iterator[Site]:
+def secure_site(root: Path, clusters: str = ".") -> Iterator[Site]:
     """Around what `federation exchange up` runs: TLS, and a user for each cluster."""
     server = ExchangeServer(
         root / "exchange", HostPort("127.0.0.1", 0), ["127.0.0.1"], program=tls_program(), now=datetime.now(UTC)
@@ -160,7 +162,7 @@ def secure_site(root: Path) -> Iterator[Site]:
     server.start()
     password = re.sub(r"^[^:]*:", "", server.admin_file.read_text().strip())
     options = ("--exchange-ca", str(server.ca_file), "--exchange-admin", str(server.admin_file))
-    site = Site(root, server.url, options, password)
+    site = Site(root, server.url, clusters, options, password)
     try:
         yield site
     finally:

@@ -73,17 +73,29 @@ async def found(directory: Path, founding: Founding, place: Place | None, tell: 
     except FederationError:
         files.take_back()
         raise
-    ledger, authority_key = store.sign_key()
-    blob = sign_roster(ledger.roster, authority_key)
-    try:
-        RosterFile(settings.state_directory).save(open_roster(blob, founding.clusterset, ledger.authority_key))
-    except OSError as error:
-        raise ConfigError(
-            f"roster in {settings.state_directory} can't be written: {error.strerror}", hint="then do the same again"
-        ) from error
+    _begin_with_roster(settings, store)
     async with opened_authority(settings) as (authority, _):
         await authority.reconcile()
     return settings
+
+
+def _begin_with_roster(settings: ClusterSettings, store: AuthorityStore) -> None:
+    """Save the authority's roster, unless there is one: that may be newer than an authority from a backup."""
+    file = RosterFile(settings.state_directory)
+    try:
+        known = file.load()
+    except TrustError as error:
+        if error.reason != "RosterCorrupt":
+            raise
+        known = None
+    if known is not None and known.roster.member(settings.cluster) is not None:
+        return
+    ledger, authority_key = store.sign_key()
+    blob = sign_roster(ledger.roster, authority_key)
+    try:
+        file.save(open_roster(blob, settings.clusterset, ledger.authority_key))
+    except OSError as error:
+        raise ConfigError(f"{file.path} can't be written: {error.strerror}", hint="then do the same again") from error
 
 
 async def _create(

@@ -12,7 +12,7 @@ import typer
 from federation.cli.output import DataFormat, Format, data_text, table_lines
 from federation.cli.processes import Directory
 from federation.cli.views import Output
-from federation.model.errors import ConfigError
+from federation.model.errors import ConfigError, ExchangeUnavailableError
 from federation.model.exchange_address import ExchangeAddress, parse_exchange_address
 from federation.model.names import ClusterId, is_dns_label, is_trust_domain
 
@@ -153,13 +153,27 @@ def evict(
       federation evict us-west --dir clusters/us-east
     """
     from federation.app.admissions import opened_authority  # noqa: PLC0415
+    from federation.app.authority import RefusedError  # noqa: PLC0415
     from federation.app.sites import load_cluster  # noqa: PLC0415
+    from federation.membership.admission import Reason  # noqa: PLC0415
 
     member = ClusterId(_label("cluster id", cluster))
 
     async def run() -> None:
         async with opened_authority(load_cluster(directory)) as (authority, _):
-            await authority.evict(member)
+            try:
+                await authority.evict(member)
+            except ExchangeUnavailableError as error:
+                # It is decided before the exchange is told.
+                raise ExchangeUnavailableError(
+                    f"{member} is no member any more, which the others do not know yet: {error}",
+                    hint="the controller here tells them as soon as it can; where none runs, do the same again",
+                ) from error
+            except RefusedError as error:
+                if error.reason == Reason.NOT_A_MEMBER:
+                    # As above, done again.
+                    await authority.reconcile()
+                raise
 
     asyncio.run(run())
     typer.echo(f"{cluster} is no member any more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from federation.app import founding
 from federation.app.admissions import opened_authority
 from federation.membership.authority_store import AuthorityStore
-from federation.membership.roster import open_roster
+from federation.membership.roster import open_roster, sign_roster
 from federation.membership.roster_file import RosterFile
 from federation.model.errors import ConfigError, ExchangeUnavailableError, TrustError
 from support.board_room import CLUSTERSET, EAST, Room, files_of, open_room
@@ -66,14 +67,27 @@ async def test_what_failed_after_the_ledger_is_finished_by_doing_it_again(room: 
     assert files_of(tmp_path) == kept
 
 
-async def test_a_crash_before_the_roster_is_on_disk_is_finished(room: Room, tmp_path: Path) -> None:
-    """The ledger alone is enough to go on."""
+@pytest.mark.parametrize("damaged", [True, False])
+async def test_a_crash_before_the_roster_is_on_disk_is_finished(room: Room, tmp_path: Path, damaged: bool) -> None:
+    """The ledger alone is enough to go on; so is it where the roster was damaged later."""
     settings = await room.found(tmp_path / "east")
-    RosterFile(settings.state_directory).path.unlink()
+    path = RosterFile(settings.state_directory).path
+    path.write_bytes(b"torn") if damaged else path.unlink()
     room.board.forget()
     await room.found(tmp_path / "east")
     assert RosterFile(settings.state_directory).load() is not None
     assert await room.board.read_roster() is not None
+
+
+async def test_a_newer_roster_on_disk_stays(room: Room, tmp_path: Path) -> None:
+    """An authority from a backup does not take its own cluster back behind what it has seen."""
+    settings = await room.found(tmp_path / "east")
+    with AuthorityStore(settings.authority_directory).transaction() as held:
+        newer = replace(held.ledger.roster, serial=9)
+        known = open_roster(sign_roster(newer, held.key), CLUSTERSET, held.ledger.authority_key)
+    RosterFile(settings.state_directory).save(known)
+    await room.found(tmp_path / "east")
+    assert RosterFile(settings.state_directory).load() == known
 
 
 async def test_the_name_of_a_clusterset_that_is_there_is_refused(room: Room, tmp_path: Path) -> None:

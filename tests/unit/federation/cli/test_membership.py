@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +17,12 @@ from federation.app import founding, joining, leaving
 from federation.app.cluster_file import Place
 from federation.cli.main import app
 from federation.membership.join_token import JoinToken, encode_token
+from federation.membership.roster import open_roster
 from federation.model.errors import ConfigError, FederationError, TrustError
 from federation.model.names import ClusterId
 from support.admitted import Admitted, found_clusterset
+from support.board_room import open_room
+from support.membership_values import key
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TOKEN = JoinToken("acme", ClusterId("west"), NOW, "redis://h", bytes(32), ClusterId("east"), bytes(range(32)))
@@ -159,6 +163,26 @@ def test_evict_takes_names_alone(tmp_path: Path) -> None:
     error = fault("evict", "west", "--dir", str(tmp_path))
     assert isinstance(error, TrustError)
     assert (error.reason, "federation init" in error.hint) == ("NoAuthority", True)
+
+
+def test_an_eviction_that_the_exchange_did_not_hear_is_told_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is decided all the same; done again, the roster goes up, though there is no member to evict any more."""
+    room = open_room(monkeypatch, users=False)
+    store = found_clusterset(
+        "acme", [Admitted(tmp_path / name, name, f"{name}.acme", key(name)) for name in ("east", "west")]
+    )
+    settings(tmp_path / "east", "east", "east.acme")
+    room.fail["publish_roster"] = 1
+    error = fault("evict", "west", "--dir", str(tmp_path / "east"))
+    assert str(error).startswith("west is no member any more, which the others do not know yet: ")
+    assert [member.cluster for member in store.read().roster.members] == ["east"]
+    assert asyncio.run(room.board.read_roster()) is None
+    assert str(fault("evict", "west", "--dir", str(tmp_path / "east"))) == "west is no member of clusterset acme"
+    blob = asyncio.run(room.board.read_roster())
+    assert blob is not None
+    assert open_roster(blob, "acme", store.read().authority_key).roster == store.read().roster
 
 
 def test_members_are_listed_from_the_disk(tmp_path: Path) -> None:

@@ -84,15 +84,13 @@ class Place:
         return ExchangeAccess(address, self.server.ca_file, lambda: credentials)
 
     async def publish(self, *workloads: str) -> None:
-        """What west says of itself."""
-        records = by_key(
-            GatewayRecord((GatewayAddress(self.gateway.host, self.gateway.port),), "us", "flat"),
-            EndpointsRecord(
-                ServiceKey("demo", "db"), (ZoneCount("", 1),), tuple(EndpointAddress((at,)) for at in workloads)
-            ),
-        )
+        """What west says of itself: first where its gateway is, and then, in its log, of its workloads."""
+        gateway = GatewayRecord((GatewayAddress(self.gateway.host, self.gateway.port),), "us", "flat")
+        addresses = tuple(EndpointAddress((at,)) for at in workloads)
+        endpoints = EndpointsRecord(ServiceKey("demo", "db"), (ZoneCount("", 1),), addresses)
         async with site(self.access("west"), "west", "east", self.directory / "west") as west:
-            await publish(west, records)
+            await publish(west, by_key(gateway))
+            await publish(west, by_key(gateway, endpoints))
 
     async def checks(self, clock: Callable[[], datetime] = utc_now) -> list[Check]:
         return [check async for check in Preflight(self.directory, None, clock).checks()]

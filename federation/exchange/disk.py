@@ -3,7 +3,8 @@
 One file per peer: the signed snapshot as it was accepted, then the signed batches applied since, appended as
 they come. What is kept is what the member signed, and it is verified again when it is loaded: a changed file
 is refused like a changed message, a torn last entry is left out. The file's time says when it was last known
-to be current. The publisher's last epoch is kept here too. No decisions: replica and publisher take them.
+to be current. Beside it lies the newest lease that was accepted. The publisher's last epoch is kept here too.
+No decisions: replica and publisher take them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from federation.storage.private_file import replace_private
 
 _MAGIC = b"federation-replica-1\n"
 _SUFFIX = ".replica"
+_LEASE_SUFFIX = ".lease"
 _LENGTH = struct.Struct(">I")
 _HEAD = struct.Struct(">QQ")
 
@@ -113,13 +115,33 @@ class ReplicaDisk:
         if path.exists():
             os.utime(path, (now.timestamp(), now.timestamp()))
 
+    def load_lease(self, cluster: ClusterId) -> bytes | None:
+        """The lease that was saved of ``cluster``, unverified; None where there is none."""
+        try:
+            return self._lease_path(cluster).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def save_lease(self, cluster: ClusterId, blob: bytes) -> None:
+        """Remember the newest lease accepted of ``cluster``.
+
+        Not forced to the platter: a loss of power is no worse than a crash just before.
+        """
+        path = self._lease_path(cluster)
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.touch(mode=0o600)
+        fresh.write_bytes(blob)
+        fresh.replace(path)
+
     def clusters(self) -> frozenset[ClusterId]:
         """The peers of whom something is saved."""
-        return frozenset(ClusterId(path.stem) for path in self._directory.glob(f"*{_SUFFIX}"))
+        suffixes = (_SUFFIX, _LEASE_SUFFIX)
+        return frozenset(ClusterId(path.stem) for suffix in suffixes for path in self._directory.glob(f"[!.]*{suffix}"))
 
     def forget(self, cluster: ClusterId) -> None:
         """Delete what was saved of ``cluster``, so that a restart does not bring it back."""
         self._path(cluster).unlink(missing_ok=True)
+        self._lease_path(cluster).unlink(missing_ok=True)
 
     def load_epoch(self) -> int:
         """The last epoch that this member published under; 0 where none is known."""
@@ -134,6 +156,9 @@ class ReplicaDisk:
 
     def _path(self, cluster: ClusterId) -> Path:
         return self._directory / f"{cluster}{_SUFFIX}"
+
+    def _lease_path(self, cluster: ClusterId) -> Path:
+        return self._directory / f"{cluster}{_LEASE_SUFFIX}"
 
 
 def _frame(version: Version, blob: bytes) -> bytes:

@@ -11,16 +11,19 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 
 from federation.exchange.base import Exchange, MemberSnapshot, Rejected, StoredSnapshot
-from federation.exchange.disk import ReplicaDisk
+from federation.exchange.disk import ReplicaDisk, SavedReplica
 from federation.exchange.replica import LoadLog, LoadSnapshot, Need, Replica, Step
 from federation.exchange.timing import Backoff, Timing
 from federation.model.errors import ExchangeUnavailableError, WireError
-from federation.model.names import RecordKey
+from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Member, Version
+
+T = TypeVar("T")
 
 _log = structlog.get_logger()
 
@@ -95,15 +98,21 @@ class Follower:
 
     def restore(self) -> None:
         """Start from the last good on disk, if its signatures still hold."""
+        if (saved := self._load(ReplicaDisk.load)) is not None:
+            self._restore_records(saved)
+        if (lease := self._load(ReplicaDisk.load_lease)) is not None:
+            self._report(Step(rejected=_from_disk(self._replica.on_saved_lease(lease).rejected)))
+
+    def _load(self, load: Callable[[ReplicaDisk, ClusterId], T | None]) -> T | None:
         if self._disk is None:
-            return
+            return None
         try:
-            saved = self._disk.load(self.member.cluster)
+            return load(self._disk, self.member.cluster)
         except OSError as error:
             _log.warning("replica is unreadable", peer=self.member.cluster, error=str(error))
-            return
-        if saved is None:
-            return
+            return None
+
+    def _restore_records(self, saved: SavedReplica) -> None:
         base = self._replica.on_snapshot(saved.snapshot)
         if self._replica.version is None:
             self._replica = self._new_replica(self.member)
@@ -141,6 +150,12 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled; what can't be read is tried again."""
+        try:
+            await self._follow()
+        finally:
+            self._keep_lease()
+
+    async def _follow(self) -> None:
         while True:
             try:
                 if self._catch_up_due:
@@ -222,10 +237,16 @@ class Follower:
         self._saved_at = None
         if self._disk is not None and now >= self._confirmed_at + self._timing.confirm:
             self._confirmed_at = now
+            self._keep_lease()
             if not self._whole:
                 await self._rebase()
             elif not self._unsaved:
                 self._try(lambda disk: disk.confirm(self.member.cluster, self._clock()))
+
+    def _keep_lease(self) -> None:
+        """After a restart it is no sign of life."""
+        if (lease := self._replica.lease) is not None:
+            self._try(lambda disk: disk.save_lease(self.member.cluster, lease))
 
     async def _keep_snapshot(self, stored: StoredSnapshot, version: Version | None) -> None:
         if self._disk is None or version is None:

@@ -11,6 +11,13 @@ key) are whole but may run ahead of the channel. From that follows how a replay 
 
 Nothing is ever shown older than it was shown before, and an incomplete read empties nothing. The caller
 must feed the answer to a need before the channel messages that arrived since. Pure: no I/O, no clock.
+
+A lease is a sign of life once, and only if it is newer than all that were accepted, also before a restart as
+far as the newest of them was saved. What stays possible for whoever controls the exchange is to hold back
+genuine leases and to hand them out late, each once: those that this reader never accepted, and after a crash
+those that it accepted since the last was saved (all of the epoch where nothing is saved). So a dead member
+can seem to live as long as that supply lasts. Hence the lease is one of two signals, and the other does not
+come from the exchange.
 """
 
 from __future__ import annotations
@@ -69,13 +76,15 @@ class Replica:
         self.synced = False
         self.head: Version | None = None
         """The latest version that the member is known to have published."""
+        self.lease: bytes | None = None
+        """The newest lease accepted, as it was signed."""
         self._clusterset = clusterset
         self._lease_seconds = lease_seconds
         self._records: dict[RecordKey, Record] = {}
         self._encoded: dict[RecordKey, bytes] = {}
         self._bundle: BundleRecord | None = None  # stays when the record is deleted: the sequence never goes back
         self._manifest: Version | None = None
-        self._lease: tuple[int, int] | None = None  # epoch and beat of the newest lease accepted
+        self._lease: tuple[int, int] | None = None  # epoch and beat of ``lease``
         self._channel: Version | None = None  # the newest version that the channel has shown
         self._channel_lease: tuple[int, int] | None = None
         self._heard_at: float | None = None
@@ -167,7 +176,7 @@ class Replica:
         self._channel_lease = beat
         # The member sends a lease after the batches it counts, so that none of these may follow it.
         self._channel = version if self._channel is None else max(self._channel, version)
-        return self._accept_lease(version, beat, now)
+        return self._accept_lease(blob, version, beat, now)
 
     def on_stored_lease(self, blob: bytes, now: float) -> Step:
         """The lease as its key was read."""
@@ -178,7 +187,17 @@ class Replica:
         old_epoch = self.version is not None and version.epoch < self.version.epoch
         if old_epoch or (self._lease is not None and beat < self._lease):
             return self._replayed("stored lease", version, self.head)
-        return self._accept_lease(version, beat, now)
+        return self._accept_lease(blob, version, beat, now)
+
+    def on_saved_lease(self, blob: bytes) -> Step:
+        """The newest lease that was accepted before a restart: no sign of life, and none that is not newer is one."""
+        try:
+            version, self._lease = self._open_lease(blob)
+        except WireError as error:
+            return self._refuse(error)
+        self.lease = blob
+        self._knows(version)
+        return Step()
 
     def on_absent(self) -> Step:
         """The member has no snapshot: it never published, or the exchange lost its data; what is known is
@@ -265,13 +284,13 @@ class Replica:
             encoded |= decode_shard(number, self._open(blob, BlobKind.SHARD).payload)
         return encoded
 
-    def _accept_lease(self, version: Version, beat: tuple[int, int], now: float) -> Step:
+    def _accept_lease(self, blob: bytes, version: Version, beat: tuple[int, int], now: float) -> Step:
         old_epoch = self.version is not None and version.epoch < self.version.epoch
         if old_epoch or (self._lease is not None and beat < self._lease):
             return Step()
         # A beat that is read again, because what it asked for was not answered, asks again; it is no sign of life.
         if beat != self._lease:
-            self._lease = beat
+            self.lease, self._lease = blob, beat
             self._heard_at = now
             self._knows(version)
         return Step(need=self._missed() if self._behind() else None)

@@ -49,6 +49,10 @@ class SimulatedDisk(ReplicaDisk):
         self._check()
         super().confirm(cluster, now)
 
+    def save_lease(self, cluster: ClusterId, blob: bytes) -> None:
+        self._check()
+        super().save_lease(cluster, blob)
+
     def forget(self, cluster: ClusterId) -> None:
         super().forget(cluster)
         self.holds.pop(cluster, None)
@@ -154,10 +158,14 @@ class Seat:
 
     async def crash(self) -> None:
         """End at this moment: nothing more is written, not even what is being written."""
-        assert self._running is not None
         assert self.disk is not None
-        self.check_all()
         self.disk.refuses = True
+        await self.end()
+
+    async def end(self) -> None:
+        """End as one who is asked to."""
+        assert self._running is not None
+        self.check_all()
         self._running.cancel()
         await asyncio.wait([self._running])
         self.end_well()

@@ -200,6 +200,12 @@ class SimulatedConnection:
     def arrival(self) -> float:
         return asyncio.get_running_loop().time() + self.rng.random() * self.latency
 
+    def heal(self) -> None:
+        """No fault any more."""
+        self.cut = False
+        self.loss = self.errors = 0.0
+        self.latency = 0.002
+
     def drop(self) -> None:
         """End the subscriptions of this connection."""
         for subscription in self._store.subscriptions:

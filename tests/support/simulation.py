@@ -7,6 +7,7 @@ then all faults end, and the members have to agree with one another soon. ``run_
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import shutil
 from collections.abc import Awaitable, Callable
@@ -210,7 +211,7 @@ class History:
         seat = self._rng.choice(self._set.seats)
         if seat.alive:
             await seat.crash()
-        files = sorted(seat.directory.glob("*.replica"))
+        files = sorted(path for path in seat.directory.glob("*") if path.suffix in {".replica", ".lease"})
         if files:
             file = self._rng.choice(files)
             data = file.read_bytes()
@@ -275,7 +276,8 @@ class History:
             assert not falsely, f"{seat.cluster} accuses {falsely}, of whom nothing bad was ever seen"
 
     async def _end_faults(self) -> None:
-        """All faults end, but for the dead: some stay dead. What an adversary exchanged is cleaned up by a flush."""
+        """All faults end, but for the dead: some stay dead. What an adversary exchanged is cleaned up by a flush, but
+        for the leases of the dead, which it keeps alive for good. All look at the store anew."""
         self._note("faults end")
         for seat in self._set.former:
             if seat.alive:
@@ -287,23 +289,36 @@ class History:
             if not seat.alive and self._rng.random() < 0.7:
                 self._set.start(seat, told=True)
             elif seat.alive:
-                seat.connection.cut = False
-                seat.connection.loss = seat.connection.errors = 0.0
-                seat.connection.latency = 0.002
                 self._set.tell(seat)
             if seat.disk is not None:
                 seat.disk.refuses = not seat.alive
+            if seat.alive:
+                seat.connection.heal()
+                seat.connection.drop()
+            else:
+                self._store.stored(seat.cluster).lease_until = math.inf
+                self._doubtful.add(seat.cluster)
 
     async def _agreement(self) -> None:
         until = asyncio.get_running_loop().time() + AGREEMENT_SECONDS
+        # A lease that its member renewed just before it died is a sign of life to whoever had not heard it yet.
+        await asyncio.sleep(TIMING.lease)
         while disagreement := self._disagreement():
             self._check()
             assert asyncio.get_running_loop().time() < until, disagreement
             await asyncio.sleep(0.25)
         self._note("all agree")
-        # Nobody rises from the dead because somebody else comes back.
+        # Nobody rises from the dead because somebody else comes back, to the store or from a restart.
         for seat in self._running():
             seat.connection.drop()
+        await self._check_dead()
+        for seat in self._running():
+            await seat.end()
+            self._set.start(seat, told=True)
+            seat.connection.heal()
+        await self._check_dead()
+
+    async def _check_dead(self) -> None:
         await asyncio.sleep(0.5)
         self._check()
         dead = {seat.cluster for seat in self._set.seats if not seat.alive}

@@ -88,11 +88,22 @@ def test_an_unreadable_file_is_as_good_as_none(disk: ReplicaDisk, tmp_path: Path
 def test_nobody_else_may_read(disk: ReplicaDisk, tmp_path: Path) -> None:
     """The directory is 0700, each file 0600, and nothing unfinished stays behind."""
     disk.save(EAST, Version(1, 5), SNAPSHOT)
+    disk.save_lease(EAST, b"lease")
     disk.save_epoch(7)
     directory = tmp_path / "state"
     assert directory.stat().st_mode & 0o777 == 0o700
     modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
-    assert modes == {"east.replica": 0o600, "epoch": 0o600}
+    assert modes == {"east.lease": 0o600, "east.replica": 0o600, "epoch": 0o600}
+
+
+def test_the_last_lease_is_kept(disk: ReplicaDisk) -> None:
+    """A newer lease takes the place of the one before, whether or not anything else was saved of the member."""
+    assert disk.load_lease(EAST) is None
+    disk.save_lease(EAST, b"a longer one")
+    disk.save_lease(EAST, b"newer")
+    assert disk.load_lease(EAST) == b"newer"
+    assert disk.load(EAST) is None
+    assert disk.clusters() == {EAST}
 
 
 def test_the_age_is_that_of_the_last_confirmation(disk: ReplicaDisk, tmp_path: Path) -> None:
@@ -132,13 +143,14 @@ def test_a_failed_write_leaves_the_old_file(disk: ReplicaDisk, monkeypatch: pyte
 
 
 def test_nothing_is_left_of_a_member_that_is_forgotten(disk: ReplicaDisk, tmp_path: Path) -> None:
-    """Its file is gone, the others and the epoch stay; to forget it again is no error."""
+    """Its files are gone, the others and the epoch stay; to forget it again is no error."""
     west = ClusterId("west")
     disk.save_epoch(7)
     for cluster in (EAST, west):
         disk.save(cluster, Version(1, 5), SNAPSHOT)
+        disk.save_lease(cluster, b"lease")
     assert disk.clusters() == {EAST, west}
     disk.forget(EAST)
     disk.forget(EAST)
     assert (disk.clusters(), saved(disk), disk.load_epoch()) == ({west}, None, 7)
-    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["epoch", "west.replica"]
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["epoch", "west.lease", "west.replica"]

@@ -193,8 +193,56 @@ async def test_what_is_confirmed_is_no_longer_of_the_disk(stage: Stage, tmp_path
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(again.run())
         again.connected()
+        again.deliver(stage.beat())
         await until(lambda: again.snapshot().saved_at is None)
         task.cancel()
+
+
+async def test_whoever_died_during_a_restart_does_not_rise(stage: Stage, tmp_path: Path) -> None:
+    """A lease that was heard before a clean end is no sign of life after it, though it still lies in the store."""
+    await stage.begin()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await until(lambda: stage.follower.snapshot().fresh)
+        task.cancel()
+    restarted = Stage(tmp_path, stage.exchange)
+    again = restarted.follower
+    again.restore()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(again.run())
+        again.connected()
+        await until(lambda: (frozenset(), ()) in restarted.steps)
+        assert not again.snapshot().fresh
+        again.deliver(stage.beat())
+        await until(lambda: again.snapshot().fresh)
+        task.cancel()
+
+
+async def test_the_last_lease_is_saved_now_and_then(stage: Stage) -> None:
+    """A crash costs the knowledge of the leases since the last confirmation only."""
+    await stage.begin()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await until(lambda: stage.follower.snapshot().fresh)
+        assert stage.disk.load_lease(EAST.cluster) is None
+        stage.now += 31
+        beat = stage.beat()
+        stage.follower.deliver(beat)
+        await until(lambda: stage.disk.load_lease(EAST.cluster) == beat)
+        task.cancel()
+
+
+async def test_a_disk_that_can_not_be_read_stops_nobody(stage: Stage, tmp_path: Path) -> None:
+    """A lease that can't be read counts as none; the records beside it are restored."""
+    await stage.begin()
+    whole = await stage.exchange.read_snapshot(EAST.cluster)
+    assert whole is not None
+    stage.disk.save(EAST.cluster, Version(100, 0), whole)
+    (tmp_path / "east.lease").mkdir()
+    stage.follower.restore()
+    assert stage.version() == Version(100, 0)
 
 
 async def test_a_flood_is_dropped_and_read_from_the_log(

@@ -8,7 +8,7 @@ import pytest
 
 from federation.exchange import replica as replica_module
 from federation.exchange.base import StoredSnapshot
-from federation.exchange.payloads import Changes, encode_batch
+from federation.exchange.payloads import Beat, Changes, encode_batch, encode_beat
 from federation.exchange.publisher import Publisher, Replacement
 from federation.exchange.replica import LoadLog, LoadSnapshot, Replica, Step
 from federation.exchange.signing import BlobKind, Envelope, sign
@@ -236,6 +236,46 @@ def test_a_beat_sent_again_keeps_nobody_alive() -> None:
     assert reasons(made.on_lease(beat, 2.0)) == [Reason.REPLAYED]
     assert made.fresh(3.0)
     assert not made.fresh(3.1)
+
+
+def test_a_lease_accepted_before_a_restart_is_no_sign_of_life() -> None:
+    """After a restart only a beat newer than the saved one renews, wherever the older ones come from."""
+    speaker = Speaker(gateway())
+    old, saved, new = speaker.beat(), speaker.beat(), speaker.beat()
+    made = reader(speaker)
+    assert made.on_saved_lease(saved) == Step()
+    assert made.on_connected(saved, 0.0) == Step()
+    assert reasons(made.on_connected(old, 0.0)) == [Reason.REPLAYED]
+    assert made.on_lease(old, 0.0) == Step()
+    assert made.on_lease(saved, 0.0) == Step()
+    assert not made.fresh(0.0)
+    assert made.lease == saved
+    made.on_lease(new, 1.0)
+    assert made.fresh(4.0)
+    assert made.lease == new
+
+
+def test_a_saved_lease_tells_what_was_not_saved() -> None:
+    """What its member had published by then is asked for, though the lease is no news."""
+    speaker = Speaker(gateway())
+    made = reader(speaker)
+    speaker.say(gateway(port=1))
+    saved = speaker.beat()
+    assert made.on_saved_lease(saved) == Step()
+    assert not made.current
+    assert made.on_connected(saved, 0.0) == Step(need=LoadLog(Version(100, 0)))
+
+
+def test_a_saved_lease_of_another_key_is_refused() -> None:
+    """It is measured by nothing, and the genuine ones count."""
+    speaker = Speaker(gateway())
+    made = reader(speaker)
+    payload = encode_beat(Beat(1_000_000, 0))
+    forged = sign(Envelope(BlobKind.LEASE, EAST.cluster, Version(100, 0), payload), CLUSTERSET, key_of("west"))
+    assert reasons(made.on_saved_lease(forged)) == [Reason.BAD_SIGNATURE]
+    assert made.lease is None
+    made.on_lease(speaker.beat(), 0.0)
+    assert made.fresh(0.0)
 
 
 def test_log_entries_that_were_applied_are_replayed() -> None:

@@ -69,6 +69,9 @@ async def _ask(
                 hint=f"the request stays: {settings.cluster} is out as soon as the controller of "
                 f"{seat} runs; do the same again then to clean up here",
             ) from None
+        except RefusedError:
+            asked.unlink(missing_ok=True)
+            raise
         except ExchangeDeniedError as error:
             # The authority removes the user of whoever has left: so an earlier request of ours was granted.
             if not asked.exists():

@@ -236,6 +236,34 @@ async def test_the_user_of_a_managed_exchange_is_kept(monkeypatch: pytest.Monkey
     assert not (tmp_path / "other").exists()
 
 
+async def test_a_password_of_another_user_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What lay there is of no use to this member; a join that is refused puts it back."""
+    room = open_room(monkeypatch, users=True)
+    await room.found(tmp_path / "east")
+    file = tmp_path / "west" / "exchange.credentials"
+    file.parent.mkdir()
+    file.write_text("somebody:else\n")
+    file.chmod(0o600)
+    token = await room.token(tmp_path / "east")
+    async with room.admitting(tmp_path / "east"):
+        with pytest.raises(RefusedError):
+            await room.join(tmp_path / "west", replace(token, exchange_password="wrong"))
+        assert load_credentials(file) == Credentials("somebody", "else")
+        await room.join(tmp_path / "west", token)
+    assert load_credentials(file).username == token.exchange_user
+
+
+async def test_an_earlier_wish_to_leave_is_forgotten(room: Room, tmp_path: Path) -> None:
+    """It was of another membership: it must not end this one."""
+    await room.found(tmp_path / "east")
+    (tmp_path / "west" / "state").mkdir(parents=True)
+    (tmp_path / "west" / "state" / "leaving").touch()
+    token = await room.token(tmp_path / "east")
+    async with room.admitting(tmp_path / "east"):
+        await room.join(tmp_path / "west", token)
+    assert "state/leaving" not in files_of(tmp_path / "west")
+
+
 async def test_an_exchange_that_no_program_knows_is_no_crash(room: Room, tmp_path: Path) -> None:
     """A token of another version may name one."""
     await room.found(tmp_path / "east")

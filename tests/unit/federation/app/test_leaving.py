@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from federation.app import leaving
 from federation.app.admissions import opened_authority
 from federation.app.authority import RefusedError
 from federation.app.sites import load_cluster
+from federation.membership.authority_store import AuthorityStore
 from federation.model.errors import ExchangeDeniedError, ExchangeUnavailableError, TrustError
 from support.board_room import EAST, WEST, Room, files_of, open_room
 
@@ -100,6 +102,20 @@ async def test_a_cut_while_it_forgets_is_finished(room: Room, tmp_path: Path, mo
         room.users.passwords.pop(WEST, None)
     await room.leave(tmp_path / WEST)
     assert sorted(files_of(tmp_path / WEST)) == ["cluster.yaml"]
+
+
+async def test_a_refused_request_leaves_all_as_it_was(room: Room, tmp_path: Path) -> None:
+    """Another cluster has come under this name since: this one's key says nothing any more, and is kept."""
+    await members(room, tmp_path)
+    with AuthorityStore(load_cluster(tmp_path / EAST).authority_directory).transaction() as held:
+        known = held.ledger.roster.members
+        fresh = [replace(m, public_key=bytes(32)) if m.cluster == WEST else m for m in known]
+        held.commit(replace(held.ledger, roster=held.ledger.roster.with_members(fresh)))
+    before = files_of(tmp_path / WEST)
+    async with room.admitting(tmp_path / EAST):
+        with pytest.raises(RefusedError, match="is not one of the present member") as caught:
+            await room.leave(tmp_path / WEST)
+    assert (caught.value.reason, files_of(tmp_path / WEST)) == ("StaleRequest", before)
 
 
 async def test_the_authority_does_not_leave(room: Room, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from federation.app.authority import RefusedError
 from federation.app.member_keys import MemberKeys
 from federation.app.sites import load_cluster
 from federation.membership.join_token import JoinToken
-from federation.membership.roster import accept_roster
+from federation.membership.roster import accept_roster, open_roster
 from federation.membership.roster_file import RosterFile
 from federation.model.errors import TrustError
-from support.board_room import EAST, WEST, Room, open_room
+from support.board_room import CLUSTERSET, EAST, WEST, Room, open_room
 
 
 @pytest.fixture(params=[True, False], ids=["users", "no-users"])
@@ -126,7 +126,10 @@ async def test_a_clusterset_that_was_founded_anew_is_joined_with_the_key_that_is
     await room.found(tmp_path / "anew")
     token = await room.token(tmp_path / "anew")
     async with room.admitting(tmp_path / "anew"):
-        await room.join(tmp_path / WEST, token)
+        settings = await room.join(tmp_path / WEST, token)
+    known = RosterFile(settings.state_directory).load()
+    assert known is not None
+    assert open_roster(known.blob, CLUSTERSET, token.authority_key).roster.member(WEST) is not None
     assert (tmp_path / WEST / "member.key").read_bytes() == key
 
 

@@ -24,6 +24,8 @@ from federation.storage.private_file import WideModeError, read_private, replace
 
 _LEDGER = "ledger.json"
 _ID_CHARS = 16
+# Several times what belongs to the largest roster.
+_MAX_LEDGER_BYTES = 16 * 1024 * 1024
 _KEY_NAME = re.compile(rf"[0-9a-f]{{{_ID_CHARS}}}\.key")
 
 
@@ -89,8 +91,7 @@ class AuthorityStore:
         """The ledger as it is now."""
         path = self.directory / _LEDGER
         try:
-            read_private(path)  # for its mode alone: a ledger grows past what is read of a key
-            return decode_ledger(path.read_bytes())
+            return decode_ledger(read_private(path, _MAX_LEDGER_BYTES))
         except FileNotFoundError as error:
             raise TrustError(
                 f"no authority is kept in {self.directory}",

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from federation.membership.roster import KnownRoster, open_roster
+from federation.membership.roster import MAX_ROSTER_BYTES, KnownRoster, open_roster
 from federation.model.errors import TrustError, WireError
 from federation.model.wire import UNREADABLE
 from federation.storage.private_file import WideModeError, read_private, replace_private
 
+# The roster, and what stands beside it.
+_MAX_BYTES = MAX_ROSTER_BYTES + 4096
 _HINT = "restore it from a backup, or let the cluster join again"
 
 
@@ -34,8 +36,7 @@ class RosterFile:
     def load(self) -> KnownRoster | None:
         """What was saved; None where nothing ever was. Raises TrustError for a file that can't be believed."""
         try:
-            read_private(self.path)  # for its mode alone: a roster grows past what is read of a key
-            content = self.path.read_bytes()
+            content = read_private(self.path, _MAX_BYTES)
         except FileNotFoundError:
             return None
         except WideModeError as error:

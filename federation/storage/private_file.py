@@ -17,9 +17,9 @@ class WideModeError(OSError):
     """A private file that others than its owner can read or write."""
 
 
-def read_private(path: Path) -> bytes:
-    """Content of a private file; raises WideModeError where its mode is wider than 0600, OSError where it
-    can't be read.
+def read_private(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The first ``limit`` bytes of a private file; raises WideModeError where its mode is wider than 0600, OSError
+    where it can't be read.
 
     Symbolic links are followed: mounted secrets are made of them. The mode is that of the file which is
     then read.
@@ -28,7 +28,7 @@ def read_private(path: Path) -> bytes:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         if mode & 0o077:
             raise WideModeError(f"mode is {mode:04o}, it must not be wider than 0600")
-        return file.read(MAX_BYTES)
+        return file.read(limit)
 
 
 def create_private(path: Path, content: bytes) -> None:

@@ -30,6 +30,16 @@ def test_never_overwritten(tmp_path: Path) -> None:
     assert read_private(tmp_path / "key") == b"first"
 
 
+def test_no_more_is_read_than_asked_for(tmp_path: Path) -> None:
+    """A file of another size than a key's is read as far as its reader says, its mode checked all the same."""
+    create_private(tmp_path / "ledger", bytes(100_000))
+    lengths = [len(read_private(tmp_path / "ledger")), *(len(read_private(tmp_path / "ledger", n)) for n in (7, 10**6))]
+    assert lengths == [64 * 1024, 7, 100_000]
+    (tmp_path / "ledger").chmod(0o640)
+    with pytest.raises(WideModeError):
+        read_private(tmp_path / "ledger", 7)
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o620, 0o604, 0o602])
 def test_wide_mode(tmp_path: Path, mode: int) -> None:
     """A file that a group or the world can read or write is refused, also through a link."""

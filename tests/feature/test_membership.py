@@ -119,6 +119,43 @@ def test_a_membership_with_users_in_the_exchange_from_founding_to_eviction(tmp_p
         assert (all(secrets), [secret for secret in secrets if secret in logs]) == (True, [])
 
 
+def test_users_that_were_made_by_hand_are_enough(tmp_path: Path) -> None:
+    """As docs/membership.md says: with the printed rules, without the power over users, a member joins by the user that
+    its token brings, keeps it, and leaves; a wrong password is told as such."""
+    with secure_site(tmp_path) as site:
+        directory = site.directory("east")
+        directory.mkdir()
+        exchange = f"{{url: '{site.url}', caFile: ../exchange/ca.pem, credentialsFile: by-hand.credentials}}"
+        (directory / "cluster.yaml").write_text(
+            f"clusterset: acme\ncluster: east\nregion: r\ntrustDomain: east.acme\nexchange: {exchange}\n"
+        )
+        member, authority = site.done("exchange", "acl", "--dir", "east", "--cluster", "west").splitlines()
+        names = {}
+        with site.admin() as client:
+            for path, line in ((directory / "by-hand.credentials", authority), (tmp_path / "west.credentials", member)):
+                words = [
+                    word for word in shlex.split(line.replace("PASSWORD", "s3cret")) if not word.startswith("+acl")
+                ]
+                client.execute_command(*words)
+                names[path.name] = words[2]
+                path.write_text(f"{words[2]}:s3cret\n")
+                path.chmod(0o600)
+        site.done("init", "--dir", "east", "--clusterset", "acme", "--cluster-id", "east", "--exchange", site.url)
+        site.start("east")
+        wrong = tmp_path / "wrong.credentials"
+        wrong.write_text(f"{names['west.credentials']}:wrong\n")
+        wrong.chmod(0o600)
+        told = refusal(site, "west", site.token("east", "west", "--exchange-credentials", str(wrong)))
+        assert ("refused our user or password" in told, "makes the exchange's users by hand" in told) == (True, True)
+        token = site.token("east", "west", "--exchange-credentials", str(tmp_path / "west.credentials"))
+        joined = site.join("west", token)
+        assert joined.returncode == 0, joined.stderr
+        assert (site.directory("west") / "exchange.credentials").read_text() == f"{names['west.credentials']}:s3cret\n"
+        site.start("west")
+        eventually(lambda: see_one_another(site, "east", "west"), "they see one another")
+        assert site.done("leave", "--dir", "west") == "west has left clusterset acme"
+
+
 @dataclass(frozen=True)
 class Plain:
     site: Site

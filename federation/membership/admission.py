@@ -44,6 +44,7 @@ class Reason(StrEnum):
     CLUSTER_TAKEN = "ClusterTaken"
     TRUST_DOMAIN_TAKEN = "TrustDomainTaken"
     KEY_TAKEN = "KeyTaken"
+    KEY_RETIRING = "KeyRetiring"
     CLOCK_SKEW = "ClockSkew"
     NOT_A_MEMBER = "NotAMember"
     STALE = "StaleRequest"
@@ -217,7 +218,7 @@ def _rekey(ledger: Ledger, request: Request, now: datetime) -> Granted | Refusal
     if any(request.public_key in {other.public_key, other.retiring_key} for other in ledger.roster.members):
         return Refusal(Reason.KEY_TAKEN, f"the new key of {request.cluster} is known already")
     # One that was held back must not install a key that the member has long thrown away.
-    if refusal := _spent(ledger, request) or _skewed(request, now):
+    if refusal := _spent(ledger, request) or _skewed(request, now) or _retiring(member, now):
         return refusal
     fresh = replace(
         member,
@@ -228,6 +229,18 @@ def _rekey(ledger: Ledger, request: Request, now: datetime) -> Granted | Refusal
     others = (other for other in ledger.roster.members if other.cluster != request.cluster)
     ledger = ledger.with_spent(member.public_key)
     return Granted(replace(ledger, roster=ledger.roster.with_members([*others, fresh])))
+
+
+def _retiring(member: RosterMember, now: datetime) -> Refusal | None:
+    """A change of keys goes to all members, and would end the key before the former one too early for them."""
+    until = member.retiring_until
+    if until is None or now >= until:
+        return None
+    return Refusal(
+        Reason.KEY_RETIRING,
+        f"the key of {member.cluster} was replaced a short while ago: the former one is believed until "
+        f"{until:%Y-%m-%d %H:%M:%S} UTC, and cannot be followed by another before",
+    )
 
 
 def _leave(ledger: Ledger, request: Request) -> Granted | Refusal:

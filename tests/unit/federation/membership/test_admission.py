@@ -55,7 +55,8 @@ def granted(ledger: Ledger, request: Request, now: datetime = NOW) -> Ledger:
 
 JOINED = granted(OFFERED, replace(join(WEST), access_digest=digest("west")))
 REKEYED = granted(JOINED, rekey(WEST, "west", "fresh"))
-THIRD = granted(REKEYED, rekey(WEST, "fresh", "third"))
+LATER = NOW + RETIRING
+THIRD = granted(REKEYED, rekey(WEST, "fresh", "third", LATER), LATER)
 EVICTED = evict(JOINED, WEST, NOW)
 assert isinstance(EVICTED, Ledger)
 BACK = granted(EVICTED.with_token(token_entry(WEST, "again")), join(WEST, "other", "again"))
@@ -195,6 +196,13 @@ REVOKED = OFFERED.with_token(replace(TOKEN, revoked_at=NOW))
             "ClockSkew",
             "the clock of west is 3600 s behind the authority's, or its request lay that long; 60 s are allowed",
         ),
+        (
+            REKEYED,
+            rekey(WEST, "fresh", "third"),
+            "KeyRetiring",
+            "the key of west was replaced a short while ago: the former one is believed until 2026-01-01 12:05:00 UTC, "
+            "and cannot be followed by another before",
+        ),
         (JOINED, leave(WEST, "other"), "StaleRequest", STALE_LEAVE),
         (REKEYED, leave(WEST, "west"), "StaleRequest", STALE_LEAVE),
         (JOINED, leave(EAST), "HoldsTheAuthority", "east holds the authority of clusterset demo"),
@@ -212,6 +220,17 @@ REVOKED = OFFERED.with_token(replace(TOKEN, revoked_at=NOW))
 def test_refusals(ledger: Ledger, request_: Request, reason: str, text: str) -> None:
     """Everything that is refused is refused for its own reason, in words that say what to do about it."""
     assert judge(ledger, request_, NOW) == Refusal(reason, text)
+
+
+def test_one_key_retires_at_a_time() -> None:
+    """The next change of a key is granted in the moment in which the former key ends, and not before."""
+    early = LATER - SECOND
+    refused = judge(REKEYED, rekey(WEST, "fresh", "third", early), early)
+    assert isinstance(refused, Refusal)
+    assert refused.reason == Reason.KEY_RETIRING
+    assert THIRD.roster.member(WEST) == replace(
+        roster_member(WEST, "third"), retiring_key=public("fresh"), retiring_until=LATER + RETIRING
+    )
 
 
 @pytest.mark.parametrize("skew", [-60, 60])

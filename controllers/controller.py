@@ -32,6 +32,9 @@ from trustbundle.generation import withdrawn as withdrawn_domains
 
 _log = structlog.get_logger(__name__)
 
+_SAVE_AGAIN_SECONDS = 5.0
+"""A disk that can't be written is not tried more often: a failing one keeps the loop for as long as it likes."""
+
 
 class Peers(Protocol):
     """What the controller needs of its seat at the exchange."""
@@ -112,6 +115,9 @@ class Controller:
         self.trust_problems: tuple[Problem, ...] = ()
         self.refused: tuple[Problem, ...] = ()
         """Why the data plane refused the last change; empty is good."""
+        self.unsaved: tuple[Problem, ...] = ()
+        """Why the journal is not on disk; empty is good."""
+        self._save_after = 0.0
 
     @property
     def ready(self) -> bool:
@@ -185,12 +191,12 @@ class Controller:
         self._acknowledged = TrustRecord(held_sequences(self._trust, self._settings.trust_domain))
 
     def on_time(self) -> bool:
-        """Judge anew who lives; returns whether a pass is due for it."""
+        """Judge anew who lives; returns whether a pass is due, for it or to write what could not be written."""
         before, self._verdicts = self._verdicts, self.verdicts
         for cluster, verdict in self._verdicts.items():
             _note(cluster, before.get(cluster), verdict)
         if _places(before) == _places(self._verdicts):
-            return False
+            return self._to_save
         self._dirty.members = True
         return True
 
@@ -223,6 +229,7 @@ class Controller:
         for key, (before, after) in changed.items():
             self._changed[key] = (self._changed.get(key, (before,))[0], after)
         self._assign_vips(self._changed)
+        self._save()
         # The others first: what our own Envoys are sent keeps the loop for milliseconds, in which the exchange works.
         self._publish(self._changed, first=not self._started)
         self.refused = self._dataplane.update_services(self._changed, dirty.own, state, self._journal.vips)
@@ -266,6 +273,24 @@ class Controller:
             return
         imported = (key for key, result in self._projection.results.items() if _imported(result))
         self._journal.assign(assign_vips(held, imported, self._settings.vip_range))
+
+    @property
+    def _to_save(self) -> bool:
+        return self._journal.unsaved and self._monotonic() >= self._save_after
+
+    def _save(self) -> None:
+        """Have the journal written, after trust was withdrawn: that must not wait for a disk, nor fail of it."""
+        if not self._to_save:
+            return
+        try:
+            self._journal.save()
+        except OSError as error:
+            self._save_after = self._monotonic() + _SAVE_AGAIN_SECONDS
+            why = error.strerror or str(error)
+            self.unsaved = (Problem("journal", "NotSaved", f"a restart would forget what is new in it: {why}"),)
+            _log.error("journal is not saved", reason=why, hint="make room on the disk of stateDirectory")
+        else:
+            self.unsaved = ()
 
     def _publish(self, changed: Changes, *, first: bool) -> None:
         records = dict(self._records)

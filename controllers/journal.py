@@ -2,7 +2,8 @@
 
 Clusterset IPs (stable for the life of an import, KEP-1645), when an export without creationTimestamp was first seen
 (the age that conflicts are resolved by), and which trust was withdrawn (or a restart would end connections, or leave
-those open that it must end). A journal that can't be read is an error: starting anew would move addresses.
+those open that it must end). A journal that can't be read is an error: starting anew would move addresses. It remembers
+at once and writes when it is told to: a disk that is full must not keep anybody from acting.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Journal:
         self._vips: dict[ServiceKey, IPv4Address] = {}
         self._first_seen: dict[ServiceKey, datetime] = {}
         self._revocations = Revocations()
+        self._unsaved = False
         try:
             document = msgspec.json.decode(self._path.read_bytes(), type=_Document)
             self._vips = {parse_service_key(key): IPv4Address(ip) for key, ip in document.vips.items()}
@@ -69,35 +71,40 @@ class Journal:
     def revocations(self) -> Revocations:
         return self._revocations
 
+    @property
+    def unsaved(self) -> bool:
+        """Whether a restart would find less than is known."""
+        return self._unsaved
+
     def see(self, exported: Iterable[ServiceKey], gone: Iterable[ServiceKey], now: datetime) -> None:
-        """Date exports that are new, forget those that are gone. Durable when it returns; raises OSError."""
+        """Date exports that are new, forget those that are gone."""
         table = dict(self._first_seen)
         for key in gone:
             table.pop(key, None)
         for key in exported:
             table.setdefault(key, now)
         if table != self._first_seen:
-            self._save(self._vips, table, self._revocations)
-            self._first_seen = table
+            self._first_seen, self._unsaved = table, True
 
     def assign(self, vips: Mapping[ServiceKey, IPv4Address]) -> None:
-        """Remember the clusterset IPs. Durable when it returns; raises OSError."""
+        """Remember the clusterset IPs."""
         if vips != self._vips:
-            self._save(vips, self._first_seen, self._revocations)
-            self._vips = dict(vips)
+            self._vips, self._unsaved = dict(vips), True
 
     def revoke(self, revocations: Revocations) -> None:
-        """Remember which trust was withdrawn, and what is trusted. Durable when it returns; raises OSError."""
+        """Remember which trust was withdrawn, and what is trusted."""
         if revocations != self._revocations:
-            self._save(self._vips, self._first_seen, revocations)
-            self._revocations = revocations
+            self._revocations, self._unsaved = revocations, True
 
-    def _save(
-        self,
-        vips: Mapping[ServiceKey, IPv4Address],
-        first_seen: Mapping[ServiceKey, datetime],
-        revocations: Revocations,
-    ) -> None:
+    def save(self) -> None:
+        """Write what has changed since the last time: durable when it returns. Raises OSError; then all of it is kept
+        in memory, and written by the next one that succeeds."""
+        if self._unsaved:
+            self._save()
+            self._unsaved = False
+
+    def _save(self) -> None:
+        vips, first_seen, revocations = self._vips, self._first_seen, self._revocations
         document = _Document(
             {str(key): str(vips[key]) for key in sorted(vips)},
             {str(key): first_seen[key] for key in sorted(first_seen)},

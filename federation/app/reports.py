@@ -81,6 +81,7 @@ class Reports:
             *self.controller.trust_problems,
             *bundle_problems(self.authority, self.clock()),
             *self.controller.refused,
+            *self.controller.unsaved,
             *(problem for result in results for problem in result.exported.problems),
         )
         return StatusReport(

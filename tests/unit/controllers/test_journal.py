@@ -28,6 +28,7 @@ def test_a_new_journal_is_empty_and_writes_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.see([], [ECHO], START)
     journal.assign({})
+    journal.save()
     assert (dict(journal.vips), dict(journal.first_seen), list(tmp_path.iterdir())) == ({}, {}, [])
 
 
@@ -36,7 +37,9 @@ def test_both_tables_survive_a_restart(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.see([ECHO], [], START)
     journal.assign(VIPS)
+    journal.save()
     journal.see([WEB], [], LATER)
+    journal.save()
     read = Journal(tmp_path)
     assert (read.vips, read.first_seen) == (VIPS, {ECHO: START, WEB: LATER})
 
@@ -52,22 +55,30 @@ def test_the_first_sight_counts_until_the_export_is_gone(tmp_path: Path) -> None
     assert journal.first_seen == {ECHO: LATER}
 
 
-def test_nothing_is_remembered_that_could_not_be_written(tmp_path: Path) -> None:
-    """Where the disk is full, the journal in memory stays as the file is."""
+def test_what_could_not_be_written_is_remembered_and_written_later(tmp_path: Path) -> None:
+    """Where the disk is full, the journal in memory goes on, and the file is as it was until a write succeeds."""
     journal = FlakyJournal(tmp_path)
     journal.see([ECHO], [], START)
+    journal.save()
     journal.broken = True
+    journal.see([WEB], [], LATER)
+    journal.assign(VIPS)
     with pytest.raises(OSError, match="no space"):
-        journal.see([WEB], [], LATER)
-    with pytest.raises(OSError, match="no space"):
-        journal.assign(VIPS)
-    assert (journal.first_seen, journal.vips) == ({ECHO: START}, {})
+        journal.save()
+    assert (journal.first_seen, journal.vips, journal.unsaved) == ({ECHO: START, WEB: LATER}, VIPS, True)
+    assert (Journal(tmp_path).first_seen, Journal(tmp_path).vips) == ({ECHO: START}, {})
+    journal.broken = False
+    journal.save()
+    assert (Journal(tmp_path).first_seen, Journal(tmp_path).vips) == ({ECHO: START, WEB: LATER}, VIPS)
+    assert journal.unsaved is False
 
 
 def test_the_file_is_private_and_leaves_no_other(tmp_path: Path) -> None:
     """One file of mode 0600, also where a crash left an unfinished one."""
     (tmp_path / ".journal.json.new").write_text("half a jour")
-    Journal(tmp_path).assign(VIPS)
+    journal = Journal(tmp_path)
+    journal.assign(VIPS)
+    journal.save()
     (file,) = tmp_path.iterdir()
     assert (file.name, oct(file.stat().st_mode & 0o777)) == ("journal.json", "0o600")
 
@@ -102,7 +113,9 @@ def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
 
 def test_the_file_is_sorted_text(tmp_path: Path) -> None:
     """What a person or a backup sees does not depend on the order of events."""
-    Journal(tmp_path).assign({WEB: VIPS[WEB], ECHO: VIPS[ECHO]})
+    journal = Journal(tmp_path)
+    journal.assign({WEB: VIPS[WEB], ECHO: VIPS[ECHO]})
+    journal.save()
     document = json.loads((tmp_path / "journal.json").read_text())
     assert list(document["vips"]) == ["demo/echo", "demo/web"]
 
@@ -115,6 +128,7 @@ def test_what_was_revoked_survives_a_restart(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.revoke(revocations)
     journal.assign(VIPS)
+    journal.save()
     assert (Journal(tmp_path).revocations, Journal(tmp_path).vips) == (revocations, VIPS)
 
 

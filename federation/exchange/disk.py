@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,14 +75,15 @@ class ReplicaDisk:
         return SavedReplica(StoredSnapshot(base.manifest, base.shards), batches, saved_at)
 
     def save(self, cluster: ClusterId, version: Version, snapshot: StoredSnapshot) -> None:
-        """Make ``snapshot``, accepted as ``version``, the base; later batches that are already saved stay."""
+        """Make ``snapshot``, accepted as ``version``, all that is saved."""
+        self._write(cluster, version, snapshot, ())
+
+    def rebase(self, cluster: ClusterId, version: Version, snapshot: StoredSnapshot) -> None:
+        """Put ``snapshot``, verified as ``version``, under the saved batches that are later."""
         path = self._path(cluster)
-        tail: list[tuple[Version, bytes]] = []
-        if path.exists():
-            entries, _ = _parse(path.read_bytes())
-            tail = [(at, blob) for at, blob in entries[1:] if at.epoch == version.epoch and at > version]
-        base = msgspec.msgpack.encode(_Base(snapshot.manifest, dict(snapshot.shards)))
-        replace_private(path, _MAGIC + b"".join(_frame(at, blob) for at, blob in [(version, base), *tail]))
+        entries, _ = _parse(path.read_bytes() if path.exists() else b"")
+        tail = [(at, blob) for at, blob in entries[1:] if at.epoch == version.epoch and at > version]
+        self._write(cluster, version, snapshot, tail)
 
     def append(self, cluster: ClusterId, batches: Mapping[Version, bytes]) -> int:
         """Add applied batches; returns the size of the file in bytes, 0 where no snapshot was saved yet.
@@ -153,6 +154,13 @@ class ReplicaDisk:
     def save_epoch(self, epoch: int) -> None:
         """Remember ``epoch``, before anything is published under it."""
         replace_private(self._directory / "epoch", f"{epoch}\n".encode())
+
+    def _write(
+        self, cluster: ClusterId, version: Version, snapshot: StoredSnapshot, tail: Sequence[tuple[Version, bytes]]
+    ) -> None:
+        base = msgspec.msgpack.encode(_Base(snapshot.manifest, dict(snapshot.shards)))
+        content = _MAGIC + b"".join(_frame(at, blob) for at, blob in [(version, base), *tail])
+        replace_private(self._path(cluster), content)
 
     def _path(self, cluster: ClusterId) -> Path:
         return self._directory / f"{cluster}{_SUFFIX}"

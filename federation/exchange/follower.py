@@ -20,7 +20,7 @@ from federation.exchange.disk import ReplicaDisk, SavedReplica
 from federation.exchange.replica import LoadLog, LoadSnapshot, Need, Replica, Step
 from federation.exchange.timing import Backoff, Timing
 from federation.model.errors import ExchangeUnavailableError, WireError
-from federation.model.names import ClusterId, RecordKey
+from federation.model.names import RecordKey
 from federation.model.records import Member, Version
 
 T = TypeVar("T")
@@ -66,6 +66,8 @@ class Follower:
         """Applied batches that the disk did not take yet."""
         self._whole = True
         """Whether the disk and the unsaved batches together give what is shown."""
+        self._verified = False
+        """Whether all that the disk holds was verified, so that it may stay beside what is saved next."""
         self._shown = (False, False)
         self._read = False
         """Whether everything that was needed was read once, whatever came of it, or can't be read for now."""
@@ -98,16 +100,16 @@ class Follower:
 
     def restore(self) -> None:
         """Start from the last good on disk, if its signatures still hold."""
-        if (saved := self._load(ReplicaDisk.load)) is not None:
+        if (saved := self._load(lambda disk: disk.load(self.member.cluster))) is not None:
             self._restore_records(saved)
-        if (lease := self._load(ReplicaDisk.load_lease)) is not None:
+        if (lease := self._load(lambda disk: disk.load_lease(self.member.cluster))) is not None:
             self._report(Step(rejected=_from_disk(self._replica.on_saved_lease(lease).rejected)))
 
-    def _load(self, load: Callable[[ReplicaDisk, ClusterId], T | None]) -> T | None:
+    def _load(self, load: Callable[[ReplicaDisk], T | None]) -> T | None:
         if self._disk is None:
             return None
         try:
-            return load(self._disk, self.member.cluster)
+            return load(self._disk)
         except OSError as error:
             _log.warning("replica is unreadable", peer=self.member.cluster, error=str(error))
             return None
@@ -120,8 +122,11 @@ class Follower:
             self._on_step(self, frozenset(), _from_disk(base.rejected))
             return
         tail = self._replica.on_log(saved.batches)
-        if len(tail.applied) < len(saved.batches):
-            self._try(lambda disk: disk.keep(self.member.cluster, len(tail.applied)))
+        applied = len(tail.applied)
+        self._verified = applied == len(saved.batches) or self._try(
+            lambda disk: disk.keep(self.member.cluster, applied)
+        )
+        self._whole = self._verified
         self._saved_at = saved.saved_at
         self._rebase_at = _size(saved.snapshot) * 2 + _REBASE_BYTES
         self._on_step(self, base.changed | tail.changed, _from_disk(base.rejected + tail.rejected))
@@ -251,8 +256,12 @@ class Follower:
     async def _keep_snapshot(self, stored: StoredSnapshot, version: Version | None) -> None:
         if self._disk is None or version is None:
             return
-        cluster = self.member.cluster
-        saving = asyncio.ensure_future(asyncio.to_thread(self._try, lambda disk: disk.save(cluster, version, stored)))
+        cluster, verified = self.member.cluster, self._verified
+
+        def save(disk: ReplicaDisk) -> None:
+            (disk.rebase if verified else disk.save)(cluster, version, stored)
+
+        saving = asyncio.ensure_future(asyncio.to_thread(self._try, save))
         try:
             await asyncio.shield(saving)
         finally:
@@ -263,6 +272,7 @@ class Follower:
         if not done:
             self._whole = self._whole and version != self._replica.version
             return
+        self._verified = True
         self._whole = self._whole or version == self._replica.version
         self._unsaved = {at: blob for at, blob in self._unsaved.items() if at.epoch == version.epoch and at > version}
         self._saved_at = None

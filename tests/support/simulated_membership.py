@@ -86,6 +86,8 @@ class Membership:
         """The keys that once were a member's, and that nobody believes any more."""
         believed = {key for seat in self.seats for peer in (seat.member, *seat.peers.values()) for key in peer.keys}
         believed |= {key for member in self.roster.values() for key in member.keys}
+        # Who was evicted may go on believing others who were.
+        believed |= {key for seat in self.former if seat.alive for peer in seat.peers.values() for key in peer.keys}
         return [
             (self._ledger.voices[public].cluster, key) for public, key in self._keys.items() if public not in believed
         ]

@@ -38,6 +38,11 @@ class SimulatedDisk(ReplicaDisk):
         super().save(cluster, version, snapshot)
         self.holds[cluster] = max(version, self.holds.get(cluster, version))
 
+    def rebase(self, cluster: ClusterId, version: Version, snapshot: StoredSnapshot) -> None:
+        self._check()
+        super().rebase(cluster, version, snapshot)
+        self.holds[cluster] = max(version, self.holds.get(cluster, version))
+
     def append(self, cluster: ClusterId, batches: Mapping[Version, bytes]) -> int:
         self._check()
         size = super().append(cluster, batches)

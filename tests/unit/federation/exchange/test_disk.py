@@ -46,9 +46,9 @@ def test_a_newer_snapshot_keeps_the_batches_after_it(disk: ReplicaDisk) -> None:
     disk.save(EAST, Version(1, 5), SNAPSHOT)
     disk.append(EAST, {Version(1, 6): b"six", Version(1, 7): b"seven"})
     newer = StoredSnapshot(b"newer", {})
-    disk.save(EAST, Version(1, 6), newer)
+    disk.rebase(EAST, Version(1, 6), newer)
     assert saved(disk) == (newer, (b"seven",))
-    disk.save(EAST, Version(2, 0), SNAPSHOT)
+    disk.rebase(EAST, Version(2, 0), SNAPSHOT)
     assert saved(disk) == (SNAPSHOT, ())
 
 

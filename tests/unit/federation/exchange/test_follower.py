@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from federation.exchange import follower as follower_module
-from federation.exchange.base import Rejected
+from federation.exchange.base import Rejected, StoredSnapshot
 from federation.exchange.disk import ReplicaDisk
 from federation.exchange.follower import Follower
 from federation.exchange.memory import MemoryExchange
@@ -75,6 +76,10 @@ class Stage:
         return self.follower.snapshot().version
 
 
+def no_space(_: int) -> None:
+    raise OSError("no space left on device")
+
+
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
@@ -122,6 +127,54 @@ async def test_after_a_damaged_batch_on_disk_later_ones_are_saved(stage: Stage, 
     again = Stage(tmp_path)
     again.follower.restore()
     assert again.version() == Version(100, 3)
+
+
+async def test_nothing_stays_of_a_file_that_was_refused(stage: Stage, tmp_path: Path) -> None:
+    """Batches behind a snapshot that was damaged on disk do not end up behind the good one that replaces it."""
+    await stage.begin()
+    whole = await stage.exchange.read_snapshot(EAST.cluster)
+    assert whole is not None
+    first = await stage.say(1)
+    stage.disk.save(EAST.cluster, Version(100, 0), StoredSnapshot(b"damaged", whole.shards))
+    stage.disk.append(EAST.cluster, {Version(100, 1): first})
+    stage.follower.restore()
+    assert stage.version() is None
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await until(lambda: stage.version() == Version(100, 1))
+        task.cancel()
+    saved = stage.disk.load(EAST.cluster)
+    assert saved is not None
+    assert saved.batches == (first,)
+
+
+async def test_nothing_follows_a_refused_batch_that_could_not_be_removed(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk takes nothing at a restart, a later snapshot takes the place of all that it held."""
+    await stage.begin()
+    whole = await stage.exchange.read_snapshot(EAST.cluster)
+    assert whole is not None
+    stage.disk.save(EAST.cluster, Version(100, 0), whole)
+    stage.disk.append(EAST.cluster, {Version(100, 1): b"damaged"})
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", no_space)
+        stage.follower.restore()
+    first = await stage.say(1)
+    await stage.compact()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        stage.follower.deliver(first)
+        await until(lambda: stage.version() == Version(100, 1))
+        stage.now += 31
+        stage.follower.deliver(stage.beat())
+        await until(lambda: (held := stage.disk.load(EAST.cluster)) is not None and held.snapshot != whole)
+        task.cancel()
+    again = Stage(tmp_path)
+    again.follower.restore()
+    assert again.version() == Version(100, 1)
 
 
 class Repeating(FlakyExchange):

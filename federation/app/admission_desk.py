@@ -16,6 +16,7 @@ import structlog
 from federation.app.authority import Authority
 from federation.exchange.board import Board
 from federation.exchange.timing import Backoff, Timing
+from federation.membership.admission import FAREWELL
 from federation.membership.requests import Wish
 from federation.model.errors import ExchangeUnavailableError, FederationError, TrustError
 from federation.model.names import ClusterId
@@ -24,8 +25,6 @@ from federation.model.problems import Problem
 _log = structlog.get_logger(__name__)
 
 _SWEEP_SECONDS = 5.0
-# Whoever leaves reads so in the roster, even if it missed the notice, before it loses its user of the exchange.
-_FAREWELL_SECONDS = 5.0
 # Any member may call out any name. Those of the ledger are always heard.
 _MAX_STRANGERS = 256
 
@@ -103,7 +102,7 @@ class AdmissionDesk:
                 del self._waiting[cluster]
                 try:
                     if await self._authority.answer(cluster) is Wish.LEAVE:
-                        tasks.create_task(self._farewell(cluster))
+                        tasks.create_task(self._farewell())
                 except ExchangeUnavailableError as error:
                     # The others would wait as long for nothing. All are looked at again with the next sweep.
                     _log.warning("requests are not answered", error=str(error))
@@ -111,14 +110,10 @@ class AdmissionDesk:
                 except FederationError as error:
                     _log.warning("request is not answered", cluster=cluster, error=str(error))
 
-    async def _farewell(self, cluster: ClusterId) -> None:
-        while True:
-            await asyncio.sleep(_FAREWELL_SECONDS)
-            try:
-                await self._authority.remove(cluster)
-            except FederationError as error:
-                _log.warning(
-                    "a member that left is not removed from the exchange yet", cluster=cluster, error=str(error)
-                )
-            else:
-                return
+    async def _farewell(self) -> None:
+        await asyncio.sleep(FAREWELL.total_seconds())
+        try:
+            await self._authority.part()
+        except FederationError as error:
+            # The ledger remembers it: it is done with a later sweep.
+            _log.warning("a member that left is not removed from the exchange yet", error=str(error))

@@ -10,18 +10,18 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.exchange.access import UserAdmin, username
 from federation.exchange.board import Board
 from federation.exchange.credentials import Credentials
 from federation.membership import admission
-from federation.membership.authority_store import AuthorityStore, Transaction
+from federation.membership.authority_store import AuthorityStore, HeldError, Transaction
 from federation.membership.join_token import JoinToken, encode_token
 from federation.membership.keys import generate_signing_key, public_key
 from federation.membership.ledger import Ledger, TokenEntry
@@ -34,6 +34,8 @@ _log = structlog.get_logger(__name__)
 
 _ANSWER_SECONDS = 600.0
 _SECRET_BYTES = 32
+# Other processes hold the ledger for as long as the exchange takes to answer them.
+_HELD_SECONDS, _RETRY_SECONDS = 30.0, 0.05
 
 
 class RefusedError(FederationError):
@@ -90,7 +92,7 @@ class Authority:
         self._users = users
         self._meeting = meeting
         self._clock = clock
-        # Whoever waits for another process does so in a thread of the pool that also resolves names: one at a time.
+        # Within this process whoever came first is first.
         self._turn = asyncio.Lock()
 
     def ledger(self) -> Ledger:
@@ -124,14 +126,14 @@ class Authority:
                 keep_password=access is not None,
             )
             entry = TokenEntry(public_key(token.key), cluster, now, token.expires_at, "" if access else digest)
-            held.commit(_granted(admission.offer(held.ledger, entry, now)))
+            await _commit(held, _granted(admission.offer(held.ledger, entry, now)))
             await self._set_user(held.ledger, cluster)
         return encode_token(token)
 
     async def revoke(self, token_id: str) -> TokenEntry:
         """Make a token useless, and the user of the exchange that came with it."""
         async with self._held() as held:
-            held.commit(_granted(admission.revoke(held.ledger, token_id, self._clock())))
+            await _commit(held, _granted(admission.revoke(held.ledger, token_id, self._clock())))
             entry = next(token for token in held.ledger.tokens if token.id == token_id)
             await self._set_user(held.ledger, entry.cluster)
         return entry
@@ -141,9 +143,10 @@ class Authority:
         async with self._held() as held:
             outcome = admission.evict(held.ledger, cluster, self._clock())
             if isinstance(outcome, Refusal) and outcome.reason == admission.Reason.NOT_A_MEMBER:
-                # What an eviction that was cut off half way has left.
+                # What an eviction that was cut off half way has left; of whoever has left, what was to be removed soon.
+                await _commit(held, held.ledger.with_farewell(cluster, None))
                 await self._remove(held.ledger, cluster)
-            held.commit(_granted(outcome))
+            await _commit(held, _granted(outcome))
             await self._publish(held)
             await self._remove(held.ledger, cluster)
 
@@ -152,7 +155,7 @@ class Authority:
         async with self._held() as held:
             fresh = generate_signing_key()
             handover = hand_over(held.ledger.roster.clusterset, held.key, fresh)
-            held.commit(admission.replace_authority(held.ledger, handover), fresh)
+            await _commit(held, admission.replace_authority(held.ledger, handover), fresh)
             await self._publish(held)
         return public_key(fresh)
 
@@ -183,7 +186,7 @@ class Authority:
                 )
             users = {} if self._users is None else await self._users.users()
             access = {cluster: sorted(digests)[0] for cluster, digests in users.items() if digests}
-            held.commit(admission.adopt(held.ledger, known.roster, access))
+            await _commit(held, admission.adopt(held.ledger, known.roster, access))
             await self._board.publish_roster(sign_roster(held.ledger.roster, held.key))
             return held.ledger.roster
 
@@ -209,7 +212,7 @@ class Authority:
                 await self._board.write_answer(cluster, answer, _ANSWER_SECONDS)
                 await self._board.clear_request(cluster, blob)
                 return None
-            held.commit(outcome.ledger)
+            await _commit(held, outcome.ledger)
             await self._publish(held)
             if request.wish is Wish.JOIN:
                 await self._set_user(held.ledger, cluster)
@@ -217,16 +220,16 @@ class Authority:
         _log.info("request granted", cluster=cluster, wish=request.wish, serial=outcome.ledger.roster.serial)
         return request.wish
 
-    async def remove(self, cluster: ClusterId) -> None:
-        """Remove what the exchange holds of a cluster that is no member any more."""
+    async def part(self) -> None:
+        """Remove from the exchange who has left and had its time to hear so."""
         async with self._held() as held:
-            if held.ledger.roster.member(cluster) is None:
-                await self._remove(held.ledger, cluster)
+            await self._part(held)
 
     async def reconcile(self) -> None:
         """Bring the board and the exchange's users in step with the ledger, whatever had become of them."""
         async with self._held() as held:
             await self._publish(held)
+            await self._part(held)
             if self._users is not None:
                 wanted = held.ledger.users(self._clock())
                 present = await self._users.users()
@@ -235,6 +238,11 @@ class Authority:
                         await self._remove(held.ledger, cluster)
                     elif frozenset(wanted[cluster]) != present.get(cluster):
                         await self._set_user(held.ledger, cluster)
+
+    async def _part(self, held: Transaction) -> None:
+        for cluster in held.ledger.parted(self._clock()):
+            await self._remove(held.ledger, cluster)
+            await _commit(held, held.ledger.with_farewell(cluster, None))
 
     async def _publish(self, held: Transaction) -> None:
         blob = sign_roster(held.ledger.roster, held.key)
@@ -272,18 +280,33 @@ class Authority:
 
     @asynccontextmanager
     async def _held(self) -> AsyncIterator[Transaction]:
-        async with self._turn:
-            stack = ExitStack()
-            # Another process may hold it for as long as the exchange takes to answer it: the loop must not wait for it.
-            entering = asyncio.ensure_future(asyncio.to_thread(stack.enter_context, self._store.transaction()))
+        async with self._turn, AsyncExitStack() as stack:
+            yield await self._enter(stack)
+
+    async def _enter(self, stack: AsyncExitStack) -> Transaction:
+        """Hold the ledger as soon as nobody else does; raises HeldError after a while."""
+        # A thread that waited for the lock could not be called back: the end of the program would wait for it.
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _HELD_SECONDS
+        while True:
             try:
-                held = await asyncio.shield(entering)
-            except asyncio.CancelledError:
-                # The thread goes on waiting: what it gets, it gives back.
-                entering.add_done_callback(partial(_give_back, stack))
-                raise
-            with stack:
-                yield held
+                return stack.enter_context(self._store.transaction(wait=False))
+            except HeldError:
+                if loop.time() >= deadline:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _commit(held: Transaction, ledger: Ledger, key: Ed25519PrivateKey | None = None) -> None:
+    """Make ``ledger`` the one that counts. It takes as long as the disk does, which the loop must not wait for."""
+    writing = asyncio.ensure_future(asyncio.to_thread(held.commit, ledger, key))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        # The lock must outlast the writing that it protects.
+        await asyncio.wait([writing])
+        writing.exception()  # seen: that it was cancelled is what is told
+        raise
 
 
 def access_digest(password: str) -> str:
@@ -307,11 +330,6 @@ def _refuse_other_copy(stored: bytes | None, ledger: Ledger) -> None:
             hint="is another copy of authority/ in use? If there is none, and this one is from a backup, "
             "`federation authority adopt` takes that roster over",
         )
-
-
-def _give_back(stack: ExitStack, entering: asyncio.Future[Transaction]) -> None:
-    if not entering.cancelled() and entering.exception() is None:
-        stack.close()
 
 
 def _granted(outcome: Ledger | Refusal) -> Ledger:

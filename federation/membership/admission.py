@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from federation.membership.ledger import Ledger, TokenEntry
+from federation.membership.ledger import Farewell, Ledger, TokenEntry
 from federation.membership.requests import Refusal, Request, Wish
 from federation.membership.roster import Handover, Roster, RosterMember
 from federation.model.errors import InvariantError
@@ -22,6 +22,8 @@ MAX_SKEW = timedelta(seconds=60)
 rotations of seconds bear a minute, not more."""
 RETIRING = timedelta(minutes=5)
 """How long the member key before the present one is still believed: far longer than a member takes to change over."""
+FAREWELL = timedelta(seconds=5)
+"""How long the exchange still lets in who has left: it reads so in the roster, even if it missed the notice."""
 KEEP_TOKENS = timedelta(days=7)
 """How long a token that has ended is remembered, so that whoever comes with it is told what became of it."""
 MAX_TTL = timedelta(hours=24)
@@ -68,7 +70,7 @@ def judge(ledger: Ledger, request: Request, now: datetime) -> Granted | Refusal:
         case Wish.REKEY:
             return _rekey(ledger, request, now)
         case Wish.LEAVE:
-            return _leave(ledger, request)
+            return _leave(ledger, request, now)
 
 
 def found(ledger: Ledger, member: RosterMember) -> Ledger:
@@ -152,7 +154,7 @@ def _join(ledger: Ledger, request: Request, now: datetime) -> Granted | Refusal:
         return refusal
     admitted = RosterMember(cluster, request.trust_domain, request.public_key, now.replace(microsecond=0))
     ledger = ledger.with_token(replace(token, used_by=request.public_key))
-    ledger = ledger.with_access(cluster, request.access_digest or token.access_digest)
+    ledger = ledger.with_access(cluster, request.access_digest or token.access_digest).with_farewell(cluster, None)
     return Granted(replace(ledger, roster=ledger.roster.with_members([*ledger.roster.members, admitted])))
 
 
@@ -243,7 +245,7 @@ def _retiring(member: RosterMember, now: datetime) -> Refusal | None:
     )
 
 
-def _leave(ledger: Ledger, request: Request) -> Granted | Refusal:
+def _leave(ledger: Ledger, request: Request, now: datetime) -> Granted | Refusal:
     member = ledger.roster.member(request.cluster)
     if member is None:
         return _stranger(ledger, request)
@@ -253,7 +255,8 @@ def _leave(ledger: Ledger, request: Request) -> Granted | Refusal:
         return Refusal(
             Reason.IS_SEAT, f"{request.cluster} holds the authority of clusterset {ledger.roster.clusterset}"
         )
-    return Granted(_without(ledger, request.cluster))
+    farewell = Farewell(now.replace(microsecond=0) + FAREWELL, ledger.access.get(request.cluster, ""))
+    return Granted(_without(ledger, request.cluster).with_farewell(request.cluster, farewell))
 
 
 def _without(ledger: Ledger, cluster: ClusterId) -> Ledger:

@@ -29,6 +29,10 @@ _MAX_LEDGER_BYTES = 16 * 1024 * 1024
 _KEY_NAME = re.compile(rf"[0-9a-f]{{{_ID_CHARS}}}\.key")
 
 
+class HeldError(TrustError):
+    """Another process, or another part of this one, is just deciding something: it takes moments."""
+
+
 class Transaction:
     """The ledger and the key as they are, held against changes by others until the transaction ends."""
 
@@ -108,13 +112,15 @@ class AuthorityStore:
             raise TrustError(f"{path} can't be used: {error.strerror or error}", reason="Unusable") from error
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, wait: bool = True) -> Iterator[Transaction]:
         """Hold the authority while something is decided; nothing changes without ``commit``.
 
-        Waits for whoever holds it, also for this very thread: transactions do not nest.
+        Waits for whoever holds it, also for this very thread: transactions do not nest. Without ``wait`` raises
+        HeldError instead.
         """
-        ledger = self.read()
-        with self._locked():
+        if not self.exists:
+            self.read()  # says what is missing, and makes no file
+        with self._locked(wait=wait):
             ledger = self.read()
             key = self._load_key(ledger)
             self.drop_other_keys(ledger)  # a crash may have spared one
@@ -162,12 +168,19 @@ class AuthorityStore:
         return self.directory / f"{hashlib.sha256(public).hexdigest()[:_ID_CHARS]}.key"
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, *, wait: bool = True) -> Iterator[None]:
         with _usable(self.directory):
             descriptor = os.open(self.directory / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             with _usable(self.directory):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                except BlockingIOError as error:
+                    raise HeldError(
+                        f"another process holds the authority in {self.directory}",
+                        reason="Held",
+                        hint="is a command stopped (Ctrl-Z) that was to change the membership? `fg` goes on with it",
+                    ) from error
             yield
         finally:
             os.close(descriptor)

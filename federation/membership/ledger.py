@@ -56,6 +56,15 @@ class TokenEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Farewell:
+    """A cluster that has left, and may still read so in the exchange."""
+
+    until: datetime
+    access_digest: str = ""
+    """Of its password for the exchange; empty where it has no user of its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """All that the authority knows."""
 
@@ -69,6 +78,8 @@ class Ledger:
     spent: tuple[bytes, ...] = ()
     """Member keys that were given up, oldest first. No key is admitted twice: what was once signed with it and kept by
     somebody would count again."""
+    leaving: Mapping[ClusterId, Farewell] = field(default_factory=lambda: MappingProxyType({}))
+    """Who has left and is not removed from the exchange yet."""
 
     def token(self, key: bytes) -> TokenEntry | None:
         return next((token for token in self.tokens if token.key == key), None)
@@ -89,10 +100,26 @@ class Ledger:
         """The ledger in which these member keys are given up for good."""
         return replace(self, spent=(*self.spent, *(key for key in keys if key not in self.spent))[-_MAX_SPENT:])
 
+    def with_farewell(self, cluster: ClusterId, farewell: Farewell | None) -> Ledger:
+        """The ledger in which this cluster is leaving; None: it is gone, or has come back."""
+        kept = {name: known for name, known in self.leaving.items() if name != cluster}
+        if farewell is not None:
+            kept[cluster] = farewell
+        return replace(self, leaving=MappingProxyType(dict(sorted(kept.items()))))
+
+    def parted(self, now: datetime) -> tuple[ClusterId, ...]:
+        """Whose farewell is over: nothing of it may be left in the exchange."""
+        return tuple(cluster for cluster, farewell in self.leaving.items() if now >= farewell.until)
+
     def users(self, now: datetime) -> Mapping[ClusterId, tuple[str, ...]]:
-        """Who may use the exchange as which cluster: the digests of the members' passwords, and those in the pending
-        tokens of clusters that are no members yet."""
-        found: dict[ClusterId, tuple[str, ...]] = {cluster: (digest,) for cluster, digest in self.access.items()}
+        """Who may use the exchange as which cluster: the digests of the members' passwords, of those that are leaving,
+        and those in the pending tokens of clusters that are no members yet."""
+        found: dict[ClusterId, tuple[str, ...]] = {
+            cluster: (farewell.access_digest,)
+            for cluster, farewell in self.leaving.items()
+            if farewell.access_digest and now < farewell.until
+        }
+        found |= {cluster: (digest,) for cluster, digest in self.access.items()}
         for token in self.tokens:
             if token.access_digest and token.state(now) == "Pending" and self.roster.member(token.cluster) is None:
                 found[token.cluster] = (*found.get(token.cluster, ()), token.access_digest)
@@ -125,7 +152,12 @@ class _Token(msgspec.Struct, forbid_unknown_fields=True):
     revoked_at: _Time | None = None
 
 
-class _Document(msgspec.Struct, forbid_unknown_fields=True):
+class _Farewell(msgspec.Struct, forbid_unknown_fields=True):
+    until: _Time
+    access_digest: str = ""
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     version: int
     clusterset: str
     authority_key: bytes
@@ -136,6 +168,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     tokens: list[_Token]
     access: dict[str, str]
     spent: list[bytes] = []
+    leaving: dict[str, _Farewell] = {}
 
 
 def encode_ledger(ledger: Ledger) -> bytes:
@@ -158,6 +191,7 @@ def encode_ledger(ledger: Ledger) -> bytes:
         ],
         {str(cluster): digest for cluster, digest in ledger.access.items()},
         list(ledger.spent),
+        {str(cluster): _Farewell(known.until, known.access_digest) for cluster, known in ledger.leaving.items()},
     )
     return msgspec.json.format(msgspec.json.encode(document))
 
@@ -199,4 +233,7 @@ def decode_ledger(content: bytes) -> Ledger:
         ),
         MappingProxyType({ClusterId(cluster): digest for cluster, digest in read.access.items()}),
         tuple(read.spent),
+        MappingProxyType(
+            {ClusterId(cluster): Farewell(known.until, known.access_digest) for cluster, known in read.leaving.items()}
+        ),
     )

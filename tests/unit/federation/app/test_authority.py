@@ -11,6 +11,7 @@ import pytest
 
 from federation.app.authority import Authority, Meeting, RefusedError, access_digest
 from federation.exchange.credentials import Credentials
+from federation.membership.admission import FAREWELL
 from federation.membership.authority_store import AuthorityStore
 from federation.membership.join_token import parse_token
 from federation.membership.requests import Request, Wish, open_refusal, sign_request
@@ -129,15 +130,37 @@ async def test_a_member_gets_another_key(bench: Bench) -> None:
     assert (west.public_key, west.retiring_key) == (public("fresh"), public(WEST))
 
 
-async def test_whoever_leaves_is_out_of_the_roster_before_it_is_removed(bench: Bench) -> None:
-    """The user stays until ``remove``, so that the leaver reads that it has left; a member is never removed so."""
+@pytest.mark.parametrize("makes_users", [True, False])
+async def test_whoever_leaves_is_out_of_the_roster_before_it_is_removed(makes_users: bool, tmp_path: Path) -> None:
+    """Its user and records stay for a farewell, so that the leaver reads that it has left, however often all is brought
+    in step and through a restart; then they go."""
+    bench = Bench(tmp_path / "authority", makes_users=makes_users)
+    present = {EAST, WEST, NORTH} if makes_users else set()
     await bench.authority.reconcile()
     await bench.ask(leave(WEST), WEST, WEST)
     assert await bench.authority.answer(WEST) is Wish.LEAVE
-    assert (await bench.members(), WEST in bench.users.known) == ([EAST], True)
-    await bench.authority.remove(WEST)
-    await bench.authority.remove(EAST)
-    assert sorted(bench.users.known) == [EAST, NORTH]
+    await bench.board.write_answer(WEST, b"what was said", 60)
+    users = bench.users if makes_users else None
+    restarted = Authority(AuthorityStore(bench.store.directory), bench.board, users, Meeting("x"), bench.clock)
+    for _ in range(2):
+        await restarted.reconcile()
+        await restarted.part()
+    assert (await bench.members(), set(bench.users.known)) == ([EAST], present)
+    assert await bench.board.read_answer(WEST) == b"what was said"
+    bench.clock.advance(FAREWELL)
+    await restarted.reconcile()
+    assert (set(bench.users.known), await bench.board.read_answer(WEST)) == (present - {WEST}, None)
+    assert bench.authority.ledger().leaving == {}
+
+
+async def test_an_eviction_cuts_a_farewell_short(bench: Bench) -> None:
+    """Whoever has left and is hostile loses its user at once."""
+    await bench.authority.reconcile()
+    await bench.ask(leave(WEST), WEST, WEST)
+    await bench.authority.answer(WEST)
+    with pytest.raises(RefusedError, match="west is no member"):
+        await bench.authority.evict(WEST)
+    assert (sorted(bench.users.known), bench.authority.ledger().leaving) == ([EAST, NORTH], {})
 
 
 async def test_a_request_that_nobody_signed_is_thrown_away(bench: Bench) -> None:

@@ -56,7 +56,9 @@ async def test_who_is_not_answered_is_out_later_and_cleans_up_then(room: Room, t
     assert files_of(tmp_path / WEST) == {**before, "state/leaving": b""}
     async with opened_authority(load_cluster(tmp_path / EAST)) as (authority, _):
         await authority.answer(WEST)
-        await authority.remove(WEST)
+        with pytest.raises(RefusedError):
+            # Its user is gone with its farewell, or at once with this.
+            await authority.evict(WEST)
     await room.leave(tmp_path / WEST)
     assert sorted(files_of(tmp_path / WEST)) == ["cluster.yaml"]
 

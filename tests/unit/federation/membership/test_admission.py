@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from federation.membership.admission import (
+    FAREWELL,
     KEEP_TOKENS,
     MAX_TTL,
     RETIRING,
@@ -93,11 +94,22 @@ def test_a_member_takes_another_key() -> None:
 
 
 def test_a_member_leaves() -> None:
-    """A member that asks to leave is gone, with its user of the exchange; also long after it asked."""
+    """A member that asks to leave is out, also long after it asked; its user of the exchange outlasts that by a
+    farewell, in which it reads so."""
     for now in (NOW, NOW + timedelta(days=1)):
         left = granted(JOINED, leave(WEST), now)
         assert (left.roster.serial, left.roster.members) == (JOINED.roster.serial + 1, (roster_member(EAST),))
-        assert left.users(now) == {}
+        assert (left.access, left.users(now)) == ({}, {WEST: (digest("west"),)})
+        end = now + FAREWELL
+        assert (left.parted(end - SECOND), left.parted(end), left.users(end)) == ((), (WEST,), {})
+
+
+def test_whoever_comes_back_during_its_farewell_stays() -> None:
+    """Nothing is removed of a cluster that is a member again."""
+    left = granted(JOINED, leave(WEST)).with_token(token_entry(WEST, "again"))
+    assert left.users(NOW) == {WEST: (digest("west"), digest("again"))}
+    back = granted(left, join(WEST, "other", "again"))
+    assert (back.leaving, back.users(NOW)) == ({}, {WEST: (digest("again"),)})
 
 
 UNKNOWN = "the token is not one of this authority, was altered, or is long past"

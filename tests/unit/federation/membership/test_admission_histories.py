@@ -60,6 +60,7 @@ class History:
         assert not fresh & self.admitted
         self.admitted |= fresh
         assert set(ledger.access) <= {member.cluster for member in members}
+        assert not set(ledger.leaving) & {member.cluster for member in members}
         self.ledger = ledger
 
     def ask(self, request: Request) -> None:

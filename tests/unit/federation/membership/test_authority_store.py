@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import federation.membership.authority_store as module
 from federation.membership.admission import replace_authority
-from federation.membership.authority_store import AuthorityStore
+from federation.membership.authority_store import AuthorityStore, HeldError
 from federation.membership.keys import public_key
 from federation.membership.ledger import Ledger
 from federation.membership.roster import hand_over
@@ -262,6 +262,15 @@ def test_two_processes_and_two_threads(store: AuthorityStore) -> None:
         *(f"{name}{number}" for name in "pqtu" for number in range(20)),
     }
     assert roster.serial == LEDGER.roster.serial + 80
+
+
+def test_whoever_does_not_wait_is_told_that_it_is_held(store: AuthorityStore) -> None:
+    """And holds it as soon as nobody else does."""
+    with store.transaction(), pytest.raises(HeldError, match="another process holds the authority"):
+        with AuthorityStore(store.directory).transaction(wait=False):
+            pass
+    with store.transaction(wait=False) as held:
+        assert held.ledger == LEDGER
 
 
 def test_no_secret_is_shown(store: AuthorityStore) -> None:

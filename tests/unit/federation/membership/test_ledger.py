@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.membership.ledger import Ledger, decode_ledger, encode_ledger
+from federation.membership.ledger import Farewell, Ledger, decode_ledger, encode_ledger
 from federation.membership.roster import hand_over
 from federation.model.errors import TrustError
 from support.membership_values import CLUSTERSET, EAST, NORTH, NOW, WEST, digest, key, ledger_of, public, token_entry
@@ -38,7 +38,10 @@ def refusal(content: bytes) -> TrustError:
     return caught.value
 
 
-@pytest.mark.parametrize("ledger", [FULL, ledger_of(EAST)], ids=["full", "small"])
+LEAVING = FULL.with_farewell(NORTH, Farewell(EXPIRY, digest("north"))).with_farewell(WEST, Farewell(NOW))
+
+
+@pytest.mark.parametrize("ledger", [FULL, LEAVING, ledger_of(EAST)], ids=["full", "leaving", "small"])
 def test_a_ledger_reads_back(ledger: Ledger) -> None:
     """What the authority wrote down, it knows again."""
     assert decode_ledger(encode_ledger(ledger)) == ledger
@@ -124,6 +127,13 @@ def test_users_of_the_exchange() -> None:
     both = tuple(digest(token_name) for token_name in sorted(("n1", "n2"), key=public))
     assert ledger.users(NOW) == {WEST: (digest("west"),), NORTH: both}
     assert ledger.users(EXPIRY) == {WEST: (digest("west"),)}
+
+
+def test_whoever_leaves_uses_the_exchange_until_its_farewell_is_over() -> None:
+    """Its user stands beside those of the members, unless it never had one; a farewell ends once."""
+    assert LEAVING.users(NOW) == {**FULL.users(NOW), NORTH: (digest("north"), digest("token"))}
+    assert (LEAVING.parted(NOW), LEAVING.parted(EXPIRY)) == ((WEST,), (NORTH, WEST))
+    assert LEAVING.with_farewell(NORTH, None).with_farewell(WEST, None) == FULL
 
 
 def test_a_password_is_replaced_and_forgotten() -> None:

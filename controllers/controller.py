@@ -240,7 +240,9 @@ class Controller:
 
     def _meet(self, peers: ExchangeSnapshot, now: datetime) -> set[ServiceKey]:
         """Judge trust anew; returns the services for which a peer came, went or moved."""
-        accepted = accept_bundles(self._authority.bundle(), self.members, peers, self._trust, now)
+        own, claims = self._authority.bundle(), self._journal.claims
+        accepted = accept_bundles(own, self.members, peers, self._trust, claims, now)
+        self._journal.claim(accepted.claims)
         for problem in set(accepted.problems) - set(self.trust_problems):
             _log.warning("bundle refused", problem=str(problem))
         self._trust, self.trusted, self.trust_problems = accepted.view, accepted.trusted, accepted.problems

@@ -1,9 +1,10 @@
 """Journal: the little that a controller must remember across restarts beyond keys and replicas, in one JSON file.
 
 Clusterset IPs (stable for the life of an import, KEP-1645), when an export without creationTimestamp was first seen
-(the age that conflicts are resolved by), and which trust was withdrawn (or a restart would end connections, or leave
-those open that it must end). A journal that can't be read is an error: starting anew would move addresses. It remembers
-at once and writes when it is told to: a disk that is full must not keep anybody from acting.
+(the age that conflicts are resolved by), which trust was withdrawn (or a restart would end connections, or leave those
+open that it must end), and whose each CA key is (or after a restart another could take it). A journal that can't be read
+is an error: starting anew would move addresses. It remembers at once and writes when it is told to: a disk that is full
+must not keep anybody from acting.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from controllers.revocations import Revocations
 from federation.model.errors import ConfigError
 from federation.model.names import ServiceKey, parse_service_key
 from federation.storage.private_file import replace_private
+from trustbundle.bundle import NO_CLAIMS, Claims
 from trustbundle.generation import TrustGeneration
 from trustbundle.identity import TrustDomain
 
@@ -34,6 +36,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     vips: dict[str, str]
     first_seen: dict[str, datetime]
     revocations: _Revocations = msgspec.field(default_factory=_Revocations)
+    claims: dict[str, list[str]] = {}
 
 
 class Journal:
@@ -45,12 +48,16 @@ class Journal:
         self._vips: dict[ServiceKey, IPv4Address] = {}
         self._first_seen: dict[ServiceKey, datetime] = {}
         self._revocations = Revocations()
+        self._claims: Claims = NO_CLAIMS
         self._unsaved = False
         try:
             document = msgspec.json.decode(self._path.read_bytes(), type=_Document)
             self._vips = {parse_service_key(key): IPv4Address(ip) for key, ip in document.vips.items()}
             self._first_seen = {parse_service_key(key): when for key, when in document.first_seen.items()}
             self._revocations = _revocations(document.revocations)
+            self._claims = {
+                TrustDomain(domain): frozenset(map(bytes.fromhex, keys)) for domain, keys in document.claims.items()
+            }
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
@@ -70,6 +77,10 @@ class Journal:
     @property
     def revocations(self) -> Revocations:
         return self._revocations
+
+    @property
+    def claims(self) -> Claims:
+        return self._claims
 
     @property
     def unsaved(self) -> bool:
@@ -96,6 +107,11 @@ class Journal:
         if revocations != self._revocations:
             self._revocations, self._unsaved = revocations, True
 
+    def claim(self, claims: Claims) -> None:
+        """Remember which CA keys belong to whom."""
+        if claims != self._claims:
+            self._claims, self._unsaved = claims, True
+
     def save(self) -> None:
         """Write what has changed since the last time: durable when it returns. Raises OSError; then all of it is kept
         in memory, and written by the next one that succeeds."""
@@ -114,6 +130,7 @@ class Journal:
                 revocations.everywhere,
                 {str(key): revocations.services[key] for key in sorted(revocations.services)},
             ),
+            {domain: sorted(key.hex() for key in keys) for domain, keys in sorted(self._claims.items())},
         )
         replace_private(self._path, msgspec.json.format(msgspec.json.encode(document)))
 

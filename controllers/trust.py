@@ -12,7 +12,7 @@ from federation.model.names import BUNDLE_KEY, TRUST_KEY, ClusterId
 from federation.model.problems import Problem
 from federation.model.records import BundleRecord, Member, TrustRecord
 from gateway.xds.status import StreamStatus
-from trustbundle.bundle import BundleRejected, TrustBundle, TrustView, accept
+from trustbundle.bundle import BundleRejected, Claims, TrustBundle, TrustView, accept
 from trustbundle.identity import TrustDomain
 
 _HEARD = frozenset({State.LIVE, State.UNREACHABLE})
@@ -26,34 +26,48 @@ class Acceptance:
     view: TrustView
     trusted: frozenset[ClusterId]
     """Members with at least one authority in force: only they may get traffic."""
+    claims: Claims
+    """Which CA keys belong to whom: to be kept, over restarts too, and given to the next judgement."""
     problems: tuple[Problem, ...]
 
 
 def accept_bundles(
-    own: TrustBundle, members: Iterable[Member], peers: ExchangeSnapshot, before: TrustView, now: datetime
+    own: TrustBundle,
+    members: Iterable[Member],
+    peers: ExchangeSnapshot,
+    before: TrustView,
+    claims: Claims,
+    now: datetime,
 ) -> Acceptance:
-    """Judge the members' bundles, in the order of their cluster ids; a refused one leaves the last good in place."""
+    """Judge the members' bundles, in the order of their cluster ids; a refused one leaves the last good in place.
+
+    ``claims`` are those of the judgement before: who came first with a CA key has it as long as it is a member, until
+    an accepted bundle of it has it no more. Whoever comes first in the alphabet can't take it, nor can a restart.
+    """
     view = TrustView().with_bundle(own)
+    by_cluster = sorted(members, key=lambda member: member.cluster)
+    domains = {member.cluster: TrustDomain(member.trust_domain) for member in by_cluster}
+    kept = {domain: claims[domain] for domain in domains.values() if domain in claims}
+    kept[own.trust_domain] = own.keys
     trusted: set[ClusterId] = set()
     problems: list[Problem] = []
-    for member in sorted(members, key=lambda member: member.cluster):
-        previous = before.bundles.get(TrustDomain(member.trust_domain))
+    for member in by_cluster:
+        domain = domains[member.cluster]
+        previous = before.bundles.get(domain)
         found = peers.members.get(member.cluster)
         record = None if found is None else found.records.get(BUNDLE_KEY)
         bundle = previous if found is not None and record is not None else None
         if isinstance(record, BundleRecord):
-            # A member is held against those accepted before it and those accepted earlier: whoever comes first in the
-            # alphabet can't take a CA key from whom it belongs to.
-            judged = accept(record, member, previous, now, view=TrustView({**before.bundles, **view.bundles}))
+            judged = accept(record, member, previous, now, claims=kept)
             if isinstance(judged, BundleRejected):
                 problems.append(Problem(f"bundle of {member.cluster}", judged.reason, judged.message))
             else:
-                bundle = judged
+                bundle, kept[domain] = judged, judged.keys
         if bundle is not None:
             view = view.with_bundle(bundle)
             if bundle.authorities:
                 trusted.add(member.cluster)
-    return Acceptance(view, frozenset(trusted), tuple(problems))
+    return Acceptance(view, frozenset(trusted), kept, tuple(problems))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,11 @@ class TrustBundle:
         return "".join(map(certificate_pem, self.authorities))
 
     @property
+    def keys(self) -> frozenset[bytes]:
+        """SHA-256 of each authority's public key."""
+        return frozenset(parse_authority(der).key_fingerprint for der in self.authorities)
+
+    @property
     def record(self) -> BundleRecord:
         """What travels to the other members."""
         return BundleRecord(self.trust_domain, self.sequence, self.authorities)
@@ -75,9 +80,11 @@ class TrustView:
         """The view with one trust domain's bundle put in or replaced."""
         return TrustView(MappingProxyType({**self.bundles, bundle.trust_domain: bundle}))
 
-    def without(self, trust_domain: TrustDomain) -> TrustView:
-        """The view without one trust domain (a member that left)."""
-        return TrustView(MappingProxyType({name: kept for name, kept in self.bundles.items() if name != trust_domain}))
+
+Claims = Mapping[TrustDomain, frozenset[bytes]]
+"""The CA keys that each trust domain came with first: ``TrustBundle.keys`` of what was last accepted of it."""
+
+NO_CLAIMS: Claims = MappingProxyType({})
 
 
 def accept(
@@ -86,13 +93,12 @@ def accept(
     previous: TrustBundle | None,
     now: datetime,
     *,
-    view: TrustView | None = None,
+    claims: Claims = NO_CLAIMS,
 ) -> TrustBundle | BundleRejected:
     """The bundle that a member's record states, or why it is refused.
 
-    ``previous`` is the last accepted bundle of the same domain; a smaller sequence is a replay. ``view``
-    holds what is accepted already: a CA key that vouches for another trust domain there is refused, for
-    whoever holds it could speak for both. Expired authorities are left out.
+    ``previous`` is the last accepted bundle of the same domain; a smaller sequence is a replay. A CA key that another
+    trust domain has claimed is refused, for whoever holds it could speak for both. Expired authorities are left out.
     """
     if record.trust_domain != member.trust_domain:
         return BundleRejected(
@@ -114,7 +120,7 @@ def accept(
             "SequenceWentBack",
             f"bundle of {trust_domain} has sequence {record.sequence}, accepted is {previous.sequence}",
         )
-    foreign = _foreign_claim(authorities, trust_domain, view or TrustView())
+    foreign = _foreign_claim(authorities, trust_domain, claims)
     if foreign is not None:
         return foreign
     return TrustBundle(
@@ -124,7 +130,7 @@ def accept(
     )
 
 
-def _foreign_claim(authorities: list[Authority], trust_domain: TrustDomain, view: TrustView) -> BundleRejected | None:
+def _foreign_claim(authorities: list[Authority], trust_domain: TrustDomain, claims: Claims) -> BundleRejected | None:
     for authority in authorities:
         if authority.trust_domain not in {None, trust_domain}:
             return BundleRejected(
@@ -132,10 +138,8 @@ def _foreign_claim(authorities: list[Authority], trust_domain: TrustDomain, view
                 f"bundle of {trust_domain} holds a CA certificate of trust domain {authority.trust_domain}",
             )
     keys = {authority.key_fingerprint for authority in authorities}
-    for other, bundle in sorted(view.bundles.items()):
-        if other != trust_domain and not keys.isdisjoint(
-            parse_authority(der).key_fingerprint for der in bundle.authorities
-        ):
+    for other, claimed in sorted(claims.items()):
+        if other != trust_domain and not keys.isdisjoint(claimed):
             return BundleRejected(
                 "SharedAuthority", f"bundle of {trust_domain} holds a CA key that vouches for {other} already"
             )

@@ -36,8 +36,8 @@ from support.builders import (
     service_export,
     spiffe_id,
 )
-from support.certificates import MemoryKeystore
-from support.clock import ManualClock
+from support.certificates import MemoryKeystore, make_ca
+from support.clock import START, ManualClock
 from support.control import GATEWAY, SIDECAR, Changes, ControlLoop, bundle, ca_of, started_authority
 from trustbundle.authority import CertificateAuthority
 from trustbundle.identity import TrustDomain
@@ -257,6 +257,21 @@ def test_a_bundle_that_breaks_a_rule_is_a_problem_and_no_trust(loop: ControlLoop
     assert loop.controller.trusted == {WEST}
     assert [problem.subject for problem in loop.controller.trust_problems] == ["bundle of north"]
     assert [each.locality.sub_zone for each in loop.message("web", "EDS", HTTP).endpoints] == ["west"]
+
+
+def test_a_restart_gives_a_ca_key_to_nobody_else(tmp_path: Path) -> None:
+    """North, which comes first by name, is refused with West's root by who saw it first and by who starts anew."""
+    root = make_ca(START, name="a mesh's own root")
+    loop = ControlLoop(tmp_path, authority=started_authority())
+    loop.own({})
+    loop.say(WEST, bundle(WEST, root))
+    loop.step()
+    loop.say(NORTH, bundle(NORTH, root))
+    loop.step()
+    again = ControlLoop(tmp_path, peers=loop.peers, authority=started_authority())
+    again.own({})
+    again.step()
+    assert (loop.controller.trusted, again.controller.trusted) == ({WEST}, {WEST})
 
 
 def test_bundles_reach_every_node_before_the_endpoints_of_their_peer(loop: ControlLoop) -> None:

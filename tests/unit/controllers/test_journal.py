@@ -132,7 +132,19 @@ def test_what_was_revoked_survives_a_restart(tmp_path: Path) -> None:
     assert (Journal(tmp_path).revocations, Journal(tmp_path).vips) == (revocations, VIPS)
 
 
+def test_whose_ca_keys_are_survives_a_restart(tmp_path: Path) -> None:
+    """Or another member could take them, by its place in the alphabet."""
+    claims = {
+        TrustDomain("west.test"): frozenset({b"\x01\xff", b"\x00"}),
+        TrustDomain("north.test"): frozenset[bytes](),
+    }
+    journal = Journal(tmp_path)
+    journal.claim(claims)
+    journal.save()
+    assert Journal(tmp_path).claims == claims
+
+
 def test_a_journal_from_before_revocations_is_read(tmp_path: Path) -> None:
     """It tells of none, and what is trusted next is trusted for the first time."""
     (tmp_path / "journal.json").write_text('{"vips": {"demo/echo": "240.96.0.1"}, "first_seen": {}}')
-    assert Journal(tmp_path).revocations == Revocations()
+    assert (Journal(tmp_path).revocations, Journal(tmp_path).claims) == (Revocations(), {})

@@ -25,7 +25,7 @@ from support.builders import EAST, NORTH, WEST, bundle_record, member
 from support.certificates import make_ca
 from support.clock import START
 from support.control import bundle, ca_of
-from trustbundle.bundle import TrustBundle, TrustView
+from trustbundle.bundle import NO_CLAIMS, TrustBundle, TrustView
 from trustbundle.identity import TrustDomain
 
 OWN = TrustBundle(TrustDomain("east.test"), 1, (ca_of(EAST).der,))
@@ -42,9 +42,9 @@ def judge(
             for cluster, record in said.items()
         }
     )
-    view = TrustView() if before is None else before.view
+    view, claims = (TrustView(), NO_CLAIMS) if before is None else (before.view, before.claims)
     # Configured in this order, judged in that of their names.
-    return accept_bundles(OWN, [member(WEST), member(NORTH)], snapshot, view, START + hours * HOUR)
+    return accept_bundles(OWN, [member(WEST), member(NORTH)], snapshot, view, claims, START + hours * HOUR)
 
 
 def test_good_bundles_are_accepted_beside_our_own() -> None:
@@ -105,13 +105,46 @@ def test_of_two_who_claim_a_ca_key_at_once_the_first_by_name_has_it() -> None:
     assert judge({WEST: bundle(WEST, shared), NORTH: bundle(NORTH, shared)}).trusted == {NORTH}
 
 
+SHARED = make_ca(START, name="without a trust domain")
+CLAIMED = {NORTH: bundle(NORTH, SHARED), WEST: bundle(WEST, SHARED)}
+
+
+def restarted(before: Acceptance) -> Acceptance:
+    """What a controller that was started anew begins with: of all that was accepted, whose the keys are."""
+    return Acceptance(TrustView(), frozenset(), before.claims, ())
+
+
+def test_a_restart_gives_a_ca_key_to_nobody_else() -> None:
+    """Who was accepted with it keeps it, for the claims outlive the view; also in another certificate of the key."""
+    owner = restarted(judge({WEST: bundle(WEST, SHARED)}))
+    renewed = make_ca(START, name="renewed", key=SHARED.key)
+    assert judge(CLAIMED, owner).trusted == {WEST}
+    assert judge({NORTH: bundle(NORTH, renewed), WEST: bundle(WEST, SHARED)}, owner).trusted == {WEST}
+
+
+def test_a_ca_key_stays_claimed_while_its_member_says_nothing() -> None:
+    """A bundle that was lost or withdrawn is no reason to believe another about its key."""
+    owner = judge({WEST: bundle(WEST, SHARED)})
+    silent = judge({NORTH: bundle(NORTH, SHARED), WEST: None}, owner)
+    assert (silent.trusted, judge(CLAIMED, silent).trusted) == (frozenset(), {WEST})
+
+
+def test_a_ca_key_is_free_when_its_member_has_another_or_is_gone() -> None:
+    """First come has it no longer than it uses it."""
+    moved_on = judge({NORTH: None, WEST: bundle(WEST, sequence=2)}, judge({WEST: bundle(WEST, SHARED)}))
+    taken = judge({NORTH: bundle(NORTH, SHARED), WEST: bundle(WEST, sequence=2)}, moved_on)
+    assert (taken.trusted, taken.problems) == ({NORTH, WEST}, ())
+    evicted = accept_bundles(OWN, [member(NORTH)], ExchangeSnapshot({}), TrustView(), moved_on.claims, START)
+    assert sorted(evicted.claims) == ["east.test"]
+
+
 def test_nobody_takes_our_own_ca_key() -> None:
     """A member that publishes the own cluster's CA is refused: it could speak for our workloads."""
     own = make_ca(START, name="ours")
     ours = TrustBundle(TrustDomain("east.test"), 1, (own.der,))
     record = bundle(WEST, own)
     snapshot = ExchangeSnapshot({WEST: MemberSnapshot(WEST, records={record.record_key: record}, synced=True)})
-    found = accept_bundles(ours, [member(WEST)], snapshot, TrustView(), START)
+    found = accept_bundles(ours, [member(WEST)], snapshot, TrustView(), NO_CLAIMS, START)
     assert (found.trusted, [problem.reason for problem in found.problems]) == (frozenset(), ["SharedAuthority"])
 
 

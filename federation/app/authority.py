@@ -21,13 +21,14 @@ from federation.exchange.access import UserAdmin, username
 from federation.exchange.board import Board
 from federation.exchange.credentials import Credentials
 from federation.membership import admission
+from federation.membership.adoption import Adoption, adopt, examine
 from federation.membership.authority_store import AuthorityStore, HeldError, Transaction
 from federation.membership.join_token import JoinToken, encode_token
 from federation.membership.keys import generate_signing_key, public_key
 from federation.membership.ledger import Ledger, TokenEntry
 from federation.membership.requests import Refusal, Wish, open_request, sign_refusal
 from federation.membership.roster import Roster, hand_over, open_roster, sign_roster
-from federation.model.errors import ConfigError, FederationError, TrustError, WireError
+from federation.model.errors import ConfigError, ExchangeUnavailableError, FederationError, TrustError, WireError
 from federation.model.names import ClusterId
 
 _log = structlog.get_logger(__name__)
@@ -94,6 +95,8 @@ class Authority:
         self._clock = clock
         # Within this process whoever came first is first.
         self._turn = asyncio.Lock()
+        self._compared: tuple[bytes, Roster] | None = None
+        """What the exchange held, and the ledger that it was compared with, when all was well."""
 
     def ledger(self) -> Ledger:
         """What the authority knows now."""
@@ -132,7 +135,7 @@ class Authority:
 
     async def revoke(self, token_id: str) -> TokenEntry:
         """Make a token useless, and the user of the exchange that came with it."""
-        async with self._held() as held:
+        async with self._held(taking=True) as held:
             await _commit(held, _granted(admission.revoke(held.ledger, token_id, self._clock())))
             entry = next(token for token in held.ledger.tokens if token.id == token_id)
             await self._set_user(held.ledger, entry.cluster)
@@ -140,7 +143,7 @@ class Authority:
 
     async def evict(self, cluster: ClusterId) -> None:
         """Take a member out: out of the roster, out of the exchange. If the exchange did not answer, do it again."""
-        async with self._held() as held:
+        async with self._held(taking=True) as held:
             outcome = admission.evict(held.ledger, cluster, self._clock())
             if isinstance(outcome, Refusal) and outcome.reason == admission.Reason.NOT_A_MEMBER:
                 # What an eviction that was cut off half way has left; of whoever has left, what was to be removed soon.
@@ -159,34 +162,25 @@ class Authority:
             await self._publish(held)
         return public_key(fresh)
 
-    async def adopt(self) -> Roster:
-        """Take over the roster in the exchange, after the ledger was restored from a backup that is older."""
-        async with self._held() as held:
-            stored = await self._stored_roster()
-            try:
-                known = (
-                    None
-                    if stored is None
-                    else open_roster(stored, held.ledger.roster.clusterset, held.ledger.authority_key)
-                )
-            except WireError as error:
+    async def adoption(self) -> Adoption:
+        """What it would mean to go on with the roster in the exchange, after the ledger was restored from a backup."""
+        async with self._unchecked() as held:
+            return examine(await self._stored_roster(), held.ledger, self._clock())
+
+    async def adopt(self, adoption: Adoption) -> Roster:
+        """Go on with the roster in the exchange, as somebody has looked at it; raises TrustError where it is not the
+        same any more."""
+        async with self._unchecked() as held:
+            now = self._clock()
+            if examine(await self._stored_roster(), held.ledger, now).roster != adoption.roster:
                 raise TrustError(
-                    f"the roster in the exchange is none of this authority: {error}", reason=error.reason
-                ) from error
-            if known is None or known.roster == held.ledger.roster:
-                raise TrustError(
-                    f"the exchange holds no other roster than the ledger's, {held.ledger.roster.serial}",
-                    reason="NothingToAdopt",
-                )
-            if known.authority_key != held.ledger.authority_key:
-                raise TrustError(
-                    "the authority's key was replaced since this copy of the ledger was made",
-                    reason="AnotherAuthority",
-                    hint="restore a copy that was made after `federation rotate authority`",
+                    "the exchange holds another roster by now",
+                    reason="Changed",
+                    hint="look again at who comes and goes",
                 )
             users = {} if self._users is None else await self._users.users()
             access = {cluster: sorted(digests)[0] for cluster, digests in users.items() if digests}
-            await _commit(held, admission.adopt(held.ledger, known.roster, access))
+            await _commit(held, adopt(held.ledger, adoption, access, now))
             await self._board.publish_roster(sign_roster(held.ledger.roster, held.key))
             return held.ledger.roster
 
@@ -203,8 +197,6 @@ class Authority:
                 _log.warning("request rejected", cluster=cluster, reason=error.reason, error=str(error))
                 await self._board.clear_request(cluster, blob)
                 return None
-            # An old copy of the ledger admits nobody: it would only grow further apart.
-            _refuse_other_copy(await self._stored_roster(), held.ledger)
             outcome = admission.judge(held.ledger, request, self._clock())
             if isinstance(outcome, Refusal):
                 _log.warning("request refused", cluster=cluster, wish=request.wish, reason=outcome.reason)
@@ -248,8 +240,27 @@ class Authority:
         blob = sign_roster(held.ledger.roster, held.key)
         stored = await self._stored_roster()
         if stored != blob:
-            _refuse_other_copy(stored, held.ledger)
+            self._refuse_other_copy(stored, held.ledger)
             await self._board.publish_roster(blob)
+
+    def _refuse_other_copy(self, stored: bytes | None, ledger: Ledger) -> None:
+        """Raises TrustError where the exchange holds what our ledger does not know and our key has signed."""
+        # It may be a megabyte, and be looked at with every request.
+        if stored is None or self._compared == (stored, ledger.roster):
+            return
+        try:
+            known = open_roster(stored, ledger.roster.clusterset, ledger.authority_key).roster
+        except WireError:
+            return
+        if known.serial > ledger.roster.serial or (known.serial == ledger.roster.serial and known != ledger.roster):
+            raise TrustError(
+                f"the exchange holds roster {known.serial} of this authority, which its ledger (roster "
+                f"{ledger.roster.serial}) does not know",
+                reason="AnotherAuthority",
+                hint="is another copy of authority/ in use? If there is none, and this one is from a backup, "
+                "`federation authority adopt` takes that roster over",
+            )
+        self._compared = (stored, ledger.roster)
 
     async def _set_user(self, ledger: Ledger, cluster: ClusterId) -> None:
         if self._users is None:
@@ -279,7 +290,22 @@ class Authority:
             return None
 
     @asynccontextmanager
-    async def _held(self) -> AsyncIterator[Transaction]:
+    async def _held(self, *, taking: bool = False) -> AsyncIterator[Transaction]:
+        """A transaction of the copy of the ledger that counts; raises TrustError where the exchange shows another one.
+
+        ``taking``: something is taken away, which is decided also where the exchange does not answer.
+        """
+        async with self._unchecked() as held:
+            # Before anything is decided: an old copy would only grow further apart, and destroy what is its last key.
+            try:
+                self._refuse_other_copy(await self._stored_roster(), held.ledger)
+            except ExchangeUnavailableError:
+                if not taking:
+                    raise
+            yield held
+
+    @asynccontextmanager
+    async def _unchecked(self) -> AsyncIterator[Transaction]:
         async with self._turn, AsyncExitStack() as stack:
             yield await self._enter(stack)
 
@@ -312,24 +338,6 @@ async def _commit(held: Transaction, ledger: Ledger, key: Ed25519PrivateKey | No
 def access_digest(password: str) -> str:
     """By what a password is known to the exchange and to the authority: its SHA-256, in hex."""
     return hashlib.sha256(password.encode()).hexdigest()
-
-
-def _refuse_other_copy(stored: bytes | None, ledger: Ledger) -> None:
-    """Raises TrustError where the exchange holds what our ledger does not know and our key has signed."""
-    if stored is None:
-        return
-    try:
-        known = open_roster(stored, ledger.roster.clusterset, ledger.authority_key).roster
-    except WireError:
-        return
-    if known.serial > ledger.roster.serial or (known.serial == ledger.roster.serial and known != ledger.roster):
-        raise TrustError(
-            f"the exchange holds roster {known.serial} of this authority, which its ledger (roster "
-            f"{ledger.roster.serial}) does not know",
-            reason="AnotherAuthority",
-            hint="is another copy of authority/ in use? If there is none, and this one is from a backup, "
-            "`federation authority adopt` takes that roster over",
-        )
 
 
 def _granted(outcome: Ledger | Refusal) -> Ledger:

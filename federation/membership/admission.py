@@ -6,14 +6,13 @@ publishing and the exchange's users are carried out by the wiring.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from federation.membership.ledger import Farewell, Ledger, TokenEntry
 from federation.membership.requests import Refusal, Request, Wish
-from federation.membership.roster import Handover, Roster, RosterMember
+from federation.membership.roster import Handover, RosterMember
 from federation.model.errors import InvariantError
 from federation.model.names import ClusterId, is_dns_label, is_trust_domain
 
@@ -112,21 +111,6 @@ def evict(ledger: Ledger, cluster: ClusterId, now: datetime) -> Ledger | Refusal
         if token.cluster == cluster and token.state(now) == "Pending":
             ledger = ledger.with_token(replace(token, revoked_at=now))
     return _without(ledger, cluster)
-
-
-def adopt(ledger: Ledger, roster: Roster, access: Mapping[ClusterId, str]) -> Ledger:
-    """The ledger, restored from a backup, after it has taken over a newer roster of its own key.
-
-    ``access``: the digests of the passwords that the exchange knows of members which the ledger does not know.
-    """
-    for member in roster.members:
-        if member.cluster not in ledger.access and member.cluster in access:
-            ledger = ledger.with_access(member.cluster, access[member.cluster])
-    for cluster in ledger.access.keys() - {member.cluster for member in roster.members}:
-        ledger = ledger.with_access(cluster, "")
-    former = ledger.roster.members
-    spent = (key for member in (*former, *roster.members) for key in (member.public_key, member.retiring_key) if key)
-    return replace(ledger, roster=roster.with_members(roster.members)).with_spent(*spent)
 
 
 def replace_authority(ledger: Ledger, handover: Handover) -> Ledger:

@@ -225,15 +225,39 @@ async def test_the_authoritys_key_is_replaced_and_members_follow(bench: Bench) -
 
 @pytest.mark.parametrize("serial", [1, 9])
 async def test_an_old_copy_of_the_ledger_admits_nobody(serial: int, bench: Bench) -> None:
-    """What the same key has signed and the ledger does not know shows another copy: nothing is overwritten."""
+    """What the same key has signed and the ledger does not know shows another copy: nothing is decided, nothing is
+    overwritten, and no key is destroyed."""
     newer = sign_roster(replace(ledger_of(EAST).roster, serial=serial), key("authority"))
     await bench.board.publish_roster(newer)
     await bench.ask(join(NORTH), NORTH, "token")
-    for act in (bench.authority.reconcile, lambda: bench.authority.answer(NORTH)):
+    before = bench.authority.ledger(), sorted(bench.store.directory.iterdir())
+    for act in (
+        bench.authority.reconcile,
+        lambda: bench.authority.answer(NORTH),
+        lambda: bench.authority.offer(ClusterId("south"), TTL),
+        lambda: bench.authority.revoke(token_entry(NORTH).id),
+        lambda: bench.authority.evict(WEST),
+        bench.authority.rotate_key,
+        bench.authority.part,
+    ):
         with pytest.raises(TrustError, match="does not know") as caught:
             await act()
         assert caught.value.reason == "AnotherAuthority"
-    assert (await bench.board.read_roster(), bench.authority.ledger().roster.serial) == (newer, 1)
+    assert (bench.authority.ledger(), sorted(bench.store.directory.iterdir())) == before
+    assert await bench.board.read_roster() == newer
+
+
+async def test_an_authority_that_does_not_see_the_exchange_gives_nothing(bench: Bench) -> None:
+    """It may be an old copy: it offers no token and replaces no key; what it takes away stays taken."""
+    bench.board.up = False
+    for act in (lambda: bench.authority.offer(ClusterId("south"), TTL), bench.authority.rotate_key):
+        with pytest.raises(ExchangeUnavailableError):
+            await act()
+    with pytest.raises(ExchangeUnavailableError):
+        await bench.authority.revoke(token_entry(NORTH).id)
+    ledger = bench.authority.ledger()
+    states = [token.state(NOW) for token in ledger.tokens]
+    assert (states, ledger.authority_key) == (["Revoked"], public("authority"))
 
 
 @pytest.mark.parametrize("blob", [b"damaged", sign_roster(replace(ledger_of(WEST).roster, serial=9), key("somebody"))])
@@ -265,20 +289,34 @@ async def test_whoever_stops_waiting_for_another_process_holds_nothing(bench: Be
 
 
 async def test_a_restored_ledger_goes_on_with_the_roster_in_the_exchange(bench: Bench) -> None:
-    """Who joined since the backup stays a member and keeps its user, who was evicted since stays out, and the next
-    request is answered."""
+    """Who joined since the backup stays a member and keeps its user, who was evicted since stays out, no token of the
+    backup is good any more, and the next request is answered."""
     newer = ledger_of(EAST, NORTH).roster
     await bench.board.publish_roster(sign_roster(replace(newer, serial=9), key("authority")))
     await bench.users.set_user(NORTH, [digest("n")])
-    roster = await bench.authority.adopt()
+    with bench.store.transaction() as held:
+        held.commit(held.ledger.with_token(token_entry(ClusterId("south"), "used since")))
+    adoption = await bench.authority.adoption()
+    roster = await bench.authority.adopt(adoption)
     await bench.authority.reconcile()
     assert (roster.serial, await bench.members()) == (10, [EAST, NORTH])
     assert {cluster: set(known) for cluster, known in bench.users.known.items()} == {
         EAST: {digest("e")},
         NORTH: {digest("n")},
     }
-    request = await bench.ask(join(WEST, WEST), WEST, "token")
-    assert (await bench.authority.answer(WEST), await bench.refusal(WEST, request)) == (None, "TokenForAnotherCluster")
+    south = ClusterId("south")
+    request = await bench.ask(join(south, south, "used since"), south, "used since")
+    assert (await bench.authority.answer(south), await bench.refusal(south, request)) == (None, "TokenRevoked")
+
+
+async def test_what_is_adopted_is_what_was_looked_at(bench: Bench) -> None:
+    """Another roster that comes in between is not taken over unseen."""
+    await bench.board.publish_roster(sign_roster(replace(ledger_of(EAST).roster, serial=9), key("authority")))
+    adoption = await bench.authority.adoption()
+    await bench.board.publish_roster(sign_roster(replace(ledger_of(EAST, NORTH).roster, serial=9), key("authority")))
+    with pytest.raises(TrustError, match="another roster by now"):
+        await bench.authority.adopt(adoption)
+    assert bench.authority.ledger().roster.serial == 1
 
 
 async def test_there_may_be_nothing_to_adopt(bench: Bench) -> None:
@@ -295,6 +333,6 @@ async def test_there_may_be_nothing_to_adopt(bench: Bench) -> None:
         if blob is not None:
             await bench.board.publish_roster(blob)
         with pytest.raises(TrustError) as caught:
-            await bench.authority.adopt()
+            await bench.authority.adoption()
         reasons.append(caught.value.reason)
     assert reasons == ["NothingToAdopt", "NothingToAdopt", "BadSignature", "AnotherAuthority"]

@@ -116,6 +116,10 @@ UNKNOWN = "the token is not one of this authority, was altered, or is long past"
 TAKEN = "cluster id west is taken by a member; if it is dead, evict it first"
 BEFORE = "the key of west was a member's before: none is admitted twice, make a new one"
 USED = f"token {TOKEN.id} was used already: each is good for one cluster, once"
+RETIRING_REKEY = (
+    "the key of west was replaced a short while ago: the former one is believed until 2026-01-01 12:05:00 UTC, "
+    "and cannot be followed by another before"
+)
 STALE_REKEY = "the new key of west is not vouched for by its present one"
 STALE_LEAVE = "the request to leave is not one of the present member west"
 NO_LABEL = "is no DNS label: lower case letters, digits and inner dashes, at most 63"
@@ -212,8 +216,7 @@ REVOKED = OFFERED.with_token(replace(TOKEN, revoked_at=NOW))
             REKEYED,
             rekey(WEST, "fresh", "third"),
             "KeyRetiring",
-            "the key of west was replaced a short while ago: the former one is believed until 2026-01-01 12:05:00 UTC, "
-            "and cannot be followed by another before",
+            RETIRING_REKEY,
         ),
         (JOINED, leave(WEST, "other"), "StaleRequest", STALE_LEAVE),
         (REKEYED, leave(WEST, "west"), "StaleRequest", STALE_LEAVE),

@@ -266,9 +266,12 @@ def test_two_processes_and_two_threads(store: AuthorityStore) -> None:
 
 def test_whoever_does_not_wait_is_told_that_it_is_held(store: AuthorityStore) -> None:
     """And holds it as soon as nobody else does."""
-    with store.transaction(), pytest.raises(HeldError, match="another process holds the authority"):
-        with AuthorityStore(store.directory).transaction(wait=False):
-            pass
+    with (
+        store.transaction(),
+        pytest.raises(HeldError, match="another process holds the authority"),
+        AuthorityStore(store.directory).transaction(wait=False),
+    ):
+        pass
     with store.transaction(wait=False) as held:
         assert held.ledger == LEDGER
 

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from socket import SOCK_STREAM
@@ -22,11 +22,12 @@ from cryptography import x509
 from federation.app.exchange_checks import ClockSample, Denial, Sight, Stage
 from federation.exchange.base import Keys
 from federation.exchange.board import BoardKeys
-from federation.exchange.connection import ExchangeAccess, ExchangeConnection, Script, tls_context
+from federation.exchange.connection import ExchangeAccess, ExchangeConnection, tls_context
 from federation.exchange.failures import explain
 from federation.exchange.redis import RedisExchange
 from federation.exchange.replica import LoadLog, LoadSnapshot, Need, Replica
 from federation.exchange.signing import schema_of
+from federation.exchange.transactions import Command
 from federation.model.errors import ConfigError, ExchangeUnavailableError, WireError
 from federation.model.exchange_address import ExchangeAddress, Node
 from federation.model.names import ClusterId
@@ -38,7 +39,6 @@ _PEERS_SECONDS = 2.0
 """Time to read all peers' records; who is not read by then is not looked at."""
 _SAMPLES = 3
 _ANY_LEASE_SECONDS = 3.0
-_NOTHING = Script("return redis.call('EXISTS', KEYS[1])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,8 @@ async def ask_time(
     samples = []
     for _ in range(_SAMPLES + 1):
         sent, begun = clock(), monotonic()
-        seconds, microseconds = map(int, await connection.command(key, "TIME"))
+        told = await connection.time(key)
         round_trip = timedelta(seconds=monotonic() - begun)
-        told = datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
         samples.append(ClockSample(sent, round_trip, told))
     # The first one includes the way in.
     return tuple(samples[1:])
@@ -117,9 +116,14 @@ async def ask_time(
 async def try_rights(
     connection: ExchangeConnection, clusterset: str, cluster: ClusterId, other: ClusterId
 ) -> tuple[Denial, ...]:
-    """Do what a member does, with a key and a channel of its own that nobody reads, and read what ``other`` wrote."""
+    """Have all judged that a member writes, of which nothing is carried out, and read what ``other`` wrote."""
     roster, own, theirs = BoardKeys(clusterset).roster, Keys(clusterset, cluster), Keys(clusterset, other)
-    scratch = f"{own.prefix}check"
+    writes: Sequence[Command] = (
+        ("SET", own.manifest, ""),
+        ("DEL", own.shard(0)),
+        ("XADD", own.log, "*", "b", ""),
+        ("PUBLISH", own.channel, ""),
+    )
 
     async def hear() -> None:
         async with connection.subscription(theirs.channel):
@@ -130,9 +134,7 @@ async def try_rights(
         ("read records of others", connection.command(theirs.manifest, "GETRANGE", theirs.manifest, 0, 0)),
         ("read logs of others", connection.command(theirs.log, "XRANGE", theirs.log, "-", "+", "COUNT", 1)),
         ("hear others", hear()),
-        ("write its own records", connection.command(scratch, "DEL", scratch)),
-        ("run scripts on its own records", connection.evaluate(_NOTHING, [scratch], [])),
-        ("send on its own channel", connection.command(scratch, "PUBLISH", scratch, "")),
+        ("write its own records and send on its own channel", connection.rehearse(own.manifest, *writes)),
     )
     answers = await asyncio.gather(*(_tried(what, doing) for what, doing in tries))
     return tuple(answer for answer in answers if answer is not None)
@@ -141,7 +143,7 @@ async def try_rights(
 async def _tried(what: str, doing: Awaitable[object]) -> Denial | None:
     try:
         await doing
-    except ExchangeUnavailableError as error:
+    except (ExchangeUnavailableError, WireError) as error:
         return Denial(what, str(error), error.hint)
     return None
 
@@ -155,7 +157,7 @@ async def read_peers(access: ExchangeAccess, clusterset: str, members: Sequence[
             try:
                 async with asyncio.timeout_at(deadline):
                     return await _read(exchange, clusterset, member)
-            except (ExchangeUnavailableError, TimeoutError):
+            except (ExchangeUnavailableError, WireError, TimeoutError):
                 return None
 
         found = await asyncio.gather(*map(read, members))

@@ -1,7 +1,8 @@
 """Who may do what in the exchange: the Redis ACL rules of a member and of the authority, and their users' names.
 
-A member writes under its own keys and reads everybody's; it publishes on its own channels and hears all. Redis checks
-that command by command, inside scripts too. It takes selectors and read-only key patterns: Redis 7 or Valkey. Pure;
+A member writes its own keys, each by its name, and reads everybody's; it publishes on its own channel and hears all.
+Redis checks that command by command, inside transactions too. Nobody gets scripts, which may hold up a server for good.
+It takes selectors and read-only key patterns: Redis 7 or Valkey. Pure;
 ``users`` applies the rules to servers.
 """
 
@@ -11,11 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol as TypingProtocol
 
 from federation.exchange.base import Keys
-from federation.exchange.board import BoardKeys
+from federation.exchange.board import BoardKeys, LetterKeys
+from federation.exchange.payloads import SHARDS
 from federation.model.names import ClusterId, is_dns_label
 
 _READS = ("get", "getrange", "mget", "xrange", "xrevrange", "exists")
-_WRITES = ("set", "del", "xadd", "eval", "evalsha")
+_WRITES = ("set", "del", "xadd", "watch", "unwatch", "multi", "exec", "discard")
 _SERVER = ("ping", "time", "select", "cluster|slots")
 _USERS = ("acl|setuser", "acl|deluser", "acl|list", "acl|save")
 
@@ -54,16 +56,18 @@ def authority_username(clusterset: str) -> str:
 
 def member_rules(clusterset: str, cluster: ClusterId) -> tuple[str, ...]:
     """What a member may do, as rules of ACL SETUSER: these are all, whatever was there before."""
-    own = f"{Keys(clusterset, cluster).prefix}*"
+    keys, letters = Keys(clusterset, cluster), LetterKeys(clusterset, cluster)
+    # Each key by its name: whatever a member can leave behind is what ``purge`` removes.
+    own = (keys.log, keys.manifest, keys.lease, *_shard_patterns(keys), letters.request)
     every = f"fg:{clusterset}:*"
     return (
         "resetkeys",
         "resetchannels",
         "clearselectors",
         "-@all",
-        f"~{own}",
+        *(f"~{key}" for key in own),
         f"%R~{every}",
-        f"&{own}",
+        f"&{keys.channel}",
         f"&{BoardKeys(clusterset).requests}",
         *_allowed((*_READS, *_WRITES, "publish", *_SERVER)),
         # A channel's pattern allows to publish and to subscribe alike; in a selector it is for its command alone.
@@ -95,9 +99,16 @@ def passwords_of(clusterset: str, listings: Sequence[Iterable[str]]) -> dict[Clu
     }
 
 
+def _shard_patterns(keys: Keys) -> tuple[str, ...]:
+    """Patterns that match the keys of the shards and no others."""
+    tens, ones = divmod(SHARDS, 10)
+    numbers = ("[0-9]", f"[1-{tens - 1}][0-9]", f"{tens}[0-{ones - 1}]")
+    return tuple(f"{keys.shards}{number}" for number in numbers)
+
+
 def _members(clusterset: str, lines: Iterable[str]) -> Iterable[tuple[ClusterId, frozenset[str]]]:
     for line in lines:
-        _, name, *rules = line.split(" ")
+        name, *rules = line.split(" ")[1:] or [""]
         cluster = name.removeprefix(username(clusterset, ClusterId("")))
         if cluster != name and is_dns_label(cluster):
             yield ClusterId(cluster), frozenset(rule[1:] for rule in rules if rule.startswith("#"))

@@ -60,7 +60,7 @@ class ExchangeSnapshot:
 class Keys:
     """Names of one member's keys and channel. The hash tag keeps them in one slot of a Redis Cluster."""
 
-    __slots__ = ("channel", "lease", "log", "manifest", "prefix")
+    __slots__ = ("channel", "lease", "log", "manifest", "prefix", "shards")
 
     def __init__(self, clusterset: str, cluster: ClusterId) -> None:
         self.prefix = f"fg:{clusterset}:{{{cluster}}}:"
@@ -68,9 +68,10 @@ class Keys:
         self.manifest = f"{self.prefix}man"
         self.lease = f"{self.prefix}lease"
         self.channel = f"{self.prefix}n"
+        self.shards = f"{self.prefix}snap:"
 
     def shard(self, number: int) -> str:
-        return f"{self.prefix}snap:{number}"
+        return f"{self.shards}{number}"
 
 
 class Message(NamedTuple):
@@ -103,7 +104,8 @@ class Exchange(TypingProtocol):
     """A store shared by the clusterset: per member a log, a snapshot in shards, a lease, and a channel.
 
     Every operation raises ExchangeUnavailableError where no answer came; whether a write then took place is
-    unknown.
+    unknown. Reads raise WireError (``Unreadable``, ``Oversized``) where the answer is that what stands under this
+    member's keys can't be read: that is the member's doing, and no other's trouble.
 
     *Atomic, and repeatable*: ``append`` and ``update`` change nothing and return False unless what is
     stored is what this writer wrote; repeated with the same arguments they return True and do nothing

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol as TypingProtocol
 
 from federation.exchange.base import Keys
+from federation.exchange.payloads import SHARDS
 from federation.model.errors import WireError
 from federation.model.names import ClusterId
 from federation.model.wire import Reason
@@ -45,9 +46,16 @@ class LetterKeys:
         """A key, and the channel that says it changed."""
 
 
+def stored_keys(clusterset: str, cluster: ClusterId) -> tuple[str, ...]:
+    """All keys that there can be of one cluster: its user may write no others."""
+    keys, letters = Keys(clusterset, cluster), LetterKeys(clusterset, cluster)
+    return keys.log, keys.manifest, keys.lease, *map(keys.shard, range(SHARDS)), letters.request, letters.answer
+
+
 class Board(TypingProtocol):
     """Every operation raises ExchangeUnavailableError where no answer came; whether a write then took place is
-    unknown, and each may be repeated. Reads raise WireError (``Oversized``) for more bytes than there may be.
+    unknown, and each may be repeated. Reads raise WireError: ``Oversized`` for more bytes than there may be,
+    ``Unreadable`` for what is no blob.
 
     Notices may be lost: whoever watches reads once the watch stands, and from time to time.
     """

@@ -1,37 +1,40 @@
-"""ExchangeConnection: commands, scripts and subscriptions at whatever Redis the exchange is, with TLS and credentials.
+"""ExchangeConnection: commands, writes and subscriptions at whatever Redis the exchange is, with TLS and credentials.
 
-Between the exchange's parts and redis-py, which only this module, ``servers`` and ``failures`` import. Every command
-has an end, every failure is one ExchangeUnavailableError; it retries nothing but a slot that has moved: a caller that
-knows what it wanted does.
+Between the exchange's parts and redis-py, which only this module and those below it import. Every command has an end,
+every failure is one ExchangeUnavailableError, odd answers too; what is wrong with the data of one key is a WireError.
+It retries nothing but a slot that has moved: a caller that knows what it wanted does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection, ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, NoScriptError
+from redis.exceptions import AuthenticationError, MovedError, NoPermissionError
 
+from federation.exchange.answers import BoundedParser, TooLargeError
 from federation.exchange.credentials import Credentials, load_credentials
-from federation.exchange.failures import FAILURES, explain
+from federation.exchange.failures import explain
 from federation.exchange.servers import OneServer, Servers, servers_of
+from federation.exchange.transactions import Argument, Command, Decision, is_of_wrong_type, rehearse, write, write_if
 from federation.model.configuration import ExchangeSettings
-from federation.model.errors import ConfigError, ExchangeUnavailableError
+from federation.model.errors import ConfigError, ExchangeUnavailableError, WireError
 from federation.model.exchange_address import ExchangeAddress, Node
+from federation.model.wire import Reason
 
-Argument = str | bytes | int
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,6 @@ def access_of(settings: ExchangeSettings) -> ExchangeAccess:
     return ExchangeAccess(settings.url, settings.ca_file, None if file is None else partial(load_credentials, file))
 
 
-class Script:
-    """A Lua script, sent whole only to a server that does not know it yet."""
-
-    __slots__ = ("sha1", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha1 = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
 class Heard(NamedTuple):
     channel: str
     data: bytes
@@ -76,35 +69,50 @@ class ExchangeConnection:
         self._servers = _servers(access, timeout_seconds)
 
     async def command(self, key: str, *command: Argument) -> Any:
-        """Send a command to the server that has ``key``."""
+        """``ask`` without a look at the answer."""
+        return await self.ask(key, _as_it_is, *command)
 
-        async def send(server: Redis) -> Any:
-            return await server.execute_command(*command)  # type: ignore[no-untyped-call]
+    async def ask(self, key: str, read: Callable[[Any], T], *command: Argument) -> T:
+        """Send a command to the server that has ``key``; ``read`` makes something of the answer, and raises anything
+        where it is none.
+
+        Raises WireError (``Unreadable``, ``Oversized``) where the key holds another type, or more than is ever read.
+        """
+
+        async def send(server: Redis) -> T:
+            return read(await server.execute_command(*command))  # type: ignore[no-untyped-call]
 
         return await self._at(key, send)
 
-    async def evaluate(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """Run a script on keys of one slot, as one moment of that server."""
+    async def write(self, key: str, *commands: Command) -> None:
+        """Do all of this, on keys of the slot of ``key``, as one moment of its server."""
+        await self._at(key, lambda server: write(server, commands))
 
-        async def run(server: Redis) -> Any:
-            rest = (len(keys), *keys, *arguments)
-            try:
-                return await server.execute_command("EVALSHA", script.sha1, *rest)  # type: ignore[no-untyped-call]
-            except NoScriptError:
-                return await server.execute_command("EVAL", script.text, *rest)  # type: ignore[no-untyped-call]
+    async def write_if(
+        self, watched: Sequence[str], reads: Sequence[Command], decide: Callable[[list[Any]], Decision]
+    ) -> bool:
+        """Do what ``decide`` makes of the answers to ``reads``, as one moment with them as far as the keys in
+        ``watched`` go, all of one slot; whether it was done, now or before."""
+        return await self._at(watched[0], lambda server: write_if(server, watched, reads, decide))
 
-        return await self._at(keys[0], run)
+    async def rehearse(self, key: str, *commands: Command) -> None:
+        """Have the server of ``key`` judge whether our user may write all of this; nothing is written."""
+        await self._at(key, lambda server: rehearse(server, key, commands))
+
+    async def time(self, key: str) -> datetime:
+        """The clock of the server that has ``key``."""
+        return await self.ask(key, _time, "TIME")
 
     async def version(self, key: str) -> str:
         """Name and version of the program of the server that has ``key``, as ``redis 7.0.15``."""
         # Unlike INFO, HELLO is open to every user.
-        return _program(await self.command(key, "HELLO"))
+        return await self.ask(key, _program, "HELLO")
 
     async def versions(self) -> tuple[str, ...]:
         """``version`` of every server."""
-        return tuple(map(_program, await self.on_every_server("HELLO")))
+        return await self.on_every_server(_program, "HELLO")
 
-    async def on_every_server(self, *command: Argument) -> tuple[Any, ...]:
+    async def on_every_server(self, read: Callable[[Any], T], *command: Argument) -> tuple[T, ...]:
         """Send a command to each server, one after the other; what the first failed with is raised when all had it."""
         self._servers.doubt()
         async with self._answered(bounded=False):
@@ -113,7 +121,7 @@ class ExchangeConnection:
         for server in servers:
             try:
                 async with self._answered():
-                    answers.append(await server.execute_command(*command))  # type: ignore[no-untyped-call]
+                    answers.append(read(await server.execute_command(*command)))  # type: ignore[no-untyped-call]
             except ExchangeUnavailableError as error:
                 failures.append(error)
         if failures:
@@ -131,14 +139,14 @@ class ExchangeConnection:
                 await pubsub.subscribe(*channels)
                 for _ in channels:
                     await pubsub.get_message(timeout=None)
-            yield self._heard(pubsub)
+            yield self._messages(pubsub)
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def aclose(self) -> None:
         await self._servers.aclose()
 
-    async def _heard(self, pubsub: Any) -> AsyncIterator[Heard]:
+    async def _messages(self, pubsub: Any) -> AsyncIterator[Heard]:
         probed = False
         while True:
             async with self._answered(bounded=False):
@@ -149,11 +157,12 @@ class ExchangeConnection:
                         raise ExchangeUnavailableError("exchange did not answer a ping on the channel")
                     await pubsub.ping()
                 probed = message is None
-            if message is not None and message["type"] == "message":
-                yield Heard(message["channel"].decode(), message["data"])
+                heard = None if message is None else _heard(message)
+            if heard is not None:
+                yield heard
 
-    async def _at(self, key: str, act: Callable[[Redis], Awaitable[Any]]) -> Any:
-        async with self._answered():
+    async def _at(self, key: str, act: Callable[[Redis], Awaitable[T]]) -> T:
+        async with self._answered(key):
             try:
                 return await act(await self._servers.serving(key))
             except MovedError:
@@ -161,14 +170,46 @@ class ExchangeConnection:
                 return await act(await self._servers.serving(key))
 
     @asynccontextmanager
-    async def _answered(self, *, bounded: bool = True) -> AsyncIterator[None]:
+    async def _answered(self, key: str = "", *, bounded: bool = True) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._timeout if bounded else None):
                 yield
-        except FAILURES as error:
+        except ExchangeUnavailableError:
+            raise
+        except Exception as error:
+            # Whatever a server says, and redis-py makes of it, must not end who asked.
+            if key and is_of_wrong_type(error):
+                raise WireError(Reason.UNREADABLE, f"{key} holds another type than it should") from error
+            if key and isinstance(error, TooLargeError):
+                raise WireError(Reason.OVERSIZED, f"{key} holds more than is read: {error}") from error
             if not isinstance(error, NoPermissionError):
                 self._servers.doubt()
             raise explain(error, self._where) from error
+
+
+def blob_of(answer: Any) -> bytes | None:
+    """A value as it was stored, for ``ask``; None where there is none."""
+    if answer is None or isinstance(answer, bytes):
+        return answer
+    raise TypeError(f"a value is of type {type(answer).__name__}")
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
+def _heard(message: dict[str, Any]) -> Heard | None:
+    """What a message of redis-py says; None where it is no message of a channel."""
+    if message["type"] != "message":
+        return None
+    if not isinstance(message["data"], bytes):
+        raise TypeError(f"message is of type {type(message['data']).__name__}")
+    return Heard(message["channel"].decode(), message["data"])
+
+
+def _time(answer: Any) -> datetime:
+    seconds, microseconds = map(int, answer)
+    return datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
 
 
 def _program(answer: list[bytes]) -> str:
@@ -252,6 +293,7 @@ def _servers(access: ExchangeAccess, timeout_seconds: float) -> Servers:
         "socket_timeout": None,
         "protocol": 2,
         "driver_info": None,
+        "parser_class": BoundedParser,
     }
     inside = {**options, "db": address.database}
     if access.credentials is not None:

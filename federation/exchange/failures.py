@@ -15,8 +15,8 @@ from redis import exceptions
 
 from federation.model.errors import ExchangeDeniedError, ExchangeUnavailableError, FederationError
 
-FAILURES = (exceptions.RedisError, OSError, TimeoutError)
-"""All that ``explain`` has words for."""
+_FAILURES = (exceptions.RedisError, OSError, TimeoutError)
+"""Anything else is what we, or redis-py, made of an answer that is none."""
 
 _NOT_READY = (
     exceptions.AskError,
@@ -48,6 +48,8 @@ def _words(error: BaseException) -> tuple[str, str]:
     for cause in causes:
         if words := _known(cause):
             return words
+    if not isinstance(error, _FAILURES):
+        return f"gave an odd answer: {type(error).__name__}: {_text(error)}", "is it a Redis, and nothing between?"
     return f"gave no answer: {_text(error)}", ""
 
 

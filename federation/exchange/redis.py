@@ -1,97 +1,32 @@
 """RedisExchange: the exchange on Redis (6.2 or later, or Valkey), over an ExchangeConnection.
 
-Every conditional write is one Lua script, so that the check and the write are one moment. All keys of a member are in
-one slot of a Redis Cluster; a script's PUBLISH reaches the subscribers of all servers. Redis counts as untrusted
-storage: nothing here looks into a blob. It does not retry: a caller that knows what it wanted does.
+Every conditional write looks at what is stored under a watch and writes in a transaction, so that the check and the
+write are one moment. All keys of a member are in one slot of a Redis Cluster; a transaction's PUBLISH reaches the
+subscribers of all servers. Redis counts as untrusted storage: nothing here looks into a blob. It does not retry: a
+caller that knows what it wanted does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from federation.exchange.base import Keys, Message, StoredSnapshot, Written
-from federation.exchange.connection import Argument, ExchangeAccess, ExchangeConnection, Heard, Script
+from federation.exchange.connection import ExchangeAccess, ExchangeConnection, Heard, blob_of
 from federation.exchange.payloads import SHARDS
+from federation.exchange.signing import MAX_BYTES, BlobKind
+from federation.exchange.transactions import Argument, Command, Decision
 from federation.model.names import ClusterId
 from federation.model.records import Version
 
-_LOG_PAGE = 64
-"""Batches of one read: 64 MB at most."""
+T = TypeVar("T")
+
+_LOG_PAGE = 32
+"""Batches of one read: with 32 MB at most, less than an answer may have."""
 _READS = 8
 """Reads at a time: whoever follows hundreds of members must not open a connection for each when it starts."""
-
-# KEYS: log, manifest, ...; ARGV: SHA-1 of the manifest and id of the last log entry, as the writer left them.
-_WRITTEN = """
-local function last()
-  return redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-end
-local function is_written()
-  local manifest = redis.call('GET', KEYS[2])
-  if not manifest or redis.sha1hex(manifest) ~= ARGV[1] then return false end
-  local entry = last()
-  return (entry and entry[1] or '') == ARGV[2]
-end
-"""
-
-# KEYS: log, manifest; ARGV: .., .., id, batch, channel, log length
-_APPEND = Script(
-    _WRITTEN
-    + """
-if not is_written() then
-  local entry = last()
-  local again = entry and entry[1] == ARGV[3] and entry[2][2] == ARGV[4]
-  local manifest = redis.call('GET', KEYS[2])
-  return again and manifest and redis.sha1hex(manifest) == ARGV[1] and 1 or 0
-end
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[6], ARGV[3], 'b', ARGV[4])
-redis.call('PUBLISH', ARGV[5], ARGV[4])
-return 1
-"""
-)
-
-# KEYS: log, manifest, shards..; ARGV: .., .., new manifest, a blob per shard (empty: remove)
-_UPDATE = Script(
-    _WRITTEN
-    + """
-if redis.call('GET', KEYS[2]) == ARGV[3] then return 1 end
-if not is_written() then return 0 end
-redis.call('SET', KEYS[2], ARGV[3])
-for i = 3, #KEYS do
-  if ARGV[i + 1] == '' then redis.call('DEL', KEYS[i]) else redis.call('SET', KEYS[i], ARGV[i + 1]) end
-end
-return 1
-"""
-)
-
-# KEYS: log, manifest, lease, shards..; ARGV: .., .., lease, milliseconds, channel
-_RENEW = Script(
-    _WRITTEN
-    + """
-if not is_written() then return 0 end
-for i = 4, #KEYS do
-  if redis.call('EXISTS', KEYS[i]) == 0 then return 0 end
-end
-redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4])
-redis.call('PUBLISH', ARGV[5], ARGV[3])
-return 1
-"""
-)
-
-# KEYS: log, manifest, lease, all shards; ARGV: manifest, lease, milliseconds, channel, a blob per shard
-_REPLACE = Script("""
-redis.call('DEL', KEYS[1])
-for i = 4, #KEYS do
-  if ARGV[i + 1] == '' then redis.call('DEL', KEYS[i]) else redis.call('SET', KEYS[i], ARGV[i + 1]) end
-end
-redis.call('SET', KEYS[2], ARGV[1])
-redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3])
-redis.call('PUBLISH', ARGV[4], ARGV[2])
-return 1
-""")
 
 
 class RedisExchange:
@@ -108,67 +43,68 @@ class RedisExchange:
 
     async def replace(self, cluster: ClusterId, snapshot: StoredSnapshot, lease: bytes, lease_seconds: float) -> None:
         keys = self._keys(cluster)
-        numbers = range(SHARDS)
-        await self._connection.evaluate(
-            _REPLACE,
-            [keys.log, keys.manifest, keys.lease, *map(keys.shard, numbers)],
-            [
-                snapshot.manifest,
-                lease,
-                _milliseconds(lease_seconds),
-                keys.channel,
-                *(snapshot.shards.get(number, b"") for number in numbers),
-            ],
+        await self._connection.write(
+            keys.manifest,
+            ("DEL", keys.log),
+            *_shards(keys, snapshot.shards, frozenset(range(SHARDS)) - snapshot.shards.keys()),
+            ("SET", keys.manifest, snapshot.manifest),
+            *_lease(keys, lease, lease_seconds),
         )
 
     async def append(self, cluster: ClusterId, written: Written, version: Version, batch: bytes) -> bool:
         keys = self._keys(cluster)
-        done = await self._connection.evaluate(
-            _APPEND,
-            [keys.log, keys.manifest],
-            [*_written(written), _entry_id(version), batch, keys.channel, self._log_length],
-        )
-        return bool(done)
+        entry = _entry_id(version)
+
+        def decide(answers: list[Any]) -> Decision:
+            manifest, last = answers
+            if _is_written(written, manifest, last):
+                return (
+                    ("XADD", keys.log, "MAXLEN", "~", self._log_length, entry, "b", batch),
+                    ("PUBLISH", keys.channel, batch),
+                )
+            return bool(manifest == written.manifest and last == [[entry.encode(), [b"b", batch]]])
+
+        return await self._connection.write_if([keys.manifest, keys.log], _whats_written(keys), decide)
 
     async def update(
         self, cluster: ClusterId, written: Written, snapshot: StoredSnapshot, removed: frozenset[int]
     ) -> bool:
         keys = self._keys(cluster)
-        numbers = sorted(snapshot.shards.keys() | removed)
-        blobs = [snapshot.shards.get(number, b"") for number in numbers]
-        done = await self._connection.evaluate(
-            _UPDATE,
-            [keys.log, keys.manifest, *map(keys.shard, numbers)],
-            [*_written(written), snapshot.manifest, *blobs],
-        )
-        return bool(done)
+
+        def decide(answers: list[Any]) -> Decision:
+            manifest, last = answers
+            if manifest == snapshot.manifest:
+                return True
+            if not _is_written(written, manifest, last):
+                return False
+            return ("SET", keys.manifest, snapshot.manifest), *_shards(keys, snapshot.shards, removed)
+
+        return await self._connection.write_if([keys.manifest, keys.log], _whats_written(keys), decide)
 
     async def renew(self, cluster: ClusterId, written: Written, lease: bytes, lease_seconds: float) -> bool:
         keys = self._keys(cluster)
-        done = await self._connection.evaluate(
-            _RENEW,
-            [keys.log, keys.manifest, keys.lease, *map(keys.shard, sorted(written.shards))],
-            [*_written(written), lease, _milliseconds(lease_seconds), keys.channel],
-        )
-        return bool(done)
+        shards = tuple(map(keys.shard, sorted(written.shards)))
+
+        def decide(answers: list[Any]) -> Decision:
+            manifest, last, *counted = answers
+            if not _is_written(written, manifest, last) or sum(counted) < len(shards):
+                return False
+            return _lease(keys, lease, lease_seconds)
+
+        reads = (*_whats_written(keys), *([("EXISTS", *shards)] if shards else []))
+        return await self._connection.write_if([keys.manifest, keys.log, *shards], reads, decide)
 
     async def read_snapshot(self, cluster: ClusterId) -> StoredSnapshot | None:
         keys = self._keys(cluster)
-        shards: list[bytes | None]
-        manifest, *shards = await self._read("MGET", keys.manifest, *map(keys.shard, range(SHARDS)))
-        if manifest is None:
-            return None
-        stored = {number: blob for number, blob in enumerate(shards) if blob is not None}
-        return StoredSnapshot(manifest, stored)
+        return await self._read(_snapshot, "MGET", keys.manifest, *map(keys.shard, range(SHARDS)))
 
     async def read_log(self, cluster: ClusterId, after: Version) -> tuple[bytes, ...]:
         log = self._keys(cluster).log
-        entries = await self._read("XRANGE", log, f"({_entry_id(after)}", "+", "COUNT", _LOG_PAGE)
-        return tuple(fields.get(b"b", b"") for _, fields in entries)
+        return await self._read(_batches, "XRANGE", log, f"({_entry_id(after)}", "+", "COUNT", _LOG_PAGE)
 
     async def read_lease(self, cluster: ClusterId) -> bytes | None:
-        lease: bytes | None = await self._read("GET", self._keys(cluster).lease)
-        return lease
+        # One byte more than allowed tells as much as all of them.
+        return await self._read(blob_of, "GETRANGE", self._keys(cluster).lease, 0, MAX_BYTES[BlobKind.LEASE]) or None
 
     @asynccontextmanager
     async def watch(self, clusters: frozenset[ClusterId]) -> AsyncIterator[AsyncIterator[Message]]:
@@ -179,10 +115,10 @@ class RedisExchange:
     async def aclose(self) -> None:
         await self._connection.aclose()
 
-    async def _read(self, command: str, key: str, *arguments: Argument) -> Any:
+    async def _read(self, read: Callable[[Any], T], command: str, key: str, *arguments: Argument) -> T:
         # Writes do not wait for reads: our own beats come first.
         async with self._reading:
-            return await self._connection.command(key, command, key, *arguments)
+            return await self._connection.ask(key, read, command, key, *arguments)
 
     def _keys(self, cluster: ClusterId) -> Keys:
         return Keys(self._clusterset, cluster)
@@ -190,13 +126,38 @@ class RedisExchange:
 
 async def _messages(heard: AsyncIterator[Heard], channels: Mapping[str, ClusterId]) -> AsyncIterator[Message]:
     async for channel, blob in heard:
-        yield Message(channels[channel], blob)
+        if channel in channels:
+            yield Message(channels[channel], blob)
 
 
-def _written(written: Written) -> tuple[str, str]:
-    # SHA-1 is what Redis offers to scripts; it only tells our manifest from another one.
-    manifest = hashlib.sha1(written.manifest, usedforsecurity=False).hexdigest()
-    return manifest, _entry_id(written.head) if written.head.seq else ""
+def _whats_written(keys: Keys) -> tuple[Command, ...]:
+    return ("GET", keys.manifest), ("XREVRANGE", keys.log, "+", "-", "COUNT", 1)
+
+
+def _is_written(written: Written, manifest: Any, last: Any) -> bool:
+    """Whether manifest and last entry of the log, as they were read, are those of ``written``."""
+    head = _entry_id(written.head).encode() if written.head.seq else None
+    return bool(manifest == written.manifest and (last[0][0] if last else None) == head)
+
+
+def _shards(keys: Keys, shards: Mapping[int, bytes], removed: frozenset[int]) -> tuple[Command, ...]:
+    stored: list[Command] = [("SET", keys.shard(number), blob) for number, blob in sorted(shards.items())]
+    return *stored, *([("DEL", *map(keys.shard, sorted(removed)))] if removed else [])
+
+
+def _lease(keys: Keys, lease: bytes, seconds: float) -> tuple[Command, ...]:
+    return ("SET", keys.lease, lease, "PX", _milliseconds(seconds)), ("PUBLISH", keys.channel, lease)
+
+
+def _snapshot(answer: Any) -> StoredSnapshot | None:
+    manifest, *shards = map(blob_of, answer)
+    if manifest is None:
+        return None
+    return StoredSnapshot(manifest, {number: blob for number, blob in enumerate(shards) if blob is not None})
+
+
+def _batches(answer: Any) -> tuple[bytes, ...]:
+    return tuple(blob_of(fields.get(b"b")) or b"" for _, fields in answer)
 
 
 def _entry_id(version: Version) -> str:

@@ -1,39 +1,20 @@
 """RedisBoard: the board on Redis, over an ExchangeConnection of its own.
 
-A write and its notice are one Lua script. Nothing here looks into a blob, or retries.
+A write and its notice are one transaction. Nothing here looks into a blob, or retries.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
+from typing import Any
 
 from federation.exchange.base import Keys
-from federation.exchange.board import MAX_LETTER_BYTES, MAX_ROSTER_BYTES, BoardKeys, LetterKeys, within
-from federation.exchange.connection import ExchangeAccess, ExchangeConnection, Heard, Script
-from federation.exchange.payloads import SHARDS
+from federation.exchange.board import MAX_LETTER_BYTES, MAX_ROSTER_BYTES, BoardKeys, LetterKeys, stored_keys, within
+from federation.exchange.connection import ExchangeAccess, ExchangeConnection, Heard, blob_of
+from federation.exchange.transactions import Decision
 from federation.model.names import ClusterId, is_dns_label
-
-# KEYS: roster; ARGV: blob, channel
-_PUBLISH = Script("""
-redis.call('SET', KEYS[1], ARGV[1])
-redis.call('PUBLISH', ARGV[2], '')
-return 1
-""")
-
-# KEYS: request or answer; ARGV: blob, milliseconds, channel, text of the notice
-_WRITE = Script("""
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('PUBLISH', ARGV[3], ARGV[4])
-return 1
-""")
-
-# One key, the request; one argument, the blob that was read.
-_CLEAR = Script("""
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-return 1
-""")
 
 
 class RedisBoard:
@@ -45,26 +26,32 @@ class RedisBoard:
         self._keys = BoardKeys(clusterset)
 
     async def publish_roster(self, blob: bytes) -> None:
-        await self._connection.evaluate(_PUBLISH, [self._keys.roster], [blob, self._keys.roster])
+        roster = self._keys.roster
+        await self._connection.write(roster, ("SET", roster, blob), ("PUBLISH", roster, ""))
 
     async def read_roster(self) -> bytes | None:
         return await self._read(self._keys.roster, MAX_ROSTER_BYTES, "roster")
 
     async def write_request(self, cluster: ClusterId, blob: bytes, ttl_seconds: float) -> None:
         key = self._letters(cluster).request
-        await self._connection.evaluate(
-            _WRITE, [key], [blob, _milliseconds(ttl_seconds), self._keys.requests, str(cluster)]
+        await self._connection.write(
+            key, ("SET", key, blob, "PX", _milliseconds(ttl_seconds)), ("PUBLISH", self._keys.requests, cluster)
         )
 
     async def read_request(self, cluster: ClusterId) -> bytes | None:
         return await self._read(self._letters(cluster).request, MAX_LETTER_BYTES, "request")
 
     async def clear_request(self, cluster: ClusterId, blob: bytes) -> None:
-        await self._connection.evaluate(_CLEAR, [self._letters(cluster).request], [blob])
+        key = self._letters(cluster).request
+
+        def decide(answers: list[Any]) -> Decision:
+            return [("DEL", key)] if answers == [blob] else True
+
+        await self._connection.write_if([key], [("GETRANGE", key, 0, MAX_LETTER_BYTES)], decide)
 
     async def write_answer(self, cluster: ClusterId, blob: bytes, ttl_seconds: float) -> None:
         key = self._letters(cluster).answer
-        await self._connection.evaluate(_WRITE, [key], [blob, _milliseconds(ttl_seconds), key, ""])
+        await self._connection.write(key, ("SET", key, blob, "PX", _milliseconds(ttl_seconds)), ("PUBLISH", key, ""))
 
     async def read_answer(self, cluster: ClusterId) -> bytes | None:
         return await self._read(self._letters(cluster).answer, MAX_LETTER_BYTES, "answer")
@@ -85,14 +72,11 @@ class RedisBoard:
             yield (None async for _ in heard)
 
     async def purge(self, cluster: ClusterId) -> None:
-        keys, letters = Keys(self._clusterset, cluster), self._letters(cluster)
-        shards = map(keys.shard, range(SHARDS))
-        every = [keys.log, keys.manifest, keys.lease, *shards, letters.request, letters.answer]
-        await self._connection.command(keys.log, "DEL", *every)
+        log = Keys(self._clusterset, cluster).log
+        await self._connection.command(log, "DEL", *stored_keys(self._clusterset, cluster))
 
     async def server_time(self) -> datetime:
-        seconds, microseconds = map(int, await self._connection.command(self._keys.roster, "TIME"))
-        return datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
+        return await self._connection.time(self._keys.roster)
 
     async def server_version(self) -> str:
         return await self._connection.version(self._keys.roster)
@@ -102,7 +86,7 @@ class RedisBoard:
 
     async def _read(self, key: str, limit: int, what: str) -> bytes | None:
         # One byte more than allowed tells as much as all of them, which may be hundreds of megabytes.
-        blob: bytes = await self._connection.command(key, "GETRANGE", key, 0, limit)
+        blob = await self._connection.ask(key, blob_of, "GETRANGE", key, 0, limit)
         # To GETRANGE a missing key is an empty one; nobody writes an empty blob.
         return within(limit, blob, what) or None
 

@@ -9,24 +9,25 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from redis.asyncio import Redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from federation.exchange.failures import FAILURES
 from federation.model.exchange_address import Deployment, ExchangeAddress, Node
 
 _ASK_SECONDS = 1.0
 """Time for one Sentinel or server to say where the others are: less than a command has in all."""
+
+T = TypeVar("T")
 
 Opened = Callable[[Node], Redis]
 """Makes the client of a server: opens nothing yet."""
 
 
 class Servers(Protocol):
-    """All that raises here is in FAILURES."""
+    """Raises whatever redis-py does, and what odd answers lead to: ``connection`` has one name for it all."""
 
     async def serving(self, key: str) -> Redis:
         """The server that takes writes of ``key``."""
@@ -104,23 +105,24 @@ class _Asked:
     def add(self, nodes: Iterable[Node]) -> None:
         self._nodes += [node for node in nodes if node not in self._nodes]
 
-    async def first(self, of: Opened, *command: str) -> tuple[Node, Any]:
-        """The first answer that is one, and who gave it; raises what the last one failed with."""
-        failed: BaseException = RedisError("nobody knows")
+    async def first(self, of: Opened, read: Callable[[Node, Any], T | None], *command: str) -> T:
+        """The first answer that ``read`` can make something of, given who is asked; raises what the last one failed
+        with."""
+        failed: Exception = RedisError("nobody knows")
         for node in tuple(self._nodes):
             # Already before the answer: whoever hangs must not be the first again when our own time is over.
             self._nodes.remove(node)
             self._nodes.append(node)
             try:
                 async with asyncio.timeout(_ASK_SECONDS):
-                    answer = await of(node).execute_command(*command)  # type: ignore[no-untyped-call]
-            except FAILURES as error:
+                    answer = read(node, await of(node).execute_command(*command))  # type: ignore[no-untyped-call]
+            except Exception as error:  # noqa: BLE001 - an answer that is none: the next one may know better
                 failed = error
                 continue
             if answer is not None:
                 self._nodes.remove(node)
                 self._nodes.insert(0, node)
-                return node, answer
+                return answer
         raise failed
 
 
@@ -143,10 +145,7 @@ class WatchedServers:
         return self._clients.of(await self._place())
 
     async def every(self) -> tuple[Redis, ...]:
-        _, replicas = await self._asked.first(self._sentinels.of, "SENTINEL", "REPLICAS", self._name)
-        known = [_fields(replica) for replica in replicas]
-        # Whoever is down has to be told later: it must not keep the others from being told.
-        places = [Node(of["ip"], int(of["port"])) for of in known if "down" not in of["flags"]]
+        places = await self._asked.first(self._sentinels.of, _replicas, "SENTINEL", "REPLICAS", self._name)
         return tuple(self._clients.of(node) for node in (await self._place(), *places))
 
     def doubt(self) -> None:
@@ -160,8 +159,7 @@ class WatchedServers:
         async with self._learning:
             if self._master is None:
                 command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
-                _, (host, port) = await self._asked.first(self._sentinels.of, *command)
-                master = Node(host.decode(), int(port))
+                master = await self._asked.first(self._sentinels.of, _master, *command)
                 await self._clients.keep((master,))
                 self._master = master
             return self._master
@@ -205,24 +203,42 @@ class ClusterServers:
         async with self._learning:
             if self._masters:
                 return
-            asked, answer = await self._asked.first(self._clients.of, "CLUSTER", "SLOTS")
-            masters: dict[range, Node] = {}
-            nodes: set[Node] = set()
-            for first, last, *replicated in answer:
-                places = [_announced(server, asked) for server in replicated]
-                masters[range(first, last + 1)] = places[0]
-                nodes.update(places)
-            if not masters:
-                raise RedisError("no server of the cluster has any slot")
+            masters = await self._asked.first(self._clients.of, _slots, "CLUSTER", "SLOTS")
+            nodes = {place for places in masters.values() for place in places}
             await self._clients.keep(nodes)
             self._asked.add(nodes)
-            self._masters, self._nodes = masters, tuple(sorted(nodes))
+            self._masters = {slots: places[0] for slots, places in masters.items()}
+            self._nodes = tuple(sorted(nodes))
+
+
+def _slots(asked: Node, answer: Any) -> dict[range, list[Node]]:
+    """Who has which slots as CLUSTER SLOTS says it, the master first."""
+    slots = {
+        range(first, last + 1): [_announced(server, asked) for server in servers] for first, last, *servers in answer
+    }
+    if not slots or not all(slots.values()):
+        raise RedisError("no server of the cluster has any slot")
+    return slots
 
 
 def _announced(server: list[Any], asked: Node) -> Node:
     """A server as CLUSTER SLOTS names it; without a host it is where we asked (it has not met the others yet)."""
     host = server[0]
     return Node(host.decode() if host and host != b"?" else asked.host, int(server[1]))
+
+
+def _master(_: Node, answer: Any) -> Node | None:
+    """As SENTINEL GET-MASTER-ADDR-BY-NAME says it; None where that Sentinel does not know the name."""
+    if answer is None:
+        return None
+    host, port = answer
+    return Node(host.decode(), int(port))
+
+
+def _replicas(_: Node, answer: Any) -> list[Node]:
+    """As SENTINEL REPLICAS says it, without those that are down: they must not keep the others from being told."""
+    known = [_fields(replica) for replica in answer]
+    return [Node(of["ip"], int(of["port"])) for of in known if "down" not in of["flags"]]
 
 
 def _fields(replica: Any) -> dict[str, str]:

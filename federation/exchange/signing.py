@@ -32,7 +32,7 @@ class BlobKind(StrEnum):
     LEASE = "lease"
 
 
-_MAX_BYTES = {
+MAX_BYTES = {
     BlobKind.BATCH: MAX_BATCH_BYTES + _ENVELOPE_BYTES,
     BlobKind.SHARD: MAX_SHARD_BYTES + _ENVELOPE_BYTES,
     BlobKind.MANIFEST: 16 * 1024,
@@ -148,8 +148,8 @@ def open_envelope(blob: bytes, kind: BlobKind, member: Member, clusterset: str) 
     Raises WireError with Oversized, Malformed, UnknownSchema, WrongClusterset, WrongMember or BadSignature.
     Whether the version is news is the replica's to judge.
     """
-    if len(blob) > _MAX_BYTES[kind]:
-        raise WireError(Reason.OVERSIZED, f"{kind} has {len(blob)} bytes, more than {_MAX_BYTES[kind]}")
+    if len(blob) > MAX_BYTES[kind]:
+        raise WireError(Reason.OVERSIZED, f"{kind} has {len(blob)} bytes, more than {MAX_BYTES[kind]}")
     try:
         outer = _blobs.decode(blob)
         schema = _schemas.decode(outer.body)

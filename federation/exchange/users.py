@@ -7,6 +7,7 @@ a Cluster learn of them, so each server is told. No password comes here, only wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from federation.exchange.access import has_member_users, member_rules, passwords_of, username
 from federation.exchange.connection import ExchangeAccess, ExchangeConnection
@@ -31,25 +32,31 @@ class RedisUsers:
                 )
         passwords = [f"#{digest}" for digest in password_sha256]
         rules = ("reset", "on", *passwords, *member_rules(self._clusterset, cluster))
-        await self._connection.on_every_server("ACL", "SETUSER", username(self._clusterset, cluster), *rules)
+        await self._connection.on_every_server(_taken, "ACL", "SETUSER", username(self._clusterset, cluster), *rules)
         await self._save()
 
     async def delete_user(self, cluster: ClusterId) -> None:
-        await self._connection.on_every_server("ACL", "DELUSER", username(self._clusterset, cluster))
+        await self._connection.on_every_server(_taken, "ACL", "DELUSER", username(self._clusterset, cluster))
         await self._save()
 
     async def users(self) -> Mapping[ClusterId, frozenset[str]]:
-        answers = await self._connection.on_every_server("ACL", "LIST")
-        listings = [[line.decode(errors="replace") for line in lines] for lines in answers]
-        return passwords_of(self._clusterset, listings)
+        return passwords_of(self._clusterset, await self._connection.on_every_server(_lines, "ACL", "LIST"))
 
     async def aclose(self) -> None:
         await self._connection.aclose()
 
     async def _save(self) -> None:
         try:
-            await self._connection.on_every_server("ACL", "SAVE")
+            await self._connection.on_every_server(_taken, "ACL", "SAVE")
         except ExchangeUnavailableError as error:
             # Without a file the users last until a restart; then ``users`` shows that they are gone.
             if "not configured to use an ACL file" not in str(error):
                 raise
+
+
+def _taken(_: Any) -> None:
+    """What a server says when it did as it was told."""
+
+
+def _lines(answer: Any) -> list[str]:
+    return [line.decode(errors="replace") for line in answer]

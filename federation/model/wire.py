@@ -36,7 +36,7 @@ from federation.model.records import (
 from federation.model.state import Protocol, ServicePort
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 1
+SCHEMA_MINOR = 2
 
 MAX_RECORD_BYTES = 256 * 1024
 MAX_KEY_CHARS = 160
@@ -70,6 +70,7 @@ class Reason(StrEnum):
     """Why something of a peer was not accepted: stable codes, the ``reason`` of WireError and Rejected."""
 
     OVERSIZED = "Oversized"
+    UNREADABLE = "Unreadable"
     MALFORMED = "Malformed"
     INVALID = "Invalid"
     INCOMPLETE = "Incomplete"
@@ -117,6 +118,7 @@ class _Bundle(msgspec.Struct, array_like=True, tag=4):
     trust_domain: str
     sequence: int
     authorities: list[bytes]
+    leaves_until: list[int] = []
 
 
 class _Trust(msgspec.Struct, array_like=True, tag=5):
@@ -209,7 +211,7 @@ def _to_wire(record: Record) -> _WireRecord:
                 network=record.network,
             )
         case BundleRecord():
-            return _Bundle(record.trust_domain, record.sequence, list(record.authorities))
+            return _Bundle(record.trust_domain, record.sequence, list(record.authorities), list(record.leaves_until))
         case TrustRecord():
             return _Trust(list(record.accepted))
 
@@ -244,7 +246,7 @@ def _from_wire(wire: _WireRecord) -> Record:
             addresses = tuple(GatewayAddress(host, port) for host, port in wire.addresses)
             return GatewayRecord(addresses, wire.region, wire.network)
         case _Bundle():
-            return BundleRecord(wire.trust_domain, wire.sequence, tuple(wire.authorities))
+            return BundleRecord(wire.trust_domain, wire.sequence, tuple(wire.authorities), tuple(wire.leaves_until))
         case _Trust():
             return TrustRecord(tuple(wire.accepted))
 
@@ -323,14 +325,15 @@ def _check_endpoints(record: EndpointsRecord) -> None:
 def _check_bundle(record: BundleRecord, member: Member) -> None:
     if record.trust_domain != member.trust_domain:
         theirs, claimed = member.trust_domain, record.trust_domain[:253]
-        _refuse(
-            Reason.WRONG_TRUST_DOMAIN,
-            f"bundle is for {claimed!r}, but {member.cluster} speaks for {theirs!r}",
-        )
+        _refuse(Reason.WRONG_TRUST_DOMAIN, f"bundle is for {claimed!r}, but {member.cluster} speaks for {theirs!r}")
     _bounded("sequence", record.sequence, 0, _MAX_SEQUENCE)
     _items("authorities", record.authorities, _MAX_AUTHORITIES)
     for authority in record.authorities:
         _bounded("authorities (bytes)", len(authority), 1, _MAX_AUTHORITY_BYTES)
+    if len(record.leaves_until) not in {0, len(record.authorities)}:
+        _refuse(Reason.INVALID, "leaves_until says nothing of some authority")
+    for until in record.leaves_until:
+        _bounded("leaves_until", until, 0, _MAX_CREATED)
 
 
 def _check_trust(record: TrustRecord) -> None:

@@ -88,10 +88,15 @@ FORBIDDEN = {
     "keys of others than us": ("GET", "session:1"),
     "another's channel": ("PUBLISH", WEST_KEYS.channel, "x"),
     "the roster's channel": ("PUBLISH", BOARD.roster, "x"),
-    "another's manifest in a script": ("EVAL", f"return redis.call('SET', '{WEST_KEYS.manifest}', 'x')", 0),
-    "another's manifest as a script's key": ("EVAL", "return redis.call('SET', KEYS[1], 'x')", 1, WEST_KEYS.manifest),
-    "another's channel in a script": ("EVAL", f"return redis.call('PUBLISH', '{WEST_KEYS.channel}', 'x')", 0),
-    "FLUSHALL in a script": ("EVAL", "return redis.call('FLUSHALL')", 0),
+    "keys of its own that nobody reads": ("SET", f"{EAST_KEYS.prefix}junk", "x"),
+    "a shard too many": ("SET", EAST_KEYS.shard(64), "x"),
+    "the answer to itself": ("SET", LetterKeys(CLUSTERSET, EAST).answer, "x"),
+    "a script that writes nothing": ("EVAL", "return 1", 0),
+    "a script on its own keys": ("EVAL", "return redis.call('SET', KEYS[1], 'x')", 1, EAST_KEYS.manifest),
+    "a script that the server knows": ("EVALSHA", "0" * 40, 0),
+    "a read-only script": ("EVAL_RO", "return 1", 0),
+    "SCRIPT LOAD": ("SCRIPT", "LOAD", "return 1"),
+    "a function": ("FCALL", "x", 0),
     "RENAME": ("RENAME", EAST_KEYS.log, WEST_KEYS.log),
     "FLUSHALL": ("FLUSHALL",),
     "FLUSHDB": ("FLUSHDB",),
@@ -116,9 +121,22 @@ async def test_what_is_not_a_members_is_forbidden_to_it(
     """A member's user can neither write what is another's nor use what is an administrator's."""
     async with raw(server) as east, Redis(host=server.host, port=server.port, protocol=2) as admin:
         before = await admin.execute_command("KEYS", "*")
-        with pytest.raises(RedisError, match=r"(?i)no permission|user executing the script|NOPERM"):
+        with pytest.raises(RedisError, match=r"(?i)no permission|NOPERM"):
             await east.execute_command(*command)
         assert await admin.execute_command("KEYS", "*") == before
+
+
+async def test_a_transaction_gives_no_more_rights(server: EmbeddedRedis, users: RedisUsers) -> None:
+    """One forbidden write among a member's own, and none of them is done."""
+    async with raw(server) as east:
+        await east.delete(EAST_KEYS.manifest)
+        for forbidden in (("SET", WEST_KEYS.manifest, "x"), ("PUBLISH", WEST_KEYS.channel, "x"), ("EVAL", "x", 0)):
+            async with east.pipeline(transaction=True) as transaction:
+                transaction.set(EAST_KEYS.manifest, "mine")
+                transaction.execute_command(*forbidden)
+                with pytest.raises(RedisError, match=r"(?i)no permission|NOPERM"):
+                    await transaction.execute()
+        assert await east.get(EAST_KEYS.manifest) is None
 
 
 async def test_channels_outside_of_the_clusterset_are_not_heard(server: EmbeddedRedis, users: RedisUsers) -> None:

@@ -87,14 +87,18 @@ class Fake:
         self.denied = denied
         self.sent: list[tuple[object, ...]] = []
 
-    async def command(self, key: str, *command: object) -> object:
+    async def command(self, key: str, *command: object) -> None:
         self.sent.append(command)
         if command[0] in self.denied:
             raise ExchangeUnavailableError(f"forbids {command[0]}", hint="set the rules")
-        return [str(int(NOW.timestamp())).encode(), b"500000"]
 
-    async def evaluate(self, script: object, keys: list[str], arguments: list[str]) -> object:
-        return await self.command(keys[0], "EVAL", *keys)
+    async def time(self, key: str) -> datetime:
+        await self.command(key, "TIME")
+        return NOW + timedelta(seconds=0.5)
+
+    async def rehearse(self, key: str, *commands: tuple[object, ...]) -> None:
+        for command in commands:
+            await self.command(key, *command)
 
     @asynccontextmanager
     async def subscription(self, channel: str) -> AsyncIterator[None]:
@@ -111,20 +115,21 @@ async def test_the_time_is_asked_several_times() -> None:
 
 
 async def test_rights_are_tried_without_a_trace() -> None:
-    """Nothing is written but a key that nobody reads, and that is only removed."""
-    fake = Fake("DEL", "EVAL")
+    """Writes are judged, and not carried out; reads are of one byte, or one entry."""
+    fake = Fake("PUBLISH", "SUBSCRIBE")
     denials = await try_rights(cast(ExchangeConnection, fake), "test", ClusterId("east"), ClusterId("west"))
     assert [(denial.what, denial.message, denial.fix) for denial in denials] == [
-        ("write its own records", "forbids DEL", "set the rules"),
-        ("run scripts on its own records", "forbids EVAL", "set the rules"),
+        ("hear others", "forbids SUBSCRIBE", "set the rules"),
+        ("write its own records and send on its own channel", "forbids PUBLISH", "set the rules"),
     ]
     assert sorted(" ".join(map(str, command)) for command in fake.sent) == [
-        "DEL fg:test:{east}:check",
-        "EVAL fg:test:{east}:check",
+        "DEL fg:test:{east}:snap:0",
         "GETRANGE fg:test:roster 0 0",
         "GETRANGE fg:test:{west}:man 0 0",
-        "PUBLISH fg:test:{east}:check ",
+        "PUBLISH fg:test:{east}:n ",
+        "SET fg:test:{east}:man ",
         "SUBSCRIBE fg:test:{west}:n",
+        "XADD fg:test:{east}:log * b ",
         "XRANGE fg:test:{west}:log - + COUNT 1",
     ]
 

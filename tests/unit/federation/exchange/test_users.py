@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from federation.exchange.users import RedisUsers
@@ -15,9 +17,9 @@ async def test_a_server_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch)
     users = RedisUsers(access_to("redis://127.0.0.1:1"), "test")
     sent = []
 
-    async def every(*command: str) -> tuple[list[bytes], ...]:
+    async def every(read: Callable[[list[bytes]], str], *command: str) -> tuple[str, ...]:
         sent.append(command[0])
-        return ([b"server", b"redis", b"version", b"7.2.1"], [b"server", b"redis", b"version", b"6.2.14"])
+        return tuple(read([b"server", b"redis", b"version", number]) for number in (b"7.2.1", b"6.2.14"))
 
     monkeypatch.setattr(users._connection, "on_every_server", every)
     with pytest.raises(ConfigError, match=r"redis 6\.2\.14: users of single members need Redis 7") as refused:

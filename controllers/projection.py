@@ -15,7 +15,7 @@ from controllers.revocations import Revocations, Servers
 from federation.exchange.base import ExchangeSnapshot
 from federation.model.configuration import ClusterSettings
 from federation.model.export import Exported, export_service
-from federation.model.locality import Site
+from federation.model.locality import Site, rank_clusters
 from federation.model.merge import merge_service
 from federation.model.names import GATEWAY_KEY, ClusterId, RecordKey, ServiceKey, endpoints_key, export_key
 from federation.model.records import (
@@ -23,6 +23,7 @@ from federation.model.records import (
     ExportRecord,
     GatewayAddress,
     GatewayRecord,
+    ImportType,
     Record,
 )
 from federation.model.state import ClusterState, ServiceState
@@ -56,6 +57,8 @@ class ServiceResult:
     merged: MergedService | None
     imports: tuple[ImportedPort, ...]
     exports: tuple[ExportedPort, ...]
+    nearest: tuple[tuple[ClusterId, ...], ...] = ()
+    """Of a headless service: the clusters whose endpoints are called by address, in groups, the nearest first."""
 
     @property
     def records(self) -> dict[RecordKey, Record]:
@@ -153,7 +156,15 @@ def project_service(
         )
     )
     served = build_exports(key, local, sidecar_port=around.sidecar_port) if exported.export is not None else ()
-    return ServiceResult(exported, merged, imports, served)
+    return ServiceResult(exported, merged, imports, served, _nearest(merged, around))
+
+
+def _nearest(merged: MergedService | None, around: Surroundings) -> tuple[tuple[ClusterId, ...], ...]:
+    """Only where it counts: elsewhere a cluster that moved would change results that don't depend on it."""
+    if merged is None or merged.type is not ImportType.HEADLESS:
+        return ()
+    sites = {cluster: site for cluster, site in around.sites.items() if cluster not in around.withdrawn}
+    return rank_clusters(merged, own=around.own, sites=sites, demoted=around.demoted)
 
 
 Changes = Mapping[ServiceKey, tuple[ServiceResult | None, ServiceResult | None]]

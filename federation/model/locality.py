@@ -98,6 +98,21 @@ def spread_weight(ready: int, addresses: int) -> tuple[int, ...]:
     return tuple(max(1, share + (index < rest)) for index in range(addresses))
 
 
+def rank_clusters(
+    service: MergedService, *, own: Site, sites: Mapping[ClusterId, Site], demoted: Collection[ClusterId] = ()
+) -> tuple[tuple[ClusterId, ...], ...]:
+    """The clusters whose endpoints may be handed out by address, in the order of ``plan_localities``.
+
+    In groups of equal distance, sorted within. Who is not in ``sites`` is left out.
+    """
+    known = {**sites, own.cluster: own}
+    groups: dict[tuple[bool, int], list[ClusterId]] = {}
+    for cluster in sorted(backend.cluster for backend in service.backends):
+        if cluster in known:
+            groups.setdefault((cluster in demoted, _distance(own, known[cluster])), []).append(cluster)
+    return tuple(tuple(groups[distance]) for distance in sorted(groups))
+
+
 def _distance(own: Site, other: Site) -> int:
     if other.cluster == own.cluster:
         return 0

@@ -11,7 +11,7 @@ from controllers.projection import Projection, Surroundings, meet, moved, projec
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.model.locality import Site
 from federation.model.names import ClusterId, ServiceKey
-from federation.model.records import GatewayAddress, Record
+from federation.model.records import GatewayAddress, ImportType, Record
 from federation.model.state import ClusterState, ServiceState, ServiceType
 from support.builders import (
     CREATED,
@@ -213,3 +213,20 @@ def test_a_port_that_is_not_tcp_is_exported_but_not_served() -> None:
     result = project_service(ECHO, local, ExchangeSnapshot(), around(), CREATED)
     assert result.exported.export is not None
     assert (result.imports, result.exports) == ((), ())
+
+
+def test_a_headless_service_says_whose_endpoints_are_called_by_address() -> None:
+    """Ours before theirs, without those who are not trusted or withdrawn; of other services nothing is said."""
+    said = [export_record(type=ImportType.HEADLESS), endpoints_record(), gateway_record("192.0.2.1", region="us")]
+    snapshot = peers(west=said, north=said)
+    local = ServiceState(service(headless=True), service_export(), (endpoint_slice(endpoint()),))
+    met = around(trusted=(WEST,), snapshot=snapshot)
+    nearest = [
+        project_service(ECHO, state, snapshot, surroundings, CREATED).nearest
+        for state, surroundings in (
+            (local, met),
+            (local, replace(met, withdrawn=frozenset({WEST}))),
+            (exported_state(endpoint_slice(endpoint())), met),
+        )
+    ]
+    assert nearest == [((EAST,), (WEST,)), ((EAST,),), ()]

@@ -12,6 +12,7 @@ from federation.model.locality import (
     LocalityGroup,
     Site,
     plan_localities,
+    rank_clusters,
     spread_weight,
 )
 from federation.model.names import ClusterId
@@ -167,3 +168,19 @@ def test_weights_are_what_envoy_accepts(ready: int, addresses: int) -> None:
     assert addresses == len(weights)
     assert min(weights) >= 1
     assert 200 * sum(weights) <= UINT32_MAX
+
+
+@pytest.mark.parametrize(
+    ("demoted", "expected"),
+    [
+        ((), ((EAST,), (NORTH, SOUTH), (WEST,))),
+        ((NORTH,), ((EAST,), (SOUTH,), (WEST,), (NORTH,))),
+        ((EAST, NORTH), ((SOUTH,), (WEST,), (EAST,), (NORTH,))),
+    ],
+)
+def test_clusters_are_ranked_as_their_endpoints_are_called(
+    demoted: tuple[ClusterId, ...], expected: tuple[tuple[ClusterId, ...], ...]
+) -> None:
+    """Own cluster, own region, the others; the demoted behind; who has no site is left out."""
+    service = merged_service(backends=[backend(cluster) for cluster in (WEST, ClusterId("far"), SOUTH, EAST, NORTH)])
+    assert rank_clusters(service, own=OWN, sites=SITES, demoted=demoted) == expected

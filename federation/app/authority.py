@@ -30,6 +30,7 @@ from federation.membership.requests import Refusal, Wish, open_request, sign_ref
 from federation.membership.roster import Roster, hand_over, open_roster, sign_roster
 from federation.model.errors import ConfigError, ExchangeUnavailableError, FederationError, TrustError, WireError
 from federation.model.names import ClusterId
+from federation.model.problems import Problem
 
 _log = structlog.get_logger(__name__)
 
@@ -217,19 +218,24 @@ class Authority:
         async with self._held() as held:
             await self._part(held)
 
-    async def reconcile(self) -> None:
-        """Bring the board and the exchange's users in step with the ledger, whatever had become of them."""
+    async def reconcile(self) -> tuple[Problem, ...]:
+        """Bring the board and the exchange's users in step with the ledger, whatever had become of them; returns what
+        is not the authority's to mend."""
         async with self._held() as held:
             await self._publish(held)
             await self._part(held)
-            if self._users is not None:
-                wanted = held.ledger.users(self._clock())
-                present = await self._users.users()
-                for cluster in sorted(wanted.keys() | present.keys()):
-                    if cluster not in wanted:
-                        await self._remove(held.ledger, cluster)
-                    elif frozenset(wanted[cluster]) != present.get(cluster):
-                        await self._set_user(held.ledger, cluster)
+            return () if self._users is None else await self._mend(self._users, held.ledger)
+
+    async def _mend(self, users: UserAdmin, ledger: Ledger) -> tuple[Problem, ...]:
+        wanted, spared = ledger.users(self._clock()), ledger.without_users(self._clock())
+        present = await users.users()
+        for cluster in sorted(wanted.keys() | present.keys() - spared):
+            if cluster not in wanted:
+                await self._remove(ledger, cluster)
+            elif frozenset(wanted[cluster]) != present.get(cluster):
+                await self._set_user(ledger, cluster)
+        # To remove one of these would lock a member out and destroy what it has published.
+        return tuple(_made_by_hand(cluster) for cluster in sorted(present.keys() & spared - wanted.keys()))
 
     async def _part(self, held: Transaction) -> None:
         for cluster in held.ledger.parted(self._clock()):
@@ -338,6 +344,15 @@ async def _commit(held: Transaction, ledger: Ledger, key: Ed25519PrivateKey | No
 def access_digest(password: str) -> str:
     """By what a password is known to the exchange and to the authority: its SHA-256, in hex."""
     return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _made_by_hand(cluster: ClusterId) -> Problem:
+    return Problem(
+        f"exchange user of {cluster}",
+        "MadeByHand",
+        "the authority makes the users of this exchange, but has not made this one, and leaves it alone: remove "
+        "authority/exchange.credentials to go on by hand, or have the cluster leave and join again to get a new one",
+    )
 
 
 def _granted(outcome: Ledger | Refusal) -> Ledger:

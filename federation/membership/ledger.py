@@ -125,6 +125,12 @@ class Ledger:
                 found[token.cluster] = (*found.get(token.cluster, ()), token.access_digest)
         return found
 
+    def without_users(self, now: datetime) -> frozenset[ClusterId]:
+        """Members, and clusters with a pending token, whose users of the exchange are made by hand, if there are any:
+        the ledger knows no password of them."""
+        pending = {token.cluster for token in self.tokens if not token.access_digest and token.state(now) == "Pending"}
+        return frozenset(pending | {member.cluster for member in self.roster.members}) - self.users(now).keys()
+
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 

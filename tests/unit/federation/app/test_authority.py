@@ -201,6 +201,20 @@ async def test_what_redis_lost_is_put_back(bench: Bench) -> None:
     assert users == {EAST: {digest("e")}, WEST: {digest("w")}, NORTH: {digest("token")}}
 
 
+async def test_a_member_whose_user_was_made_by_hand_keeps_it(tmp_path: Path) -> None:
+    """An authority that is to make users from now on locks nobody out and removes no records: it says what to do."""
+    bench = Bench(tmp_path / "authority")
+    with bench.store.transaction() as held:
+        held.commit(held.ledger.with_access(WEST, ""))
+    bench.users.known = {WEST: frozenset({digest("by hand")}), ClusterId("stranger"): frozenset({digest("x")})}
+    await bench.board.write_request(WEST, b"something of it", 60)
+    (problem,) = await bench.authority.reconcile()
+    assert (problem.subject, problem.reason) == ("exchange user of west", "MadeByHand")
+    assert "remove authority/exchange.credentials" in problem.message
+    assert bench.users.known == {EAST: {digest("e")}, WEST: {digest("by hand")}, NORTH: {digest("token")}}
+    assert await bench.board.read_request(WEST) == b"something of it"
+
+
 async def test_an_eviction_is_decided_without_the_exchange_and_carried_out_later(bench: Bench) -> None:
     """It can't be taken back by an exchange that is down; doing it again finishes what was cut off."""
     await bench.authority.reconcile()

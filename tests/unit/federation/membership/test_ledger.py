@@ -129,6 +129,13 @@ def test_users_of_the_exchange() -> None:
     assert ledger.users(EXPIRY) == {WEST: (digest("west"),)}
 
 
+def test_users_that_are_made_by_hand() -> None:
+    """Of members and of those that a token was given to, the ledger says whose password it does not know."""
+    ledger = ledger_of(EAST, WEST).with_access(WEST, digest("west"))
+    ledger = ledger.with_token(replace(token_entry(NORTH), access_digest=""))
+    assert (ledger.without_users(NOW), ledger.without_users(EXPIRY)) == ({EAST, NORTH}, {EAST})
+
+
 def test_whoever_leaves_uses_the_exchange_until_its_farewell_is_over() -> None:
     """Its user stands beside those of the members, unless it never had one; a farewell ends once."""
     assert LEAVING.users(NOW) == {**FULL.users(NOW), NORTH: (digest("north"), digest("token"))}

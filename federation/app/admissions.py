@@ -71,7 +71,7 @@ class Admissions:
         if self._problem is not None:
             return (self._problem,)
         if self._desk is not None:
-            return () if self._desk.problem is None else (self._desk.problem,)
+            return self._desk.problems
         if not self._absent or seat != self._settings.cluster:
             return ()
         where = self._settings.authority_directory

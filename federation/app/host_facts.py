@@ -69,6 +69,8 @@ def taken_ports(settings: ClusterSettings, *, controller_runs: bool, gateway_run
         wanted.append(("http.listen", settings.http.listen))
         if isinstance(settings.xds.listen, HostPort):
             wanted.append(("xds.listen", settings.xds.listen))
+        if settings.dns.listen is not None:
+            wanted.append(("dns.listen", settings.dns.listen))
         if settings.bundle_endpoint is not None:
             wanted.append(("bundleEndpoint.listen", settings.bundle_endpoint.listen))
     if not gateway_runs:

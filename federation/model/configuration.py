@@ -70,6 +70,15 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsSettings:
+    listen: HostPort | None = None
+    """Where ``clusterset.local`` is answered, over UDP and TCP; None: nowhere."""
+    ttl: timedelta = timedelta(seconds=5)
+    """Time that an answer may be kept, also one that there is nothing; whole seconds. CoreDNS's default: an endpoint
+    that is gone is handed out no longer than that."""
+
+
+@dataclass(frozen=True, slots=True)
 class BundleEndpointSource:
     """A SPIFFE bundle endpoint to fetch from. No parameter is inferred from another (SPIFFE Federation §5.1)."""
 
@@ -143,6 +152,7 @@ class ClusterSettings:
     """Zone of this cluster's gateway and of endpoints that name none; empty where zones are unknown."""
     mesh: MeshSettings = field(default_factory=MeshSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
+    dns: DnsSettings = field(default_factory=DnsSettings)
     vip_range: IPv4Network = _CLUSTERSET_IPS
     """Range of the clusterset IPs. Class E: no host has such an address, yet Linux routes it, so a clusterset IP hides
     nothing real. 2^20 addresses, as many as Kubernetes allows a service range; apart from the 240.240.0.0/16 that Istio

@@ -20,6 +20,7 @@ from federation.model.configuration import (
     BundleEndpointSource,
     CaSettings,
     ClusterSettings,
+    DnsSettings,
     EndpointProfile,
     ExchangeSettings,
     GatewaySettings,
@@ -36,6 +37,7 @@ from federation.model.errors import ConfigError
 from federation.model.names import ClusterId
 from federation.model.settings_fields import (
     LEFT_OUT,
+    DnsTtl,
     Duration,
     ExchangeUrl,
     FilePath,
@@ -94,6 +96,11 @@ class _Http(Section):
     listen: Listen = LEFT_OUT
 
 
+class _Dns(Section):
+    listen: Listen | None = LEFT_OUT
+    ttl: DnsTtl = LEFT_OUT
+
+
 class _BundleSource(Section):
     url: HttpsUrl
     profile: EndpointProfile
@@ -131,6 +138,7 @@ class _Cluster(Section):
     mesh: _Mesh = _Mesh()
     xds: _Xds = Field({}, validate_default=True)
     http: _Http = _Http()
+    dns: _Dns = _Dns()
     state_directory: FilePath = Field("state", validate_default=True)
     tokens_directory: FilePath = Field("tokens", validate_default=True)
     vip_range: VipRange = LEFT_OUT
@@ -192,6 +200,7 @@ def parse_cluster_settings(text: str, *, directory: Path) -> ClusterSettings:
             "mesh": MeshSettings(**given(source.mesh)),
             "xds": XdsSettings(**given(source.xds)),
             "http": HttpSettings(**given(source.http)),
+            "dns": DnsSettings(**given(source.dns)),
             "ca": _ca_settings(source.ca),
             "bundle_endpoint": source.bundle_endpoint and BundleEndpointSettings(**given(source.bundle_endpoint)),
         }
@@ -262,6 +271,8 @@ def _cluster_relations(settings: ClusterSettings, directory: Path) -> list[str]:
     ]
     if isinstance(settings.xds.listen, HostPort):
         listeners.append(("xds.listen", settings.xds.listen))
+    if settings.dns.listen is not None:
+        listeners.append(("dns.listen", settings.dns.listen))
     if settings.bundle_endpoint is not None:
         listeners.append(("bundleEndpoint.listen", settings.bundle_endpoint.listen))
     return broken + _shared_listeners(listeners)

@@ -176,6 +176,14 @@ def _duration(value: object) -> timedelta:
     return duration
 
 
+def _dns_ttl(value: object) -> timedelta:
+    ttl = parse_duration(_text(value))
+    # What a stale answer costs grows with it, and DNS counts seconds.
+    if ttl.microseconds or not timedelta(seconds=1) <= ttl <= timedelta(hours=1):
+        raise ValueError("must be whole seconds, from 1s to 1h")
+    return ttl
+
+
 def _service(value: object) -> ServiceKey:
     return parse_service_key(_text(value))
 
@@ -228,4 +236,5 @@ FilePath = Annotated[Path, PlainValidator(_file_path)]
 WorkloadAddress = Annotated[str, PlainValidator(_address)]
 VipRange = Annotated[IPv4Network, PlainValidator(_network)]
 Duration = Annotated[timedelta, PlainValidator(_duration)]
+DnsTtl = Annotated[timedelta, PlainValidator(_dns_ttl)]
 Service = Annotated[ServiceKey, PlainValidator(_service)]

@@ -20,7 +20,13 @@ from federation.app.host_facts import (
 )
 from federation.app.network_checks import Reach
 from federation.model.addresses import HostPort
-from federation.model.configuration import BundleEndpointSettings, ClusterSettings, GatewaySettings, HttpSettings
+from federation.model.configuration import (
+    BundleEndpointSettings,
+    ClusterSettings,
+    DnsSettings,
+    GatewaySettings,
+    HttpSettings,
+)
 from federation.model.errors import MissingProgramError
 from support.cluster_directory import settings_of
 
@@ -84,13 +90,15 @@ def test_ports_are_tried_for_what_does_not_run(tmp_path: Path) -> None:
         busy.listen()
         taken = HostPort("127.0.0.1", busy.getsockname()[1])
         given = settings(tmp_path, taken, taken, HostPort("192.0.2.1", 15000), taken, taken)
+        given = replace(given, dns=DnsSettings(taken))
 
         def found(*, controller: bool, gateway: bool) -> list[str]:
             ports = taken_ports(given, controller_runs=controller, gateway_runs=gateway)
             return [f"{port.setting}: {port.cause}" for port in ports]
 
         controllers = [
-            f"{name}: something else listens there" for name in ("http.listen", "xds.listen", "bundleEndpoint.listen")
+            f"{name}: something else listens there"
+            for name in ("http.listen", "xds.listen", "dns.listen", "bundleEndpoint.listen")
         ]
         gateways = ["gateway.listen: something else listens there", "gateway.admin: Cannot assign requested address"]
         assert found(controller=False, gateway=False) == [*controllers, *gateways]

@@ -20,6 +20,7 @@ from federation.model.addresses import HostPort, UnixSocket
 from federation.model.configuration import (
     CaSettings,
     ClusterSettings,
+    DnsSettings,
     ExchangeSettings,
     GatewaySettings,
     OutboundListener,
@@ -97,6 +98,7 @@ def test_given_values_are_taken() -> None:
         gateway={"listen": "0.0.0.0:15443", "addresses": ["192.0.2.1:15443", "[2001:db8::1]:443"]},
         mesh={"sidecarPort": 16006},
         xds={"listen": "127.0.0.1:15012"},
+        dns={"listen": "127.0.0.53:5353", "ttl": "1m"},
         vipRange="10.0.0.0/16",
         ca={"leafTtl": "20s", "caTtl": "1m30s", "propagation": "500ms"},
     )
@@ -110,6 +112,7 @@ def test_given_values_are_taken() -> None:
     assert settings.gateway.addresses == (HostPort("192.0.2.1", 15443), HostPort("2001:db8::1", 443))
     assert settings.mesh.sidecar_port == 16006
     assert settings.xds.listen == HostPort("127.0.0.1", 15012)
+    assert settings.dns == DnsSettings(HostPort("127.0.0.53", 5353), timedelta(minutes=1))
     assert settings.vip_range == IPv4Network("10.0.0.0/16")
     assert settings.ca.leaf_ttl == timedelta(seconds=20)
     assert settings.ca.ca_ttl == timedelta(seconds=90)
@@ -172,6 +175,10 @@ def test_all_violations_are_reported_together() -> None:
         ({"xds": {"listen": "unix:"}}, "xds.listen"),
         ({"xds": {"listen": "unix:" + "a" * 104}}, "xds.listen"),
         ({"http": {"listen": "[::1]"}}, "http.listen"),
+        ({"dns": {"listen": "53"}}, "dns.listen"),
+        ({"dns": {"ttl": "500ms"}}, "dns.ttl"),
+        ({"dns": {"ttl": "0s"}}, "dns.ttl"),
+        ({"dns": {"ttl": "61m"}}, "dns.ttl"),
         ({"vipRange": "10.0.0.0/25"}, "vipRange"),
         ({"ca": {"caTtl": "0s"}}, "ca.caTtl"),
         ({"ca": {"caTtl": "1.5h"}}, "ca.caTtl"),
@@ -206,6 +213,7 @@ def test_a_wrong_value_is_refused_under_its_path(changes: dict[str, object], pat
             "authorityDirectory: must not contain the cluster's directory, whose manifests would be left out",
         ),
         ({"http": {"listen": "127.0.0.1:15000"}}, "gateway.admin: 127.0.0.1:15000 is also http.listen"),
+        ({"dns": {"listen": "127.0.0.1:15014"}}, "http.listen: 127.0.0.1:15014 is also dns.listen"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(changes: dict[str, object], expected: str) -> None:

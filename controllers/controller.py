@@ -247,9 +247,9 @@ class Controller:
             _log.warning("bundle refused", problem=str(problem))
         self._trust, self.trusted, self.trust_problems = accepted.view, accepted.trusted, accepted.problems
         servers = self._projection.servers if self._started else None
-        revocations = revise(self._journal.revocations, self._trust, servers, now, self._settings.ca.leaf_ttl)
+        revocations = revise(self._journal.revocations, self._trust, servers, now)
         if revocations.generation != self._journal.revocations.generation:
-            gone = withdrawn_domains(self._journal.revocations.trust, self._trust, now, self._settings.ca.leaf_ttl)
+            gone = withdrawn_domains(self._journal.revocations.trust, self._trust, now)
             _log.warning("trust was withdrawn: connections that rest on it end", trust_domains=sorted(gone))
         self._journal.revoke(revocations)
         # Trust precedes traffic: nodes can verify a peer before they are sent to it.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 
 from federation.model.names import ServiceKey
@@ -42,20 +42,18 @@ class Revocations:
         return max(self.everywhere, self.services.get(key, 0))
 
 
-def revise(
-    before: Revocations, view: TrustView, servers: Servers | None, now: datetime, leaf_ttl: timedelta
-) -> Revocations:
+def revise(before: Revocations, view: TrustView, servers: Servers | None, now: datetime) -> Revocations:
     """The revocations once ``view`` is trusted.
 
     ``servers`` are those of the trust before; None where they are not known, after a restart: then trust that was
     withdrawn meanwhile concerns all services.
     """
-    trust = next_generation(before.trust, view, now, leaf_ttl)
+    trust = next_generation(before.trust, view, now)
     if trust.number == before.generation:
         return Revocations(trust, before.everywhere, before.services)
     if servers is None:
         return Revocations(trust, everywhere=trust.number)
-    gone = withdrawn(before.trust, view, now, leaf_ttl)
+    gone = withdrawn(before.trust, view, now)
     kept = {key: number for key, number in before.services.items() if key in servers}
     concerned = {
         key: trust.number

@@ -8,6 +8,7 @@ Envoy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -155,9 +156,12 @@ class CertificateAuthority:
         self._keep(rotation.with_published(self._slots, sequence, now))
 
     def bundle(self) -> TrustBundle:
-        """The bundle to publish: the CA that signs, the next one, and the old ones that are still needed."""
+        """The bundle to publish: the CA that signs, the next one, and the old ones that are still needed, each with the
+        end of its last leaf."""
         state = self._slots
-        return TrustBundle(self._trust_domain, state.sequence, tuple(slot.certificate for slot in state.slots))
+        # Rounded up, for the last leaf is valid until then.
+        ends = tuple(math.ceil(slot.leaves_until.timestamp()) for slot in state.slots)
+        return TrustBundle(self._trust_domain, state.sequence, tuple(slot.certificate for slot in state.slots), ends)
 
     def issue(self, spiffe_id: SpiffeId, now: datetime) -> Svid:
         """A new key and a certificate for a workload of this trust domain, for at most the policy's leaf ttl.

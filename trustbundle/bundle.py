@@ -11,7 +11,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Protocol
 
@@ -35,6 +35,8 @@ class TrustBundle:
     """Grows with every change."""
     authorities: tuple[bytes, ...]
     """DER certificates, each one passed by ``parse_authority``, without repetition."""
+    leaves_until: tuple[int, ...] = ()
+    """As in ``BundleRecord``."""
 
     @property
     def pem(self) -> str:
@@ -49,7 +51,15 @@ class TrustBundle:
     @property
     def record(self) -> BundleRecord:
         """What travels to the other members."""
-        return BundleRecord(self.trust_domain, self.sequence, self.authorities)
+        return BundleRecord(self.trust_domain, self.sequence, self.authorities, self.leaves_until)
+
+    @property
+    def leaf_ends(self) -> Mapping[bytes, datetime]:
+        """By authority, the last instant at which a leaf of it may be valid: by the word of its domain, and at the
+        latest its own end. Where its domain does not say, every authority counts as one that signs."""
+        ends = [parse_authority(der).not_after for der in self.authorities]
+        stated = (datetime.fromtimestamp(until, UTC) for until in self.leaves_until)
+        return dict(zip(self.authorities, map(min, ends, stated) if self.leaves_until else ends, strict=True))
 
 
 class BundleSource(Protocol):
@@ -123,11 +133,9 @@ def accept(
     foreign = _foreign_claim(authorities, trust_domain, claims)
     if foreign is not None:
         return foreign
-    return TrustBundle(
-        trust_domain,
-        record.sequence,
-        tuple(authority.certificate for authority in authorities if now <= authority.not_after),
-    )
+    lasting = tuple(authority.certificate for authority in authorities if now <= authority.not_after)
+    stated = dict(zip(record.authorities, record.leaves_until, strict=False))
+    return TrustBundle(trust_domain, record.sequence, lasting, tuple(stated[der] for der in lasting if stated))
 
 
 def _foreign_claim(authorities: list[Authority], trust_domain: TrustDomain, claims: Claims) -> BundleRejected | None:

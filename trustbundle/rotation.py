@@ -7,8 +7,7 @@ it signed can be valid.
 
 Two exceptions. A CA that was tainted leaves as soon as the nodes have other certificates, whatever it signed. And
 with no living CA at all (the very first start, or a controller that was down until its CA expired) the next one signs
-at once. There is nothing left to break, and the cluster's own workloads should
-not wait for peers.
+at once: there is nothing left to break, and the cluster's own workloads should not wait for peers.
 """
 
 from __future__ import annotations
@@ -109,6 +108,14 @@ class CaSlot:
     def activate_next_by(self) -> datetime:
         """The latest time for the next one to take over, whoever may lack it: half of the lead is left."""
         return self.not_after - activation_lead(self.not_after - self.not_before) / 2
+
+    @property
+    def leaves_until(self) -> datetime:
+        """Last instant at which a leaf of it may be valid. That of a CA which may sign yet, or whose key others may
+        have, is its own end."""
+        if self.retired_at is None or self.revoked_at is not None:
+            return self.not_after
+        return min(self.not_after, self.retired_at + self.longest_leaf)
 
     @property
     def needed_until(self) -> datetime:

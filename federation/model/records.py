@@ -116,6 +116,9 @@ class BundleRecord:
     """Grows with every change; a smaller one than was already accepted is refused."""
     authorities: tuple[bytes, ...]
     """DER certificates."""
+    leaves_until: tuple[int, ...] = ()
+    """By authority, in their order: the Unix time after which no leaf of it is valid. Since schema 1.2; empty where the
+    member doesn't say, and then each authority may have leaves until it ends itself."""
 
     @property
     def record_key(self) -> RecordKey:

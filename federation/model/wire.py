@@ -46,7 +46,8 @@ MAX_BATCH_BYTES = 1024 * 1024
 """A batch travels to every member on the channel; Redis drops subscribers that are 32 MB behind."""
 MAX_SHARD_BYTES = 8 * 1024 * 1024
 MAX_MEMBER_RECORDS = 200_000
-"""What one member may occupy in the memory of every other."""
+MAX_MEMBER_BYTES = 60 * 1024 * 1024
+"""Of all records together: what one member may occupy in the memory of every other."""
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """All that decoding untrusted bytes may raise; text that is no UTF-8 and numbers out of range are ValueErrors."""

@@ -71,7 +71,11 @@ records: st.SearchStrategy[Record] = st.one_of(
         addresses=several(st.builds(EndpointAddress, st.tuples(ips), st.just("") | labels)),
     ),
     st.builds(GatewayRecord, several(st.builds(GatewayAddress, ips, numbers)), st.just("") | labels, labels),
-    st.builds(BundleRecord, st.just("east.example"), st.integers(0, 2**63 - 1), several(st.binary(min_size=1))),
+    st.builds(
+        lambda sequence, said: BundleRecord("east.example", sequence, tuple(said), tuple(said.values())),
+        st.integers(0, 2**63 - 1),
+        st.dictionaries(st.binary(min_size=1), st.integers(0, 2**32), max_size=3),
+    ),
 )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from controllers.revocations import Revocations, Servers, revise
+from federation.model.names import ClusterId
 from support.builders import ECHO, key
 from support.clock import START
+from support.control import ca_of
 from trustbundle.bundle import TrustBundle, TrustView
 from trustbundle.identity import TrustDomain
 
@@ -21,8 +21,8 @@ SERVERS: Servers = {
 def trusting(before: Revocations, *clusters: str, servers: Servers | None = SERVERS) -> Revocations:
     view = TrustView()
     for cluster in clusters:
-        view = view.with_bundle(TrustBundle(TrustDomain(f"{cluster}.test"), 1, (cluster.encode(),)))
-    return revise(before, view, servers, START, timedelta(hours=1))
+        view = view.with_bundle(TrustBundle(TrustDomain(f"{cluster}.test"), 1, (ca_of(ClusterId(cluster)).der,)))
+    return revise(before, view, servers, START)
 
 
 def generations(found: Revocations) -> list[int]:

@@ -63,6 +63,21 @@ def test_record_and_back() -> None:
     assert accept(bundle.record, MEMBER, bundle, NOW) == bundle
 
 
+def test_what_is_said_of_leaves_stays_with_its_authority() -> None:
+    """Also where others are left out, or named twice."""
+    expired = make_ca(NOW, name="old", lifetime=timedelta(minutes=-1))
+    record = BundleRecord(EAST, 3, (expired.der, CA.der, CA.der, NEXT.der), (1, 2, 2, 3))
+    assert accept(record, MEMBER, None, NOW) == TrustBundle(EAST, 3, (CA.der, NEXT.der), (2, 3))
+
+
+def test_no_leaf_outlives_its_authority() -> None:
+    """A domain may say that leaves end sooner than it, and no more; where it says nothing they end with it."""
+    end = NOW + timedelta(days=1)
+    sooner, later = int(NOW.timestamp()), int(end.timestamp()) + 60
+    assert TrustBundle(EAST, 3, (CA.der, NEXT.der), (sooner, later)).leaf_ends == {CA.der: NOW, NEXT.der: end}
+    assert TrustBundle(EAST, 3, (CA.der,)).leaf_ends == {CA.der: end}
+
+
 def test_empty_bundle() -> None:
     """A bundle without authorities is accepted: the domain has revoked everything."""
     assert accept(_record(), MEMBER, TrustBundle(EAST, 2, (CA.der,)), NOW) == TrustBundle(EAST, 3, ())

@@ -52,9 +52,10 @@ RECORDS: dict[str, Record] = {
     "endpoints": FULL_ENDPOINTS,
     "gateway": gateway(),
     "bundle": bundle(7),
+    "bundle-with-ends": replace(bundle(7), leaves_until=(1_767_229_200,)),
     "trust": TrustRecord((("north.example", 3), ("west.example", 1_767_225_600))),
 }
-SINCE_1_1 = {"trust"}
+NEW_IN = {"trust": "schema-1.1", "bundle-with-ends": "schema-1.2"}
 
 
 def refusal(record: Record, key: str | None = None) -> str:
@@ -73,9 +74,8 @@ def test_records_survive_the_wire(name: str) -> None:
 
 @pytest.mark.parametrize("name", RECORDS)
 def test_records_of_every_schema_are_read_for_ever(name: str) -> None:
-    """Bytes that a member of the schema wrote in which the kind was new still mean what they meant."""
-    schema = "schema-1.1" if name in SINCE_1_1 else "schema-1.0"
-    data = bytes.fromhex((GOLDEN / schema / f"{name}.hex").read_text())
+    """Bytes that a member of the schema wrote in which the kind or the field was new still mean what they meant."""
+    data = bytes.fromhex((GOLDEN / NEW_IN.get(name, "schema-1.0") / f"{name}.hex").read_text())
     record = RECORDS[name]
     assert record == decode_record(record.record_key, data, EAST)
 
@@ -187,6 +187,9 @@ PORT = ServicePort("http", Protocol.TCP, 80)
         replace(gateway(), network="\x1b"),
         replace(bundle(1), sequence=-1),
         replace(bundle(1), authorities=(b"",)),
+        replace(bundle(1), leaves_until=(1, 2)),
+        replace(bundle(1), leaves_until=(-1,)),
+        replace(bundle(1), leaves_until=(2**60,)),
         replace(bundle(1), authorities=(b"x" * 20_000,)),
     ],
     ids=lambda record: str(record)[-60:],

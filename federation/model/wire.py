@@ -1,10 +1,9 @@
 """Wire form of records: the only parser, and the only writer, of what members say to one another.
 
-A record is a msgpack array. Fields are only ever added at the end, with a default, so that an older reader
-ignores what it does not know and a newer one reads what an older member wrote; only a new major schema is
-refused. The structs are kept apart from the dataclasses of ``records`` on purpose: those follow our code,
-these follow our promise to peers. It knows nothing of signatures and storage (see federation.exchange), and
-must not raise anything but WireError.
+A record is a msgpack array. Fields are only ever added at the end, with a default, so that an older reader ignores what
+it does not know and a newer one reads what an older member wrote; only a new major schema is refused. The structs are
+kept apart from the dataclasses of ``records``: those follow our code, these follow our promise to peers. It knows
+nothing of signatures and storage (see federation.exchange), and must not raise anything but WireError.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -18,7 +18,7 @@ from federation.exchange.board import Board
 from federation.exchange.timing import Backoff, Timing
 from federation.membership.roster import KnownRoster, RosterMember, accept_roster
 from federation.membership.roster_file import RosterFile
-from federation.model.errors import ConfigError, ExchangeUnavailableError, WireError
+from federation.model.errors import ConfigError, ExchangeDeniedError, ExchangeUnavailableError, WireError
 from federation.model.names import ClusterId
 from federation.model.problems import Problem
 from federation.model.records import Member
@@ -29,6 +29,8 @@ _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 4.0
 # Whoever may write to the board may also ring without end: a megabyte is read and verified so often and no more.
 _PAUSE_SECONDS = 0.1
+# A password that is just being replaced is denied for moments.
+_DENIED = timedelta(seconds=10)
 
 
 class RosterKeeper:
@@ -65,6 +67,7 @@ class RosterKeeper:
         self._unsaved = False
         self._seen = False
         """Whether the exchange had a roster when it was last read."""
+        self._denied_since: datetime | None = None
         # Whoever asks for the peers now is told of every change since.
         self._shown = known.blob, self.peers
 
@@ -82,11 +85,19 @@ class RosterKeeper:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Why the roster in the exchange is not believed, and that the newest one is not on the disk."""
-        unsaved = Problem(
-            "roster", "NotSaved", f"{self._file.path} can't be written: a restart begins with an older one"
-        )
-        return (*(() if self._refused is None else (self._refused[1],)), *((unsaved,) if self._unsaved else ()))
+        """Why the roster in the exchange can't be read or is not believed, and that the newest one is not on the
+        disk."""
+        found = []
+        since = self._denied_since
+        if since is not None and self._clock() - since >= _DENIED:
+            found.append(_denied(since))
+        if self._refused is not None:
+            found.append(self._refused[1])
+        if self._unsaved:
+            found.append(
+                Problem("roster", "NotSaved", f"{self._file.path} can't be written: a restart begins with an older one")
+            )
+        return tuple(found)
 
     async def run(self, on_change: Callable[[], None]) -> None:
         """Follow the board until cancelled."""
@@ -129,11 +140,16 @@ class RosterKeeper:
     async def _read(self) -> None:
         try:
             blob = await self._board.read_roster()
+        except ExchangeDeniedError:
+            self._denied_since = self._denied_since or self._clock()
+            return
         except ExchangeUnavailableError:
             return
         except WireError as error:
+            self._denied_since = None
             self._refuse(b"", error)
             return
+        self._denied_since = None
         # That there is none changes nothing here: the exchange has lost its data, or somebody has removed it.
         if blob is None:
             self._refused = None
@@ -145,7 +161,7 @@ class RosterKeeper:
             self._seen = True
             self._judge(blob)
         if self._unsaved:
-            self._save()
+            await self._save()
 
     def _judge(self, blob: bytes) -> None:
         try:
@@ -165,13 +181,24 @@ class RosterKeeper:
         self.rejections[error.reason] += 1
         _log.warning("roster rejected", reason=error.reason, error=str(error))
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
         try:
-            self._file.save(self.known)
+            # It takes as long as the disk does, which the loop must not wait for.
+            await asyncio.to_thread(self._file.save, self.known)
         except OSError as error:
             _log.error("roster is not saved", path=str(self._file.path), error=str(error))
             return
         self._unsaved = False
+
+
+def _denied(since: datetime) -> Problem:
+    """An evicted member loses its user of the exchange with its place, and can't read that it was evicted."""
+    return Problem(
+        "membership",
+        "ExchangeDenied",
+        f"the exchange has not let this cluster in since {since:%Y-%m-%d %H:%M:%S} UTC: it was evicted, or its "
+        "password was replaced; `federation members` where the authority is tells which. Until then all goes on",
+    )
 
 
 def _note(before: KnownRoster, after: KnownRoster) -> None:

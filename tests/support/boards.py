@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from federation.exchange.memory_board import MemoryBoard
-from federation.model.errors import ExchangeUnavailableError
+from federation.model.errors import ExchangeDeniedError, ExchangeUnavailableError
 from federation.model.names import ClusterId
 
 
 class FlakyBoard(MemoryBoard):
-    """While not ``up`` nothing answers; while ``deaf`` no notice arrives."""
+    """While not ``up`` nothing answers; while ``denied`` nobody is let in; while ``deaf`` no notice arrives."""
 
     up = True
+    denied = False
     deaf = False
     reads = 0
     refused = 0
@@ -22,6 +23,8 @@ class FlakyBoard(MemoryBoard):
         if not self.up:
             self.refused += 1
             raise ExchangeUnavailableError("switched off")
+        if self.denied:
+            raise ExchangeDeniedError("refused our user or password")
 
     async def publish_roster(self, blob: bytes) -> None:
         self.check()

@@ -151,6 +151,26 @@ def test_it_starts_and_goes_on_without_the_exchange(tmp_path: Path) -> None:
     assert keeping(tmp_path, act).told == [(NORTH, WEST)]
 
 
+def test_whoever_is_not_let_in_for_long_is_told_why_that_may_be(tmp_path: Path) -> None:
+    """An evicted cluster has lost its user before it could read so: after 10 s it is told, and goes on with what it
+    knows; one that is let in again is not told any more."""
+
+    async def act(bench: Bench) -> None:
+        bench.board.denied = True
+        await asyncio.sleep(8)
+        assert bench.keeper.problems == ()
+        await asyncio.sleep(12)
+        (problem,) = bench.keeper.problems
+        assert (problem.subject, problem.reason) == ("membership", "ExchangeDenied")
+        assert "it was evicted, or its password was replaced" in problem.message
+        assert bench.keeper.peers != ()
+        bench.board.denied = False
+        await asyncio.sleep(5)
+
+    bench = keeping(tmp_path, act)
+    assert (bench.keeper.problems, bench.told) == ((), [])
+
+
 def test_without_the_own_cluster_there_are_no_peers(tmp_path: Path) -> None:
     """Whoever was evicted follows nobody: that is told at once."""
 

@@ -167,7 +167,12 @@ class Seat:
                 _log.error("member key is not replaced", reason=str(error))
                 await asyncio.sleep(_TRY_AGAIN_SECONDS)
             own = self.roster.own
-            if own is None or public_key(self._key) == own.public_key or own.public_key != self._keys.prepared:
+            if (
+                self._lost is not None
+                or own is None
+                or public_key(self._key) == own.public_key
+                or own.public_key != self._keys.prepared
+            ):
                 self._rekey_asked.clear()
 
     async def _replace_key(self) -> None:

@@ -135,6 +135,23 @@ async def test_another_key_in_the_roster_ends_the_membership_too(bench: Bench) -
         assert [problem.reason for problem in seat.problems] == ["WrongKey"]
 
 
+async def test_whoever_has_lost_its_place_asks_for_no_key(bench: Bench) -> None:
+    """Not even where a later roster names the key that it had prepared: it is refused once, and that is the end."""
+    prepared = MemberKeys(bench.settings.member_key_file).prepare()
+    east, north, west = ledger_of(EAST, NORTH, WEST).roster.members
+    again = (east, north, replace(west, public_key=public_key(prepared)))
+    async with bench.running() as seat:
+        await bench.board.publish_roster(sign_roster(replace(ledger_of(EAST).roster, serial=5), key("authority")))
+        await until(lambda: seat.status().lost)
+        await bench.board.publish_roster(
+            sign_roster(replace(ledger_of(EAST).roster, serial=6, members=again), key("authority"))
+        )
+        await until(lambda: seat.status().serial == 6)
+        seat.ask_for_new_key()
+        await until(lambda: not seat.status().rekeying)
+        assert "has left its clusterset" in seat.status().rekey_refused
+
+
 async def test_the_own_key_is_replaced(bench: Bench) -> None:
     """The authority grants it, everything is published with it, and the former key is destroyed."""
     async with bench.running() as seat:

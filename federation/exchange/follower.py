@@ -17,18 +17,21 @@ import structlog
 
 from federation.exchange.base import Exchange, MemberSnapshot, Rejected, StoredSnapshot
 from federation.exchange.disk import ReplicaDisk, SavedReplica
+from federation.exchange.inbox import Inbox
 from federation.exchange.replica import LoadLog, LoadSnapshot, Need, Replica, Step
 from federation.exchange.timing import Backoff, Timing
 from federation.model.errors import ExchangeUnavailableError, WireError
 from federation.model.names import RecordKey
 from federation.model.records import Member, Version
+from federation.model.wire import Reason
 
 T = TypeVar("T")
 
 _log = structlog.get_logger()
 
-_QUEUE_MESSAGES = 4096
 _REBASE_BYTES = 1024 * 1024
+_PATIENCE_LEASES = 2
+"""How long reads may fail while the channel stands until nobody waits for the peer any more."""
 
 
 class Follower:
@@ -57,7 +60,10 @@ class Follower:
         self._backoff = Backoff(timing, rng)
         self._on_step = on_step
         self._replica = self._new_replica(member)
-        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_QUEUE_MESSAGES)
+        self._inbox = Inbox()
+        self._standing = False
+        """Whether the channel is heard."""
+        self._failing_since: float | None = None
         self._catch_up_due = False
         self._saved_at: datetime | None = None
         self._confirmed_at = monotonic()
@@ -139,17 +145,20 @@ class Follower:
 
     def deliver(self, blob: bytes) -> None:
         """A message of the peer's channel. Where too many wait it is dropped: the log has it."""
-        if not self._queue.full():
-            self._queue.put_nowait(blob)
+        try:
+            self._inbox.put(blob)
+        except WireError as error:
+            self._refuse(error)
 
     def connected(self) -> None:
         """The channel stands: messages from now on arrive, what came before has to be read."""
-        self._catch_up_due = True
-        if not self._queue.full():
-            self._queue.put_nowait(None)
+        self._catch_up_due = self._standing = True
+        self._failing_since = None
+        self._inbox.wake()
 
     def disconnected(self) -> None:
         """The exchange is out of reach."""
+        self._standing = False
         self._replica.on_disconnected(self._monotonic())
         self._give_up()
 
@@ -164,21 +173,23 @@ class Follower:
         while True:
             try:
                 if self._catch_up_due:
-                    lease = await self._exchange.read_lease(self.member.cluster)
+                    lease = await self._read_lease()
                     self._catch_up_due = False
                     step = self._replica.on_connected(lease, self._monotonic())
                     self._report(step)
                     await self._meet(step.need)
                     self._read = True
+                    self._failing_since = None
                     self._backoff.reset()
                     await self._take_note()
                 blob = await self._next()
                 if blob is not None:
                     await self._message(blob)
                 await self._take_note()
-            except ExchangeUnavailableError:
+            except ExchangeUnavailableError as error:
                 self._catch_up_due = True
                 self._give_up()
+                self._lose_patience(error)
                 await asyncio.sleep(self._backoff.next())
 
     async def _next(self) -> bytes | None:
@@ -188,7 +199,7 @@ class Follower:
         seconds = None if until is None else max(0.0, until - self._monotonic()) + 0.001
         try:
             async with asyncio.timeout(seconds):
-                return await self._queue.get()
+                return await self._inbox.get()
         except TimeoutError:
             return None
 
@@ -207,18 +218,53 @@ class Follower:
             before = self._replica.version
             match need:
                 case LoadLog(after):
-                    batches = await self._exchange.read_log(cluster, after)
+                    batches = await self._read_log(after)
                     step = self._replica.on_log(batches)
                     self._report(step)
                     if self._replica.version != before:
                         await self._keep_batches(step.applied, before)
                 case LoadSnapshot():
-                    stored = await self._exchange.read_snapshot(cluster)
+                    try:
+                        stored = await self._exchange.read_snapshot(cluster)
+                    except WireError as error:
+                        self._refuse(error)
+                        # Each of its beats may ask for this again.
+                        await asyncio.sleep(self._backoff.next())
+                        return
                     step = self._replica.on_absent() if stored is None else self._replica.on_snapshot(stored)
                     self._report(step)
                     if stored is not None and self._replica.version != before:
                         await self._keep_snapshot(stored, self._replica.version)
             need = step.need
+
+    async def _read_lease(self) -> bytes | None:
+        """The stored lease; one that can't be read is none."""
+        try:
+            return await self._exchange.read_lease(self.member.cluster)
+        except WireError as error:
+            self._refuse(error)
+            return None
+
+    async def _read_log(self, after: Version) -> tuple[bytes, ...]:
+        """What the log has after a version; one that can't be read has nothing."""
+        try:
+            return await self._exchange.read_log(self.member.cluster, after)
+        except WireError as error:
+            self._refuse(error)
+            return ()
+
+    def _refuse(self, error: WireError) -> None:
+        self._on_step(self, frozenset(), (Rejected(self.member.cluster, error.reason, str(error)),))
+
+    def _lose_patience(self, error: ExchangeUnavailableError) -> None:
+        """Nobody waits for a peer whose word can't be read for long while the channel, and so the exchange, stands."""
+        now = self._monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if self._standing and not self._read and now >= self._failing_since + _PATIENCE_LEASES * self._timing.lease:
+            self._read = True
+            self._refuse(WireError(Reason.UNREADABLE, f"stored records give no answer: {error}"))
+            self._on_step(self, frozenset(), ())
 
     def _give_up(self) -> None:
         """Nobody waits for a peer whose saved word is not believed, and whose word of today can't be read."""
@@ -299,13 +345,13 @@ class Follower:
 
     async def _rebase(self) -> None:
         """Put a newer snapshot under the saved batches, so that the file does not grow without end."""
-        stored = await self._exchange.read_snapshot(self.member.cluster)
-        if stored is None:
-            return
         try:
+            stored = await self._exchange.read_snapshot(self.member.cluster)
+            if stored is None:
+                return
             version = self._replica.verify(stored)
         except WireError as error:
-            self._on_step(self, frozenset(), (Rejected(self.member.cluster, error.reason, str(error)),))
+            self._refuse(error)
             return
         current = self._replica.version
         if current is not None and version.epoch == current.epoch and version <= current:

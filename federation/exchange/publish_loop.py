@@ -15,12 +15,12 @@ from datetime import datetime
 
 import structlog
 
-from federation.exchange.base import Exchange, Rejected
+from federation.exchange.base import Exchange, Rejected, StoredSnapshot
 from federation.exchange.disk import ReplicaDisk
 from federation.exchange.publisher import Publisher
 from federation.exchange.signing import BlobKind, MemberKey
 from federation.exchange.timing import Backoff, Timing
-from federation.model.errors import ExchangeUnavailableError
+from federation.model.errors import ExchangeUnavailableError, WireError
 from federation.model.names import RecordKey
 from federation.model.records import Member, Record, Version
 
@@ -146,7 +146,7 @@ class PublishLoop:
         if now >= self._check_at:
             self._check_at = now + self._timing.confirm
             # A beat finds out what is missing, and a changed manifest or log; a shard's content only its readers would.
-            if not publisher.holds(await self._exchange.read_snapshot(publisher.member.cluster)):
+            if not publisher.holds(await self._stored()):
                 return await self._lost()
         if now >= self._beat_at and not await self._renew():
             return await self._lost()
@@ -187,8 +187,8 @@ class PublishLoop:
         if now < self._replace_at:
             # Whoever keeps overwriting us (a second controller of the same cluster) gets one answer per beat.
             return False
-        stored = await self._exchange.read_snapshot(cluster)
-        lease = await self._exchange.read_lease(cluster)
+        stored = await self._stored()
+        lease = await self._stored_lease()
         claimed = [
             publisher.epoch_of(BlobKind.MANIFEST, None if stored is None else stored.manifest),
             publisher.epoch_of(BlobKind.LEASE, lease),
@@ -213,6 +213,19 @@ class PublishLoop:
         self._check_at = now + self._timing.confirm
         _log.info("published everything", cluster=cluster, epoch=self._epoch)
         return True
+
+    async def _stored(self) -> StoredSnapshot | None:
+        """The snapshot in our name; none where it can't be read, for then it is not ours."""
+        try:
+            return await self._exchange.read_snapshot(self._publisher.member.cluster)
+        except WireError:
+            return None
+
+    async def _stored_lease(self) -> bytes | None:
+        try:
+            return await self._exchange.read_lease(self._publisher.member.cluster)
+        except WireError:
+            return None
 
     async def _take_epoch(self, claimed: list[int]) -> None:
         """Go on to an epoch that was never used, and is on disk; raises OSError where that can't be had."""

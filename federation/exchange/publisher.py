@@ -30,6 +30,7 @@ from federation.model.records import Member, Record, Version
 from federation.model.wire import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
+    MAX_MEMBER_BYTES,
     MAX_MEMBER_RECORDS,
     MAX_SHARD_BYTES,
     Reason,
@@ -240,6 +241,8 @@ class Publisher:
         size = self._shard_bytes[number] - _size(key, last) + _size(key, data)
         if data is not None and size > MAX_SHARD_BYTES - _SHARD_OVERHEAD_BYTES:
             raise WireError(Reason.OVERSIZED, f"{key} does not fit: shard {number} is full")
+        if data is not None and size + sum(self._shard_bytes) - self._shard_bytes[number] > MAX_MEMBER_BYTES:
+            raise WireError(Reason.OVERSIZED, f"{key} does not fit: all records have {MAX_MEMBER_BYTES} bytes at most")
         self._shard_bytes[number] = size
         if data is None:
             del self._desired[key]

@@ -31,7 +31,10 @@ from federation.exchange.signing import BlobKind, Envelope, kind_of, open_envelo
 from federation.model.errors import WireError
 from federation.model.names import BUNDLE_KEY, RecordKey
 from federation.model.records import BundleRecord, Member, Record, Version
-from federation.model.wire import MAX_MEMBER_RECORDS, Reason, decode_record
+from federation.model.wire import MAX_MEMBER_BYTES, MAX_MEMBER_RECORDS, Reason, decode_record
+
+_MAX_HELD_BYTES = 2 * MAX_MEMBER_BYTES
+"""A batch that exchanges everything holds the new before the old is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Replica:
         self._lease_seconds = lease_seconds
         self._records: dict[RecordKey, Record] = {}
         self._encoded: dict[RecordKey, bytes] = {}
+        self._held_bytes = 0
         self._bundle: BundleRecord | None = None  # stays when the record is deleted: the sequence never goes back
         self._manifest: Version | None = None
         self._lease: tuple[int, int] | None = None  # epoch and beat of ``lease``
@@ -317,6 +321,9 @@ class Replica:
             try:
                 if key not in self._encoded and len(self._encoded) >= MAX_MEMBER_RECORDS:
                     raise WireError(Reason.OVERSIZED, f"{key} is one record more than {MAX_MEMBER_RECORDS}")
+                held = self._held_bytes + len(data) - len(self._encoded.get(key, b""))
+                if held > _MAX_HELD_BYTES:
+                    raise WireError(Reason.OVERSIZED, f"{key} makes all records more than {_MAX_HELD_BYTES} bytes")
                 record = decode_record(key, data, self.member)
                 if isinstance(record, BundleRecord):
                     self._check_bundle(record)
@@ -327,6 +334,7 @@ class Replica:
                 changed.add(key)
             self._records[key] = record
             self._encoded[key] = data
+            self._held_bytes = held
         return changed, rejected
 
     def _check_bundle(self, record: BundleRecord) -> None:
@@ -337,6 +345,7 @@ class Replica:
         self._bundle = record
 
     def _drop(self, key: RecordKey) -> None:
+        self._held_bytes -= len(self._encoded[key])
         del self._records[key], self._encoded[key]
 
     def _accepted(self, version: Version) -> None:

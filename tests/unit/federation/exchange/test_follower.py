@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 
 from federation.exchange import follower as follower_module
+from federation.exchange import inbox
 from federation.exchange.base import Rejected, StoredSnapshot
 from federation.exchange.disk import ReplicaDisk
 from federation.exchange.follower import Follower
+from federation.exchange.inbox import MAX_MESSAGE_BYTES
 from federation.exchange.memory import MemoryExchange
 from federation.exchange.publisher import Publisher
 from federation.exchange.timing import Timing
+from federation.model.errors import ExchangeUnavailableError, FederationError, WireError
 from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Version
+from federation.model.wire import Reason
 from support.exchange import CLUSTERSET, FlakyExchange, by_key, endpoints, gateway, key_of, member_of, until
 
 EAST = member_of("east")
@@ -302,7 +306,7 @@ async def test_a_flood_is_dropped_and_read_from_the_log(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More messages than the queue holds are dropped; a later beat shows that the log has more."""
-    monkeypatch.setattr(follower_module, "_QUEUE_MESSAGES", 2)
+    monkeypatch.setattr(inbox, "_MAX_MESSAGES", 2)
     stage = Stage(tmp_path)
     await stage.begin()
     async with asyncio.TaskGroup() as tasks:
@@ -316,3 +320,92 @@ async def test_a_flood_is_dropped_and_read_from_the_log(
                 stage.follower.deliver(stage.beat())
                 await asyncio.sleep(0.002)
         task.cancel()
+
+
+class Unreadable(FlakyExchange):
+    """East's keys: each of ``broken`` can't be read, or is not answered for."""
+
+    def __init__(self, inner: MemoryExchange, error: FederationError, *broken: str) -> None:
+        super().__init__(inner)
+        self.error = error
+        self.broken = set(broken)
+
+    def _look(self, what: str) -> None:
+        if what in self.broken:
+            raise self.error
+
+    async def read_lease(self, cluster: ClusterId) -> bytes | None:
+        self._look("lease")
+        return await super().read_lease(cluster)
+
+    async def read_log(self, cluster: ClusterId, after: Version) -> tuple[bytes, ...]:
+        self._look("log")
+        return await super().read_log(cluster, after)
+
+    async def read_snapshot(self, cluster: ClusterId) -> StoredSnapshot | None:
+        self._look("snapshot")
+        return await super().read_snapshot(cluster)
+
+
+def refused(stage: Stage) -> list[str]:
+    return [one.reason for _, rejected in stage.steps for one in rejected]
+
+
+@pytest.mark.parametrize("what", ["lease", "log", "snapshot"])
+async def test_a_peer_whose_keys_can_not_be_read_is_judged(tmp_path: Path, what: str) -> None:
+    """It is told as its own fault, nobody waits for it, and it is read again once it can be."""
+    broken = Unreadable(MemoryExchange(lambda: 100.0), WireError(Reason.UNREADABLE, "another type"), what)
+    stage = Stage(tmp_path, broken)
+    await stage.begin()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await until(lambda: stage.follower.judged)
+        assert refused(stage)[0] == Reason.UNREADABLE
+        assert (stage.version() is None) is (what == "snapshot")
+        assert stage.follower.snapshot().synced is not (what == "snapshot")
+        broken.broken.clear()
+        stage.follower.deliver(stage.beat())
+        await until(lambda: stage.version() == Version(100, 0))
+        task.cancel()
+
+
+async def test_nobody_waits_for_long_for_a_peer_that_is_not_answered_for(tmp_path: Path) -> None:
+    """While the channel stands, reads that fail for two leases are the peer's fault; without a channel they are not."""
+    error = ExchangeUnavailableError("gave no answer in time")
+    broken = Unreadable(MemoryExchange(lambda: 100.0), error, "lease")
+    stage = Stage(tmp_path, broken)
+    await stage.begin()
+    tried = asyncio.Event()
+    broken._look = lambda what: (tried.set(), Unreadable._look(broken, what))  # type: ignore[method-assign]
+
+    async def another_try() -> None:
+        tried.clear()
+        await tried.wait()
+        await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(stage.follower.run())
+        stage.follower.connected()
+        await another_try()
+        stage.follower.disconnected()
+        stage.now += 10
+        await another_try()
+        await another_try()
+        assert (stage.follower.judged, refused(stage)) == (False, [])
+        stage.follower.connected()
+        await another_try()
+        await another_try()
+        assert not stage.follower.judged
+        stage.now += 10
+        await until(lambda: stage.follower.judged)
+        assert refused(stage) == [Reason.UNREADABLE]
+        broken.broken.clear()
+        await until(lambda: stage.version() == Version(100, 0))
+        task.cancel()
+
+
+async def test_an_oversized_message_is_refused_before_it_waits(stage: Stage) -> None:
+    """It takes no room from others, and is counted."""
+    stage.follower.deliver(b"x" * (MAX_MESSAGE_BYTES + 1))
+    assert refused(stage) == [Reason.OVERSIZED]

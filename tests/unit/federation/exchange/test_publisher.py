@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from federation.exchange import publisher as publisher_module
 from federation.exchange.base import StoredSnapshot
 from federation.exchange.payloads import Changes, decode_batch, decode_manifest, shard_of
 from federation.exchange.publisher import Publisher
@@ -269,3 +272,15 @@ def test_an_epoch_of_the_retiring_key_is_exceeded() -> None:
     assert made.epoch_of(BlobKind.MANIFEST, manifest) == 500
     made.rekey(NEW, NEW_KEY)
     assert made.epoch_of(BlobKind.MANIFEST, manifest) == 0
+
+
+def test_all_records_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record that does not fit is named and left out; what is withdrawn makes room for it."""
+    monkeypatch.setattr(publisher_module, "MAX_MEMBER_BYTES", 130)
+    made = Publisher(EAST, key_of("east"), CLUSTERSET)
+    names = [f"s{number}" for number in range(9)]
+    (first, *_) = refused = made.desire(by_key(*(endpoints(name, 1) for name in names)))
+    assert 0 < len(refused) < 9
+    assert (first.reason, "does not fit" in first.message) == (Reason.OVERSIZED, True)
+    made.desire({})
+    assert made.desire(by_key(endpoints("new", 1))) == ()

@@ -428,3 +428,16 @@ def test_a_member_can_not_fill_the_memory_of_the_others(monkeypatch: pytest.Monk
     step = made.on_batch(speaker.say(endpoints("a", 2), endpoints("b", 1)))
     assert reasons(step) == [Reason.OVERSIZED]
     assert dict(made.records) == by_key(endpoints("a", 2))
+
+
+def test_the_records_of_a_member_have_a_bound_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record that does not fit is refused by name; what is removed or replaced makes room."""
+    speaker = Speaker(gateway())
+    made = reader(speaker)
+    monkeypatch.setattr(replica_module, "_MAX_HELD_BYTES", made._held_bytes + 20)
+    many = made.on_batch(speaker.say(gateway(), *(endpoints(f"s{number}", 1) for number in range(5))))
+    assert set(reasons(many)) == {Reason.OVERSIZED}
+    assert GATEWAY_KEY in made.records
+    assert reasons(made.on_batch(speaker.say(gateway()))) == []
+    assert made.on_batch(speaker.say(gateway(), endpoints("a", 1))) == Step(frozenset({A}))
+    assert made.on_batch(speaker.say(gateway(), endpoints("a", 2))) == Step(frozenset({A}))

@@ -360,7 +360,7 @@ async def test_a_peer_whose_keys_can_not_be_read_is_judged(tmp_path: Path, what:
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(stage.follower.run())
         stage.follower.connected()
-        await until(lambda: stage.follower.judged)
+        await until(lambda: stage.follower.judged and refused(stage) != [])
         assert refused(stage)[0] == Reason.UNREADABLE
         assert (stage.version() is None) is (what == "snapshot")
         assert stage.follower.snapshot().synced is not (what == "snapshot")

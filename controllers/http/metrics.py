@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from controllers.dns.server import DnsCounters
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -48,6 +50,8 @@ class Numbers:
     """Of those that say so: the sequence of the own bundle that they verify by, -1 for none."""
     svid_seconds_left: float | None
     """Of the connected node whose certificate ends first; None where no node has one."""
+    dns: DnsCounters | None = None
+    """None where there is no DNS server."""
 
 
 class ControllerCollector(Collector):
@@ -107,6 +111,20 @@ class ControllerCollector(Collector):
         )
         if now.svid_seconds_left is not None:
             yield _gauge("svid_seconds_left", "Life left of the certificate that ends first", now.svid_seconds_left)
+        if now.dns is not None:
+            yield from _dns(now.dns)
+
+
+def _dns(counters: DnsCounters) -> Iterator[Metric]:
+    queries = CounterMetricFamily("federation_dns_queries", "DNS queries that were answered", labels=["type", "rcode"])
+    for labels, count in sorted(counters.queries.items()):
+        queries.add_metric(labels, count)
+    yield queries
+    yield _counted("dns_dropped", "DNS packets and connections that were not answered", "reason", counters.dropped)
+    yield _counter("dns_truncated", "DNS answers too long for UDP, to be asked for by TCP", counters.truncated)
+    yield _counter("dns_answer_seconds", "Time spent on DNS answers", counters.seconds)
+    yield _counter("dns_slow_answers", "DNS answers that took more than a millisecond", counters.slow)
+    yield _gauge("dns_tcp_connections", "TCP connections to the DNS server", counters.connections)
 
 
 def registry(read: Callable[[], Numbers]) -> CollectorRegistry:

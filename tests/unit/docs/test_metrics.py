@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
+from controllers.dns.server import DnsCounters
 from controllers.http.metrics import ControllerCollector, Numbers
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
@@ -39,6 +41,7 @@ NUMBERS = Numbers(
     peers_bundle_seconds_left={"west": 1.0},
     peers_acknowledged={"west": 1},
     svid_seconds_left=1.0,
+    dns=DnsCounters(Counter({("A", "NOERROR"): 1}), Counter(flood=1)),
 )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from prometheus_client import generate_latest
 
+from controllers.dns.server import DnsCounters
 from controllers.http.metrics import Numbers, registry
 
 TYPE = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
@@ -85,6 +87,20 @@ def test_a_certificate_that_is_not_there_has_no_age() -> None:
     """Without a node with a certificate the metric is absent, not zero: zero would be an alarm."""
     names = {line.split()[0] for line in lines(replace(NUMBERS, svid_seconds_left=None))}
     assert names == {line.split()[0] for line in lines(NUMBERS)} - {"federation_svid_seconds_left"}
+
+
+def test_what_the_dns_server_did_is_told_where_there_is_one() -> None:
+    """Its counters by type, response code and reason."""
+    counters = DnsCounters(Counter({("A", "NOERROR"): 5, ("SRV", "NXDOMAIN"): 2}), Counter(flood=3), 4, 0.25, 1, 6)
+    assert [line for line in lines(replace(NUMBERS, dns=counters)) if line not in lines(NUMBERS)] == [
+        "federation_dns_answer_seconds_total 0.25",
+        'federation_dns_dropped_total{reason="flood"} 3.0',
+        'federation_dns_queries_total{rcode="NOERROR",type="A"} 5.0',
+        'federation_dns_queries_total{rcode="NXDOMAIN",type="SRV"} 2.0',
+        "federation_dns_slow_answers_total 1.0",
+        "federation_dns_tcp_connections 6.0",
+        "federation_dns_truncated_total 4.0",
+    ]
 
 
 def test_each_reading_asks_anew() -> None:

@@ -59,6 +59,7 @@ _HINTS: dict[str, str] = {
     admission.Reason.CLUSTER_TAKEN: "choose another id, or have the old member evicted: `federation evict NAME`",
     admission.Reason.TRUST_DOMAIN_TAKEN: "choose another one with --trust-domain",
     admission.Reason.KEY_TAKEN: "move the member key away: a new one is made",
+    admission.Reason.FULL: "evict members that are dead, or found another clusterset",
     admission.Reason.KEY_RETIRING: "ask again then",
     admission.Reason.NOT_A_MEMBER: "`federation members` lists those that are",
     admission.Reason.IS_SEAT: "whoever has the authority can't go; without the other members there is nothing to leave",

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from federation.membership.ledger import Farewell, Ledger, TokenEntry
 from federation.membership.requests import Refusal, Request, Wish
-from federation.membership.roster import Handover, RosterMember
+from federation.membership.roster import Handover, RosterMember, has_room
 from federation.model.errors import InvariantError
 from federation.model.names import ClusterId, is_dns_label, is_trust_domain
 
@@ -46,6 +46,7 @@ class Reason(StrEnum):
     TRUST_DOMAIN_TAKEN = "TrustDomainTaken"
     KEY_TAKEN = "KeyTaken"
     KEY_RETIRING = "KeyRetiring"
+    FULL = "ClustersetFull"
     CLOCK_SKEW = "ClockSkew"
     NOT_A_MEMBER = "NotAMember"
     STALE = "StaleRequest"
@@ -139,7 +140,13 @@ def _join(ledger: Ledger, request: Request, now: datetime) -> Granted | Refusal:
     admitted = RosterMember(cluster, request.trust_domain, request.public_key, now.replace(microsecond=0))
     ledger = ledger.with_token(replace(token, used_by=request.public_key))
     ledger = ledger.with_access(cluster, request.access_digest or token.access_digest).with_farewell(cluster, None)
-    return Granted(replace(ledger, roster=ledger.roster.with_members([*ledger.roster.members, admitted])))
+    roster = ledger.roster.with_members([*ledger.roster.members, admitted])
+    if not has_room(roster):
+        return Refusal(
+            Reason.FULL,
+            f"clusterset {roster.clusterset} has {len(roster.members) - 1} members: no other one fits into its roster",
+        )
+    return Granted(replace(ledger, roster=roster))
 
 
 def _unusable(token: TokenEntry, now: datetime) -> Refusal | None:

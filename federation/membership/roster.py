@@ -34,6 +34,8 @@ MAX_HANDOVERS = 32
 """A member that missed more replacements of the authority's key than this has to join anew."""
 
 _KEY_BYTES = 32
+# What a key that retires adds to its member, a handover to the roster, and signature and frame to the body, at most.
+_RETIRING_BYTES, _HANDOVER_BYTES, _ENVELOPE_BYTES = 48, 224, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,17 @@ _rosters = msgspec.msgpack.Decoder(_Roster)
 
 def sign_roster(roster: Roster, authority: Ed25519PrivateKey) -> bytes:
     """The roster as the authority says it: the same bytes for the same roster and key."""
-    body = _encoder.encode(
+    return sign_statement(Kind.ROSTER, _body(roster), [authority])
+
+
+def has_room(roster: Roster) -> bool:
+    """Whether members will read this roster, also once every key of it has been replaced."""
+    spare = len(roster.members) * _RETIRING_BYTES + MAX_HANDOVERS * _HANDOVER_BYTES + _ENVELOPE_BYTES
+    return len(_body(roster)) + spare <= MAX_ROSTER_BYTES
+
+
+def _body(roster: Roster) -> bytes:
+    return _encoder.encode(
         _Roster(
             SCHEMA_MAJOR,
             roster.clusterset,
@@ -163,7 +175,6 @@ def sign_roster(roster: Roster, authority: Ed25519PrivateKey) -> bytes:
             [_Handover(h.old, h.new, h.old_signature, h.new_signature) for h in roster.handovers],
         )
     )
-    return sign_statement(Kind.ROSTER, body, [authority])
 
 
 def hand_over(clusterset: str, old: Ed25519PrivateKey, new: Ed25519PrivateKey) -> Handover:

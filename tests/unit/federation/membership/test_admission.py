@@ -23,7 +23,7 @@ from federation.membership.admission import (
 )
 from federation.membership.ledger import Ledger
 from federation.membership.requests import Refusal, Request
-from federation.membership.roster import hand_over
+from federation.membership.roster import RosterMember, hand_over
 from federation.model.errors import InvariantError
 from federation.model.names import ClusterId
 from support.membership_values import (
@@ -237,6 +237,19 @@ def test_refusals(ledger: Ledger, request_: Request, reason: str, text: str) -> 
     assert judge(ledger, request_, NOW) == Refusal(reason, text)
 
 
+FULL_TEXT = "clusterset demo has 4000 members: no other one fits into its roster"
+
+
+def test_no_more_are_admitted_than_fit_into_the_roster() -> None:
+    """A roster that is too large would be believed by nobody: whoever is one too many is told so."""
+    crowd = (
+        RosterMember(ClusterId(f"{number:063}"), f"{number:0255}", number.to_bytes(32, "big"), NOW)
+        for number in range(4000)
+    )
+    ledger = replace(OFFERED, roster=replace(OFFERED.roster, members=tuple(crowd)))
+    assert judge(ledger, join(WEST), NOW) == Refusal(Reason.FULL, FULL_TEXT)
+
+
 def test_one_key_retires_at_a_time() -> None:
     """The next change of a key is granted in the moment in which the former key ends, and not before."""
     early = LATER - SECOND
@@ -347,7 +360,7 @@ def test_handovers_that_would_open_a_way_back(old: str, new: str) -> None:
 def test_every_reason_is_seen() -> None:
     """The tests above see each reason that the authority gives; a cluster itself finds out that a token is spent."""
     marks = [mark for mark in test_refusals.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
-    seen = {case[2] for case in marks[0].args[1]} | {"BadTimeToLive"}
+    seen = {case[2] for case in marks[0].args[1]} | {"BadTimeToLive", "ClustersetFull"}
     assert seen == set(Reason) - {Reason.SPENT}
 
 

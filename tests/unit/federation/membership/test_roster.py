@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -21,6 +22,7 @@ from federation.membership.roster import (
     RosterMember,
     accept_roster,
     hand_over,
+    has_room,
     open_roster,
     sign_roster,
 )
@@ -43,6 +45,15 @@ FULL = Roster(
     (hand_over(CLUSTERSET, key("a"), key("b")), hand_over(CLUSTERSET, key("b"), key("c"))),
 )
 PLAIN = Roster(CLUSTERSET, 1, EAST, (roster_member(EAST),))
+
+
+def crowd(count: int) -> Roster:
+    """A roster of so many members with long names."""
+    members = (
+        RosterMember(ClusterId(f"{number:063}"), f"{number:0255}", number.to_bytes(32, "big"), NOW)
+        for number in range(count)
+    )
+    return Roster(CLUSTERSET, 1, EAST, tuple(members))
 
 
 def opened(roster: Roster, signer: str = "a", trusted: str = "a") -> KnownRoster:
@@ -338,3 +349,18 @@ def test_no_byte_may_differ(data: st.DataObject) -> None:
     blob[data.draw(st.integers(0, len(blob) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(WireError):
         accept_roster(bytes(blob), known)
+
+
+def test_a_roster_that_has_room_is_read_whatever_becomes_of_its_keys() -> None:
+    """The largest one that has room is within the bound with a former key of every member and all handovers; the next
+    one need not be, and one that is far too large has none."""
+    largest = bisect_left(range(4000), True, key=lambda count: not has_room(crowd(count))) - 1
+    roster = crowd(largest)
+    members = tuple(
+        replace(member, retiring_key=bytes(31) + b"r", retiring_until=UNTIL.replace(year=2500))
+        for member in roster.members
+    )
+    handover = Handover(bytes(32), bytes(32), bytes(64), bytes(64))
+    blob = sign_roster(replace(roster, serial=2**62, members=members, handovers=(handover,) * MAX_HANDOVERS), key("a"))
+    assert MAX_ROSTER_BYTES * 0.95 < len(blob) <= MAX_ROSTER_BYTES
+    assert [has_room(crowd(count)) for count in (largest + 1, 4000)] == [False, False]

@@ -96,12 +96,19 @@ class Admissions:
                 self._fail(f"{error}; {error.hint}" if error.hint else str(error))
                 _log.error("authority can't be used", error=str(error))
             except Exception as error:  # noqa: BLE001 - the data path outlives the authority, whatever the bug
-                self._fail(f"admissions stopped: {error}")
+                self._fail(f"admissions stopped: {_cause(error)!r}")
                 _log.exception("admissions stopped")
             await asyncio.sleep(_RETRY_SECONDS)
 
     def _fail(self, message: str) -> None:
         self._problem = Problem("authority", "Unusable", message)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What went wrong first: a group of tasks tells no more than that something did."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 @contextmanager

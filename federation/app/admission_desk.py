@@ -16,6 +16,7 @@ import structlog
 
 from federation.app.authority import Authority
 from federation.app.callers import LOOK_SECONDS, Callers
+from federation.app.complaints import Complaints
 from federation.exchange.board import Board
 from federation.exchange.timing import Backoff, Timing
 from federation.membership.admission import FAREWELL
@@ -44,6 +45,7 @@ class AdmissionDesk:
         self._clock = clock
         self._rng = rng
         self._callers = Callers()
+        self._complaints = Complaints(clock)
         self._called = asyncio.Event()
 
     async def run(self) -> None:
@@ -102,7 +104,7 @@ class AdmissionDesk:
                 if await self._authority.answer(cluster) is Wish.LEAVE:
                     tasks.create_task(self._farewell())
             except ExchangeUnavailableError as error:
-                _log.warning("request is not answered", cluster=cluster, error=str(error))
+                self._complaints.warn("request is not answered", cluster=cluster, error=str(error))
                 if failed not in {None, cluster}:
                     # Two in a row are the exchange, one may be what a cluster has put in the place of its request. The
                     # others would wait as long for nothing; all are looked at again with the next sweep.
@@ -113,7 +115,7 @@ class AdmissionDesk:
                     failed = cluster
                 continue
             except FederationError as error:
-                _log.warning("request is not answered", cluster=cluster, error=str(error))
+                self._complaints.warn("request is not answered", cluster=cluster, error=str(error))
             failed = None
 
     async def _rest(self, seconds: float | None) -> None:

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from federation.app.complaints import Complaints
 from federation.exchange.access import UserAdmin, username
 from federation.exchange.board import Board
 from federation.exchange.credentials import Credentials
@@ -97,6 +98,7 @@ class Authority:
         self._clock = clock
         # Within this process whoever came first is first.
         self._turn = asyncio.Lock()
+        self._complaints = Complaints(clock)
         self._compared: tuple[bytes, Roster] | None = None
         """What the exchange held, and the ledger that it was compared with, when all was well."""
 
@@ -196,12 +198,12 @@ class Authority:
                 request = open_request(blob, held.ledger.roster.clusterset, cluster)
             except WireError as error:
                 # Not signed by whom it names: there is nobody to answer.
-                _log.warning("request rejected", cluster=cluster, reason=error.reason, error=str(error))
+                self._complaints.warn("request rejected", cluster=cluster, reason=error.reason, error=str(error))
                 await self._board.clear_request(cluster, blob)
                 return None
             outcome = admission.judge(held.ledger, request, self._clock())
             if isinstance(outcome, Refusal):
-                _log.warning("request refused", cluster=cluster, wish=request.wish, reason=outcome.reason)
+                self._complaints.warn("request refused", cluster=cluster, wish=request.wish, reason=outcome.reason)
                 answer = sign_refusal(outcome, request.clusterset, cluster, blob, held.key)
                 await self._board.write_answer(cluster, answer, _ANSWER_SECONDS)
                 await self._board.clear_request(cluster, blob)
@@ -287,7 +289,7 @@ class Authority:
         try:
             return await self._board.read_request(cluster)
         except WireError as error:
-            _log.warning("request rejected", cluster=cluster, reason=error.reason, error=str(error))
+            self._complaints.warn("request rejected", cluster=cluster, reason=error.reason, error=str(error))
             return None
 
     async def _stored_roster(self) -> bytes | None:

@@ -14,10 +14,11 @@ from typing import Protocol
 import structlog
 
 from controllers.dataplane import DataPlane
+from controllers.dns.zone import Zone, ZoneView
 from controllers.journal import Journal
 from controllers.liveness import Signals, State, Verdict, judge
 from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved, own_gateway, own_site
-from controllers.revocations import revise
+from controllers.revocations import held_back, revise
 from controllers.sources.base import SourceUpdate
 from controllers.trust import accept_bundles, held_sequences
 from federation.exchange.base import ExchangeSnapshot
@@ -28,7 +29,8 @@ from federation.model.records import BundleRecord, GatewayAddress, Member, Recor
 from federation.model.state import ClusterState
 from federation.model.vips import assign_vips
 from trustbundle.bundle import BundleSource, TrustView, normalised_validator_domains
-from trustbundle.generation import withdrawn as withdrawn_domains
+from trustbundle.generation import ended
+from trustbundle.identity import TrustDomain
 
 _log = structlog.get_logger(__name__)
 
@@ -100,6 +102,7 @@ class Controller:
         self._state: ClusterState | None = None
         self._dirty = _Dirty(set(), set())
         self._projection = Projection()
+        self._zone = None if settings.dns.listen is None else Zone()
         self._own = own_site(settings)
         self._around = Surroundings(self._own, settings.trust_domain, settings.mesh.sidecar_port)
         self._trust = TrustView()
@@ -135,8 +138,18 @@ class Controller:
         return record.sequence if isinstance(record, BundleRecord) else None
 
     @property
+    def held_back(self) -> tuple[Problem, ...]:
+        """The members that withdraw trust of their own more often than connections end for it."""
+        return tuple(held_back(self._journal.revocations, self.members))
+
+    @property
     def projection(self) -> Projection:
         return self._projection
+
+    @property
+    def zone(self) -> ZoneView | None:
+        """The names of the clusterset; None before the first whole pass, and where nobody asks for them."""
+        return None if self._zone is None else self._zone.view
 
     @property
     def trust(self) -> TrustView:
@@ -191,14 +204,15 @@ class Controller:
         self._acknowledged = TrustRecord(held_sequences(self._trust, self._settings.trust_domain))
 
     def on_time(self) -> bool:
-        """Judge anew who lives; returns whether a pass is due, for it or to write what could not be written."""
+        """Judge anew who lives; returns whether a pass is due: for it, to end connections that a member had to wait
+        for, or to write what could not be written."""
         before, self._verdicts = self._verdicts, self.verdicts
         for cluster, verdict in self._verdicts.items():
             _note(cluster, before.get(cluster), verdict)
-        if _places(before) == _places(self._verdicts):
-            return self._to_save
-        self._dirty.members = True
-        return True
+        self._dirty.members |= _places(before) != _places(self._verdicts) or self._journal.revocations.due(
+            self._clock()
+        )
+        return self._dirty.members or self._to_save
 
     def step(self) -> None:
         """Bring records, trust and xDS in step with all that was marked."""
@@ -233,6 +247,9 @@ class Controller:
         # The others first: what our own Envoys are sent keeps the loop for milliseconds, in which the exchange works.
         self._publish(self._changed, first=not self._started)
         self.refused = self._dataplane.update_services(self._changed, dirty.own, state, self._journal.vips)
+        if self._zone is not None:
+            # After the Envoys: an address that is found is one that they were told of.
+            self._zone.update(self._changed, self._projection.results, self._journal.vips, int(now.timestamp()))
         for problem in self.refused:
             _log.error("data plane refused a change", problem=str(problem))
         self._changed = {}
@@ -247,19 +264,22 @@ class Controller:
             _log.warning("bundle refused", problem=str(problem))
         self._trust, self.trusted, self.trust_problems = accepted.view, accepted.trusted, accepted.problems
         servers = self._projection.servers if self._started else None
-        revocations = revise(self._journal.revocations, self._trust, servers, now)
-        if revocations.generation != self._journal.revocations.generation:
-            gone = withdrawn_domains(self._journal.revocations.trust, self._trust, now)
+        before = self._journal.revocations
+        members = {TrustDomain(member.trust_domain) for member in self.members}
+        revocations = revise(before, self._trust, members, servers, now)
+        if gone := ended(before.trust, revocations.trust, self._trust, now):
             _log.warning("trust was withdrawn: connections that rest on it end", trust_domains=sorted(gone))
+        for domain in sorted(revocations.trust.owed - before.trust.owed):
+            _log.warning("trust is withdrawn too often: connections end later", trust_domain=domain)
         self._journal.revoke(revocations)
         # Trust precedes traffic: nodes can verify a peer before they are sent to it.
         self._dataplane.update_trust(normalised_validator_domains(self._trust), revocations.generation)
-        before = self._around
+        around = self._around
         demoted, withdrawn = _places(self._verdicts)
         after = self._around = meet(
             self._own,
-            before.trust_domain,
-            before.sidecar_port,
+            around.trust_domain,
+            around.sidecar_port,
             peers,
             self.trusted,
             demoted=demoted,
@@ -267,7 +287,7 @@ class Controller:
             revocations=revocations,
         )
         self._gateways.follow(after.gateways)
-        return self._projection.backed_by(moved(before, after)) | self._projection.outdated(revocations)
+        return self._projection.backed_by(moved(around, after)) | self._projection.outdated(revocations)
 
     def _assign_vips(self, changed: Changes) -> None:
         held = self._journal.vips

@@ -77,6 +77,17 @@ class AuthorityStatus(msgspec.Struct, frozen=True, rename="camel"):
     next_change: datetime
 
 
+class DnsStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """The DNS server of ``clusterset.local``."""
+
+    listen: str
+    services: int | None
+    """Services that have names; None before the first whole pass, while questions are answered with SERVFAIL."""
+    queries: int
+    dropped: dict[str, int] = {}
+    """What was not answered, by reason."""
+
+
 class MembershipStatus(msgspec.Struct, frozen=True, rename="camel"):
     """This cluster's place in the clusterset."""
 
@@ -123,6 +134,8 @@ class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
     """How often the exchange was found to have lost or changed the own records, all of which were then published again,
     since the controller's start."""
     membership: MembershipStatus | None = None
+    dns: DnsStatus | None = None
+    """None where there is no DNS server."""
 
 
 class BackendStatus(msgspec.Struct, frozen=True, rename="camel"):

@@ -8,6 +8,7 @@ does not fit is dropped and counted, since whoever asks DNS asks again.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -182,7 +183,10 @@ class DnsServer:
         except OSError as error:
             bound.close()
             transport = "TCP" if kind == socket.SOCK_STREAM else "UDP"
-            raise ConfigError(f"dns cannot listen on {self.listen} ({transport}): {error.strerror}") from error
+            raise ConfigError(
+                f"dns cannot listen on {self.listen} ({transport}): {error.strerror}",
+                hint="ports below 1024 need root or CAP_NET_BIND_SERVICE" if error.errno == errno.EACCES else "",
+            ) from error
         bound.setblocking(False)  # noqa: FBT003  its only form
         return bound
 

@@ -12,6 +12,7 @@ import structlog
 
 from controllers.controller import Controller
 from controllers.dataplane import DataPlane
+from controllers.dns.server import DnsServer
 from controllers.engine import Engine
 from controllers.http.metrics import registry
 from controllers.http.server import owner_app, public_app, serve_tcp, serve_unix
@@ -105,6 +106,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         mark=engine.mark,
         clock=utc_now,
     )
+    names = _names(settings, controller)
     reports = Reports(
         settings,
         controller,
@@ -120,6 +122,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         xds,
         keeper,
         utc_now,
+        names,
     )
     with _usable(settings.state_directory):
         keeper.write_bundle()
@@ -157,10 +160,21 @@ async def _doors_open(
         owner = owner_app(reports.status, reports.services, keeper, rekey)
         with _free("http.listen"):
             await stack.enter_async_context(serve_tcp(public, settings.http.listen))
+        if reports.dns is not None:
+            with _free("dns.listen"):
+                await stack.enter_async_context(reports.dns.serving())
         with _usable(settings.state_directory):
             await stack.enter_async_context(serve_unix(owner, settings.state_directory / ADMIN_SOCKET))
             await stack.enter_async_context(serving_bundle(settings, authority))
         yield
+
+
+def _names(settings: ClusterSettings, controller: Controller) -> DnsServer | None:
+    """The DNS server, where the settings ask for one."""
+    if settings.dns.listen is None:
+        return None
+    ttl_seconds = int(settings.dns.ttl.total_seconds())
+    return DnsServer(settings.dns.listen, ttl_seconds, lambda: controller.zone, monotonic)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from controllers.controller import Controller
 from controllers.dataplane import DataPlane
+from controllers.dns.server import DnsServer
 from controllers.engine import Engine
 from controllers.http.metrics import Numbers
 from controllers.journal import Journal
@@ -15,6 +16,7 @@ from controllers.liveness import UNJUDGED
 from controllers.probes import GatewayProbes
 from controllers.status import (
     AuthorityStatus,
+    DnsStatus,
     MembershipStatus,
     NackStatus,
     NodeStatus,
@@ -54,6 +56,7 @@ class Reports:
     xds: XdsServer
     keeper: TrustKeeper
     clock: Callable[[], datetime]
+    dns: DnsServer | None = None
 
     def ready(self) -> tuple[bool, str]:
         """Whether nodes are answered as a member's, and if not, what is waited for."""
@@ -79,6 +82,7 @@ class Reports:
             *self.controller.source_problems,
             *self.tokens.problems,
             *self.controller.trust_problems,
+            *self.controller.held_back,
             *bundle_problems(self.authority, self.clock()),
             *self.controller.refused,
             *self.controller.unsaved,
@@ -116,6 +120,7 @@ class Reports:
             warnings=tuple(map(str, (*self.roster_problems(), *self.keeper.problems))),
             republished=self.session.losses,
             membership=membership,
+            dns=self._dns(),
         )
 
     def services(self) -> tuple[ServiceStatus, ...]:
@@ -160,6 +165,18 @@ class Reports:
             peers_bundle_seconds_left=peers_seconds_left(trust),
             peers_acknowledged=peers_acknowledged(trust),
             svid_seconds_left=(min(ends) - self.clock()).total_seconds() if ends else None,
+            dns=None if self.dns is None else self.dns.counters,
+        )
+
+    def _dns(self) -> DnsStatus | None:
+        if self.dns is None:
+            return None
+        zone, counters = self.controller.zone, self.dns.counters
+        return DnsStatus(
+            listen=str(self.dns.listen),
+            services=None if zone is None else len(zone.services),
+            queries=counters.queries.total(),
+            dropped=dict(counters.dropped),
         )
 
 

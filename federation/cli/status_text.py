@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import typer
 
-from controllers.status import MembershipStatus, NodeStatus, PeerStatus, StatusReport
+from controllers.status import DnsStatus, MembershipStatus, NodeStatus, PeerStatus, StatusReport
 from federation.app.readiness import names_of, waited_for, waited_for_place
 from federation.cli.output import printable, table_lines
 
@@ -65,6 +65,8 @@ def _summary(report: StatusReport) -> Iterator[str]:
     if report.membership is not None:
         yield from _membership(report.membership)
     yield f"Services   {report.exported} exported, {report.imported} imported"
+    if report.dns is not None:
+        yield _dns(report.dns)
     if report.authority is not None:
         authority = report.authority
         yield (
@@ -79,6 +81,12 @@ def _summary(report: StatusReport) -> Iterator[str]:
     yield f"Envoys     {len(report.nodes)} connected" + _listed(
         [f"{refusing} refusing configuration"] if refusing else []
     )
+
+
+def _dns(dns: DnsStatus) -> str:
+    known = "nothing known yet" if dns.services is None else f"names of {dns.services} services"
+    dropped = [f"{count} dropped for {reason}" for reason, count in sorted(dns.dropped.items())]
+    return f"DNS        {dns.listen}: " + ", ".join([known, f"{dns.queries} queries", *dropped])
 
 
 def _membership(membership: MembershipStatus) -> Iterator[str]:

@@ -209,10 +209,10 @@ class Controller:
         before, self._verdicts = self._verdicts, self.verdicts
         for cluster, verdict in self._verdicts.items():
             _note(cluster, before.get(cluster), verdict)
-        self._dirty.members |= _places(before) != _places(self._verdicts) or self._journal.revocations.due(
-            self._clock()
-        )
-        return self._dirty.members or self._to_save
+        if _places(before) == _places(self._verdicts) and not self._journal.revocations.due(self._clock()):
+            return self._to_save
+        self._dirty.members = True
+        return True
 
     def step(self) -> None:
         """Bring records, trust and xDS in step with all that was marked."""

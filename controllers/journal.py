@@ -2,9 +2,9 @@
 
 Clusterset IPs (stable for the life of an import, KEP-1645), when an export without creationTimestamp was first seen
 (the age that conflicts are resolved by), which trust was withdrawn (or a restart would end connections, or leave those
-open that it must end), and whose each CA key is (or after a restart another could take it). A journal that can't be read
-is an error: starting anew would move addresses. It remembers at once and writes when it is told to: a disk that is full
-must not keep anybody from acting.
+open that it must end), and whose each CA key is (or after a restart another could take it). A journal that can't be
+read is an error: starting anew would move addresses. It remembers at once and writes when it is told to: a disk that is
+full must not keep anybody from acting.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class _Revocations(msgspec.Struct, forbid_unknown_fields=True):
     trusted: dict[str, dict[str, datetime | None]] = {}
     everywhere: int = 0
     services: dict[str, int] = {}
+    spent: dict[str, datetime] = {}
+    owed: dict[str, list[str] | None] = {}
 
 
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
@@ -129,6 +131,11 @@ class Journal:
                 {domain: dict(known) for domain, known in sorted(revocations.trust.trusted.items())},
                 revocations.everywhere,
                 {str(key): revocations.services[key] for key in sorted(revocations.services)},
+                dict(sorted(revocations.trust.spent.items())),
+                {
+                    domain: None if keys is None else [str(key) for key in sorted(keys)]
+                    for domain, keys in sorted(revocations.owed.items())
+                },
             ),
             {domain: sorted(key.hex() for key in keys) for domain, keys in sorted(self._claims.items())},
         )
@@ -138,4 +145,10 @@ class Journal:
 def _revocations(found: _Revocations) -> Revocations:
     trusted = {TrustDomain(domain): known for domain, known in found.trusted.items()}
     services = {parse_service_key(key): number for key, number in found.services.items()}
-    return Revocations(TrustGeneration(found.generation, trusted), found.everywhere, services)
+    spent = {TrustDomain(domain): full for domain, full in found.spent.items()}
+    owed = {
+        TrustDomain(domain): None if keys is None else frozenset(map(parse_service_key, keys))
+        for domain, keys in found.owed.items()
+    }
+    trust = TrustGeneration(found.generation, trusted, spent, frozenset(owed))
+    return Revocations(trust, found.everywhere, services, owed)

@@ -14,7 +14,7 @@ from controllers.liveness import State
 from controllers.revocations import Revocations
 from federation.model.errors import InvariantError
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, TRUST_KEY, export_key, sni
-from federation.model.records import BundleRecord, GatewayAddress, TrustRecord
+from federation.model.records import BundleRecord, EndpointAddress, GatewayAddress, ImportType, TrustRecord
 from federation.model.state import ServiceState
 from gateway.nodes import Listen, LocalPort, SidecarNode
 from gateway.xds import protos as pb
@@ -365,6 +365,25 @@ def test_trust_that_is_withdrawn_ends_what_rests_on_it(loop: ControlLoop) -> Non
     loop.say(WEST, bundle(WEST, sequence=3))
     loop.step()
     assert generations(loop, "caller") == {PROXY_PORT: "1", ECHO_PORT: "1", WEB_PORT: "0"}
+
+
+def test_a_member_that_swaps_its_ca_all_the_time_is_held_back_and_named(loop: ControlLoop) -> None:
+    """Its bundle counts at once; connections end for it twice and then by the minute, which time alone brings about."""
+    between_two_peers(loop)
+    for turn in range(4):
+        loop.say(WEST, bundle(WEST, ca_of(WEST, turn % 2 + 2), sequence=turn + 2))
+        loop.step()
+    assert generations(loop, "caller") == {PROXY_PORT: "2", ECHO_PORT: "2", WEB_PORT: "0"}
+    assert [(each.subject, each.reason) for each in loop.controller.held_back] == [
+        ("bundle of west", "WithdrawnTooOften")
+    ]
+    assert loop.controller.trust.bundles[TrustDomain("west.test")].authorities == (ca_of(WEST, 3).der,)
+    assert loop.controller.on_time() is False
+    loop.clock.advance(timedelta(minutes=1))
+    assert loop.controller.on_time() is True
+    loop.step()
+    assert generations(loop, "caller") == {PROXY_PORT: "3", ECHO_PORT: "3", WEB_PORT: "0"}
+    assert loop.controller.held_back == ()
 
 
 def test_a_restart_ends_nothing_unless_trust_was_withdrawn_meanwhile(tmp_path: Path) -> None:
@@ -718,3 +737,53 @@ def test_a_local_port_opens_when_its_service_comes(loop: ControlLoop) -> None:
     loop.withdraw(WEST, export_key(ECHO))
     loop.step()
     assert loop.names("web", "LDS") == []
+
+
+# Names
+
+
+def test_names_are_known_after_the_first_whole_pass(loop: ControlLoop) -> None:
+    """Before it nothing is known, which is not the same as nothing being there; then a name has its clusterset IP."""
+    loop.peers.synced = False
+    loop.own(EXPORTED)
+    loop.controller.step()
+    before = loop.controller.zone
+    loop.peers.synced = True
+    loop.step()
+    zone = loop.controller.zone
+
+    assert before is None
+    assert zone is not None
+    found = zone.find(("echo", "demo", "svc"))
+    assert found is not None
+    assert found.ipv4 == ((loop.journal.vips[ECHO],),)
+
+
+def test_endpoints_of_a_peer_are_found_while_it_is_called(loop: ControlLoop) -> None:
+    """A headless service has its peers' endpoints by trust and life, our own before them and theirs without us too."""
+
+    def found() -> list[list[str]] | None:
+        assert loop.controller.zone is not None
+        node = loop.controller.zone.find(("echo", "demo", "svc"))
+        return None if node is None else [[str(each) for each in group] for group in node.ipv4]
+
+    loop.say(WEST, export_record(type=ImportType.HEADLESS), gateway_record("192.0.2.1", region="us"))
+    loop.say(WEST, endpoints_record(addresses=[EndpointAddress(("10.1.0.1",))]))
+    loop.own({})
+    loop.step()
+    seen = [found()]
+    loop.say(WEST, bundle(WEST))
+    loop.step()
+    seen.append(found())
+    here = endpoint_slice(endpoint("10.0.0.9"), endpoint("10.0.0.8", ready=False))
+    loop.own({ECHO: ServiceState(service(headless=True), service_export(), (here,))})
+    loop.step()
+    seen.append(found())
+    loop.judge(WEST, leased=False, gateway=False)
+    loop.step()
+    seen.append(found())
+    loop.own({ECHO: None})
+    loop.step()
+    seen.append(found())
+
+    assert seen == [None, [["10.1.0.1"]], [["10.0.0.9"], ["10.1.0.1"]], [["10.0.0.9"]], None]

@@ -21,6 +21,7 @@ from trustbundle.identity import TrustDomain
 WEB = key("demo/web")
 VIPS = {ECHO: IPv4Address("240.96.0.1"), WEB: IPv4Address("240.96.0.2")}
 LATER = START + timedelta(hours=1)
+NORTH, WEST = TrustDomain("north.test"), TrustDomain("west.test")
 
 
 def test_a_new_journal_is_empty_and_writes_nothing(tmp_path: Path) -> None:
@@ -121,9 +122,12 @@ def test_the_file_is_sorted_text(tmp_path: Path) -> None:
 
 
 def test_what_was_revoked_survives_a_restart(tmp_path: Path) -> None:
-    """The generation, what was trusted and what had to end are read back, beside the other tables."""
+    """Generation, what was trusted, what had to end and what is held back are read back, beside the other tables."""
     revocations = Revocations(
-        TrustGeneration(2, {TrustDomain("west.test"): {"ab": None, "cd": START}}), everywhere=1, services={ECHO: 2}
+        TrustGeneration(2, {WEST: {"ab": None, "cd": START}}, {WEST: LATER, NORTH: START}, frozenset({WEST, NORTH})),
+        everywhere=1,
+        services={ECHO: 2},
+        owed={NORTH: None, WEST: frozenset({ECHO, WEB})},
     )
     journal = Journal(tmp_path)
     journal.revoke(revocations)
@@ -134,10 +138,7 @@ def test_what_was_revoked_survives_a_restart(tmp_path: Path) -> None:
 
 def test_whose_ca_keys_are_survives_a_restart(tmp_path: Path) -> None:
     """Or another member could take them, by its place in the alphabet."""
-    claims = {
-        TrustDomain("west.test"): frozenset({b"\x01\xff", b"\x00"}),
-        TrustDomain("north.test"): frozenset[bytes](),
-    }
+    claims = {WEST: frozenset({b"\x01\xff", b"\x00"}), NORTH: frozenset[bytes]()}
     journal = Journal(tmp_path)
     journal.claim(claims)
     journal.save()

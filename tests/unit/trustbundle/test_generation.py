@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -17,7 +17,7 @@ from support.certificates import MemoryKeystore, make_ca
 from support.clock import START
 from trustbundle.authority import CertificateAuthority
 from trustbundle.bundle import BundleSource, TrustBundle, TrustView, accept
-from trustbundle.generation import TrustGeneration, next_generation, withdrawn
+from trustbundle.generation import BURST, INTERVAL, TrustGeneration, next_generation, withdrawn
 from trustbundle.identity import TrustDomain
 from trustbundle.rotation import Reach, RotationPolicy
 
@@ -56,7 +56,7 @@ def after(*steps: tuple[timedelta, TrustView]) -> TrustGeneration:
     found, now = TrustGeneration(), START
     for wait, seen in steps:
         now += wait
-        found = next_generation(found, seen, now)
+        found = next_generation(found, seen, (), now)
     return found
 
 
@@ -168,9 +168,9 @@ def test_a_rotation_of_the_built_in_ca_costs_nothing(leaf_ttl: timedelta, forced
     while first[0] in authority.bundle().authorities:
         authority.mark_published(authority.bundle().sequence, now)
         authority.tick(now, ACTED)
-        found = next_generation(found, seen(authority, now), now)
+        found = next_generation(found, seen(authority, now), (), now)
         now = max(now, authority.next_wakeup(now, ACTED)) + timedelta(seconds=5)
-    assert (next_generation(found, seen(authority, now), now).number, len(first)) == (0, 1)
+    assert (next_generation(found, seen(authority, now), (), now).number, len(first)) == (0, 1)
 
 
 @pytest.mark.parametrize("leaf_ttl", MINUTES)
@@ -189,14 +189,14 @@ def test_a_taint_of_the_built_in_ca_ends_connections(leaf_ttl: timedelta, older:
         authority.mark_published(authority.bundle().sequence, now)
         authority.tick(now, ACTED)
     assert tainted is not None
-    found = next_generation(TrustGeneration(), seen(authority, now, older=older), now)
+    found = next_generation(TrustGeneration(), seen(authority, now, older=older), (), now)
     authority.taint(tainted.short_id, now)
     while tainted.certificate in authority.bundle().authorities:
         authority.mark_published(authority.bundle().sequence, now)
         authority.tick(now, ACTED)
-        found = next_generation(found, seen(authority, now, older=older), now)
+        found = next_generation(found, seen(authority, now, older=older), (), now)
         now += timedelta(seconds=61)
-    assert next_generation(found, seen(authority, now, older=older), now).number == 1
+    assert next_generation(found, seen(authority, now, older=older), (), now).number == 1
 
 
 def test_the_domains_that_withdrew_trust_are_named() -> None:
@@ -220,9 +220,9 @@ def test_it_grows_exactly_when_a_domain_withdrew_trust(
     """By one; and the same trust seen again, by whoever was started anew, changes nothing at all."""
     before = after(*history)
     now = START + sum((each for each, _ in history), wait)
-    found = next_generation(before, seen, now)
+    found = next_generation(before, seen, (), now)
     assert found.number - before.number == int(bool(withdrawn(before, seen, now)))
-    assert next_generation(found, seen, now + LATER) == found
+    assert next_generation(found, seen, (), now + LATER) == found
 
 
 @settings(max_examples=200, deadline=None)
@@ -239,3 +239,101 @@ def test_to_trust_more_withdraws_nothing(
         if held.authorities
     }
     assert withdrawn(before, of(more | {TrustDomain("new.test"): ("n",)}), now) == frozenset()
+
+
+# How often a member may end everybody's connections
+
+
+MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
+MEMBERS = {EAST, WEST}
+
+
+def swapping(found: TrustGeneration, now: datetime, name: str, members: Collection[TrustDomain]) -> TrustGeneration:
+    """West has no other CA than this any more."""
+    return next_generation(found, view(east=("e",), west=(name,)), members, now)
+
+
+def numbers(seconds: Sequence[int], members: Collection[TrustDomain] = MEMBERS) -> list[int]:
+    """The generation at each of these seconds, at which West has another CA."""
+    found, told = swapping(TrustGeneration(), START, "first", members), []
+    for turn, second in enumerate(seconds):
+        found = swapping(found, START + second * SECOND, str(turn % 3), members)
+        told.append(found.number)
+    return told
+
+
+def test_a_member_that_swaps_its_ca_ends_connections_twice_and_then_once_a_minute() -> None:
+    """Each second it withdraws another one; all that it may do in three minutes is this."""
+    told = numbers(range(180))
+    grown = [second for second in range(180) if told[second] != (told[second - 1] if second else 0)]
+    assert grown == [0, 1, 60, 120]
+
+
+def test_what_is_held_back_ends_when_its_time_has_come() -> None:
+    """By time alone, once for all that was withdrawn meanwhile."""
+    found = swapping(TrustGeneration(), START, "0", MEMBERS)
+    for second in (1, 2, 3, 4):
+        found = swapping(found, START + second * SECOND, str(second % 3), MEMBERS)
+    assert (found.number, found.owed, found.ends_at(WEST)) == (2, {WEST}, START + 61 * SECOND)
+    early = swapping(found, START + 60 * SECOND, "1", MEMBERS)
+    due = swapping(early, START + 61 * SECOND, "1", MEMBERS)
+    assert [(each.number, each.owed) for each in (early, due)] == [(2, {WEST}), (3, frozenset())]
+
+
+def test_a_member_that_leaves_waits_for_nobody() -> None:
+    """An eviction ends connections at once, whatever its domain did before, and all that was held back with them."""
+    found = swapping(TrustGeneration(), START, "0", MEMBERS)
+    for turn in (1, 2, 3):
+        found = swapping(found, START, str(turn), MEMBERS)
+    evicted = next_generation(found, view(east=("e",)), {EAST}, START)
+    assert (found.number, found.owed) == (2, {WEST})
+    assert (evicted.number, evicted.owed, evicted.spent) == (3, frozenset(), {})
+
+
+def test_a_member_spends_nothing_of_another() -> None:
+    """One that is held back holds nobody else back."""
+    found = next_generation(TrustGeneration(), view(east=("e",), west=("w",)), MEMBERS, START)
+    for turn in (1, 2, 3):
+        found = next_generation(found, view(east=("e",), west=(str(turn),)), MEMBERS, START)
+    both = next_generation(found, view(east=("e2",), west=("w",)), MEMBERS, START)
+    assert (found.number, both.number, both.owed) == (2, 3, {WEST})
+
+
+def test_the_own_domain_is_believed_at_once() -> None:
+    """Who is no member beside us is ourselves: our taints are our own."""
+    assert numbers([0, 1, 2, 3], members={EAST}) == [1, 2, 3, 4]
+
+
+def test_a_clock_that_was_set_back_holds_nobody_back() -> None:
+    """Else a withdrawal would wait for a day because of a clock that had been wrong."""
+    found = swapping(TrustGeneration(), START, "0", MEMBERS)
+    for turn in (1, 2):
+        found = swapping(found, START, str(turn), MEMBERS)
+    day_before = START - timedelta(days=1)
+    again = swapping(found, day_before, "0", MEMBERS)
+    assert (again.number, again.owed) == (3, frozenset())
+    assert again.spent == {WEST: day_before + MINUTE}
+
+
+DELAYS = st.sampled_from([0, 1, 10, 59, 60, 61, 200]).map(lambda seconds: seconds * SECOND)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(DELAYS, AUTHORITIES), max_size=12))
+def test_whatever_a_member_does_it_ends_no_more_than_it_may_and_nothing_is_lost(
+    history: list[tuple[timedelta, tuple[str, ...]]],
+) -> None:
+    """In any span at most ``BURST`` and one a minute; and after the last word all ends that was withdrawn."""
+    found, now, grown, wanted = TrustGeneration(), START, list[datetime](), 0
+    for wait, names in [*history, (BURST * INTERVAL, history[-1][1] if history else ())]:
+        now += wait
+        seen = of({EAST: ("e",), WEST: names})
+        if withdrawn(found, seen, now):
+            wanted = found.number + 1
+        after = next_generation(found, seen, MEMBERS, now)
+        grown += [now] * (after.number - found.number)
+        found = after
+    assert (found.owed, found.number >= wanted) == (frozenset(), True)
+    for first, start in enumerate(grown):
+        for last, end in enumerate(grown[first:]):
+            assert last + 1 <= BURST + (end - start) / INTERVAL

@@ -26,6 +26,7 @@ from federation.model.configuration import ClusterSettings
 from federation.model.errors import TrustError
 from federation.model.names import TRUST_KEY, ClusterId, RecordKey
 from federation.model.problems import Problem
+from federation.storage.private_file import replace_private
 from gateway.xds.cache import SnapshotCache
 from gateway.xds.protos import SECRET
 from gateway.xds.server import XdsServer
@@ -147,9 +148,7 @@ class TrustKeeper:
         pem = self._authority.bundle().pem
         if self._bundle_file.exists() and self._bundle_file.read_text() == pem:
             return
-        fresh = self._bundle_file.with_suffix(".new")
-        fresh.write_text(pem)
-        fresh.replace(self._bundle_file)
+        replace_private(self._bundle_file, pem.encode())
 
     async def run(self) -> None:
         """Keep trust until cancelled. A disk that can't be written ends no controller: what is in use stays, and all

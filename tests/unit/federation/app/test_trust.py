@@ -183,6 +183,16 @@ async def test_an_urgent_rotation_ends_with_the_peers_word(office: Office) -> No
     assert office.file.read_text() == office.authority.bundle().pem
 
 
+async def test_the_file_of_the_bundle_is_written_like_every_other(office: Office) -> None:
+    """Whole or not at all, durable, for its owner only, and in the place of what a crash left half written."""
+    left_over = office.file.with_name(".bundle.pem.new")
+    left_over.write_text("half a bun")
+    office.file.write_text("of another CA")
+    office.keeper.write_bundle()
+    assert (office.file.read_text(), left_over.exists()) == (office.authority.bundle().pem, False)
+    assert oct(office.file.stat().st_mode & 0o777) == "0o600"
+
+
 async def test_the_own_nodes_are_waited_for_like_peers(office: Office) -> None:
     """They verify one another by the bundle, too: one that lags is waited for until the bound, and named."""
     office.envoys.stick(office.node)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from controllers.liveness import GRACE_SECONDS
 from federation.membership.tokens import NodePrincipal
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, ServiceKey, endpoints_key, export_key, sni
+from federation.model.records import EndpointAddress, ImportType
 from federation.model.state import EndpointSlice, ServiceState
 from gateway.nodes import Listen, LocalPort, Node, SidecarNode
 from support.builders import (
@@ -86,7 +87,7 @@ def own_services(draw: st.DrawFn) -> Action:
         st.none()
         | st.builds(
             ServiceState,
-            st.none() | st.builds(partial(service, of), ports=ports),
+            st.none() | st.builds(partial(service, of), ports=ports, headless=st.booleans()),
             st.none() | exports,
             st.lists(slices(of), max_size=2).map(tuple),
         )
@@ -100,11 +101,15 @@ def peer_services(draw: st.DrawFn) -> Action:
     match draw(st.sampled_from(["export", "endpoints", "withdraw export", "withdraw endpoints"])):
         case "export":
             ids = draw(st.sampled_from([(), (spiffe_id(peer),), (spiffe_id(peer, "web"),)]))
-            record = export_record(of, created=after(draw(st.integers(0, 2))), ports=draw(ports), identities=ids)
+            kind = draw(st.sampled_from(ImportType))
+            created = after(draw(st.integers(0, 2)))
+            record = export_record(of, created=created, type=kind, ports=draw(ports), identities=ids)
             return lambda loop: loop.say(peer, record)
         case "endpoints":
             counts = draw(st.sampled_from([{}, {"": 1}, {"a": 2, "b": 1}]))
-            return lambda loop: loop.say(peer, endpoints_record(of, zones=counts))
+            hosts = draw(st.sampled_from([(), ("192.0.2.1",), ("192.0.2.1", "192.0.2.2")]))
+            addresses = [EndpointAddress((host,)) for host in hosts]
+            return lambda loop: loop.say(peer, endpoints_record(of, zones=counts, addresses=addresses))
         case "withdraw export":
             return lambda loop: loop.withdraw(peer, export_key(of))
         case _:
@@ -191,7 +196,7 @@ AUTHORITY = started_authority(MemoryKeystore())
 def test_any_history_of_passes_ends_where_one_whole_pass_ends(
     tmp_path_factory: pytest.TempPathFactory, established: bool, history: list[tuple[Action, Action]]
 ) -> None:
-    """Results, records, trust, clusterset IPs and all that every node sees are those of a controller that started now.
+    """Results, records, trust, clusterset IPs, names and each node's view are those of a controller that started now.
 
     In the history the own services, the peers' records, gateways and bundles change, authorities expire, a peer falls
     silent or dies, nodes come and go, and passes fail half way.
@@ -229,6 +234,7 @@ def test_any_history_of_passes_ends_where_one_whole_pass_ends(
     assert fresh.peers.published[-1] == lived.peers.published[-1]
     assert (fresh.controller.trusted, fresh.controller.trust) == (lived.controller.trusted, lived.controller.trust)
     assert (fresh.journal.vips, fresh.journal.first_seen) == (lived.journal.vips, lived.journal.first_seen)
+    assert fresh.controller.zone == lived.controller.zone
     assert {node: fresh.seen(node) for node in nodes} == {node: lived.seen(node) for node in nodes}
 
 

@@ -23,6 +23,7 @@ from federation.membership.tokens import NodePrincipal
 from federation.model.addresses import HostPort
 from federation.model.configuration import (
     ClusterSettings,
+    DnsSettings,
     ExchangeSettings,
     GatewaySettings,
     XdsSettings,
@@ -66,6 +67,7 @@ def settings(directory: Path) -> ClusterSettings:
         exchange=ExchangeSettings("redis://127.0.0.1"),
         gateway=GatewaySettings((HostPort("127.0.0.1", 15443),)),
         xds=XdsSettings(HostPort("127.0.0.1", 15012)),
+        dns=DnsSettings(HostPort("127.0.0.1", 15053)),
         # So small that services compete for addresses.
         vip_range=IPv4Network("240.96.0.0/29"),
     )

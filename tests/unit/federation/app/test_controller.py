@@ -6,12 +6,16 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import dns.asyncquery
+import dns.message
+import dns.rcode
 import pytest
 from structlog.testing import capture_logs
 
-from controllers.status import StatusReport
+from controllers.status import DnsStatus, ServiceStatus, StatusReport
 from federation.app.controller import run_controller
 from federation.app.lock import only_controller
 from federation.app.sites import load_cluster
@@ -21,6 +25,17 @@ from federation.model.errors import ConfigError, FederationError, TrustError
 from support.admitted import Admitted, found_clusterset
 
 DEADLINE_SECONDS = 20
+
+ECHO_MANIFEST = """
+apiVersion: v1
+kind: Service
+metadata: {name: echo, namespace: demo}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: multicluster.x-k8s.io/v1beta1
+kind: ServiceExport
+metadata: {name: echo, namespace: demo}
+"""
 
 
 @pytest.fixture
@@ -81,6 +96,30 @@ async def test_it_serves_without_an_exchange_and_lets_go_at_its_end(site: Path) 
     assert not (site / "state" / "xds.sock").exists()
     with only_controller(site / "state"):
         pass
+
+
+async def test_it_answers_names_where_it_is_asked_to(site: Path) -> None:
+    """Over UDP and TCP with the clusterset IP, and its status says so. A port that is taken is told."""
+    listen = replace(load_cluster(site).http.listen, host="127.0.0.3")
+    text = (site / "cluster.yaml").read_text().removesuffix("}")
+    (site / "cluster.yaml").write_text(f"{text}, dns: {{listen: '{listen}'}}}}")
+    (site / "echo.yaml").write_text(ECHO_MANIFEST)
+    query = dns.message.make_query("echo.demo.svc.clusterset.local", "A")
+    async with running(site):
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while (report := await status(site)).imported == 0:
+                await asyncio.sleep(0.01)
+        answers = [
+            await dns.asyncquery.udp(query, listen.host, 10, listen.port),
+            await dns.asyncquery.tcp(query, listen.host, 10, listen.port),
+        ]
+        (service,) = await asyncio.to_thread(ask, site, "/v1/services", tuple[ServiceStatus, ...])
+    with socket.create_server((listen.host, listen.port)):
+        error = await refused(site)
+
+    assert [str(answer.answer[0][0]) for answer in answers] == [service.vip, service.vip]
+    assert report.dns == DnsStatus(str(listen), 1, 0)
+    assert (f"dns cannot listen on {listen} (TCP)" in str(error), "dns.listen" in error.hint) == (True, True)
 
 
 async def test_a_second_one_on_the_directory_is_refused(site: Path) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import dns.message
 import msgspec
 import pytest
 
+from controllers.dns.server import DnsServer
 from controllers.engine import Engine
-from controllers.status import MembershipStatus
+from controllers.status import DnsStatus, MembershipStatus
 from federation.app.nodes import NodeDesk
 from federation.app.reports import Reports
 from federation.app.trust import TrustKeeper
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot, Rejected
 from federation.membership.tokens import TokenStore
+from federation.model.addresses import HostPort
 from federation.model.names import ClusterId
 from federation.model.problems import Problem
 from federation.model.records import TrustRecord
@@ -84,20 +87,20 @@ async def reports(loop: ControlLoop, tmp_path: Path) -> Reports:
         clock=loop.clock,
     )
     return Reports(
-        loop.settings,
-        loop.controller,
-        Engine(loop.controller.step),
-        session,
-        lambda: MEMBERSHIP,
-        tuple,
-        loop.gateways,
-        loop.authority,
-        loop.dataplane,
-        loop.journal,
-        tokens,
-        xds,
-        keeper,
-        loop.clock,
+        settings=loop.settings,
+        controller=loop.controller,
+        engine=Engine(loop.controller.step),
+        session=session,
+        membership=lambda: MEMBERSHIP,
+        roster_problems=tuple,
+        probes=loop.gateways,
+        authority=loop.authority,
+        dataplane=loop.dataplane,
+        journal=loop.journal,
+        tokens=tokens,
+        xds=xds,
+        keeper=keeper,
+        clock=loop.clock,
     )
 
 
@@ -214,3 +217,18 @@ async def test_no_certificate_no_life_left(loop: ControlLoop, reports: Reports) 
     with_echo(loop)
     loop.connect("gateway", GATEWAY)
     assert reports.numbers().svid_seconds_left is None
+
+
+async def test_a_dns_server_is_reported_where_there_is_one(loop: ControlLoop, reports: Reports) -> None:
+    """Without one there is nothing to say; with one, where it listens, what it knows and what it did."""
+    server = DnsServer(HostPort("127.0.0.1", 15053), 5, lambda: loop.controller.zone, lambda: 0.0)
+    serving = replace(reports, dns=server)
+    before = serving.status().dns
+    with_echo(loop)
+    server.reply(dns.message.make_query("clusterset.local", "SOA").to_wire(), "127.0.0.1", udp=True)
+    server.counters.dropped["flood"] += 2
+
+    assert (reports.status().dns, reports.numbers().dns) == (None, None)
+    assert before == DnsStatus("127.0.0.1:15053", None, 0)
+    assert serving.status().dns == DnsStatus("127.0.0.1:15053", 1, 1, {"flood": 2})
+    assert serving.numbers().dns is server.counters

@@ -6,9 +6,11 @@ import re
 from datetime import UTC, datetime
 
 import msgspec.structs
+import pytest
 
 from controllers.status import (
     AuthorityStatus,
+    DnsStatus,
     MembershipStatus,
     NackStatus,
     NodeStatus,
@@ -203,3 +205,19 @@ def test_words_of_others_stay_on_their_line() -> None:
     """An Envoy or a peer can't forge a line of the report."""
     report = changed(problems=("x\nCluster    fine: ready\x1b[2J",))
     assert lines(report)[-1] == "not used: x\\nCluster    fine: ready\\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    ("dns", "line"),
+    [
+        (DnsStatus("127.0.0.1:5353", None, 3), "DNS        127.0.0.1:5353: nothing known yet, 3 queries"),
+        (
+            DnsStatus("127.0.0.1:5353", 12, 4, {"flood": 7}),
+            "DNS        127.0.0.1:5353: names of 12 services, 4 queries, 7 dropped for flood",
+        ),
+    ],
+)
+def test_the_dns_server_has_its_line_where_there_is_one(dns: DnsStatus, line: str) -> None:
+    """Where it listens, what it knows, what it answered and what it did not."""
+    assert line in lines(status_report(dns=dns))
+    assert not any(line.startswith("DNS") for line in lines(status_report()))

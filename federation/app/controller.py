@@ -108,21 +108,21 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
     )
     names = _names(settings, controller)
     reports = Reports(
-        settings,
-        controller,
-        engine,
-        seat.session,
-        seat.status,
-        lambda: (*seat.problems, *admissions.problems(seat.roster.known.roster.seat)),
-        probes,
-        authority,
-        dataplane,
-        journal,
-        tokens,
-        xds,
-        keeper,
-        utc_now,
-        names,
+        settings=settings,
+        controller=controller,
+        engine=engine,
+        session=seat.session,
+        membership=seat.status,
+        roster_problems=lambda: (*seat.problems, *admissions.problems(seat.roster.known.roster.seat)),
+        probes=probes,
+        authority=authority,
+        dataplane=dataplane,
+        journal=journal,
+        tokens=tokens,
+        xds=xds,
+        keeper=keeper,
+        clock=utc_now,
+        dns=names,
     )
     with _usable(settings.state_directory):
         keeper.write_bundle()

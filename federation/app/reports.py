@@ -38,7 +38,7 @@ from gateway.xds.server import XdsServer
 from gateway.xds.status import StreamStatus
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reports:
     """Reads, never writes."""
 

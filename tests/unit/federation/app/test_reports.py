@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import dns.message
@@ -34,7 +35,7 @@ from support.builders import (
     spiffe_id,
 )
 from support.clock import ManualClock
-from support.control import GATEWAY, ControlLoop, bundle
+from support.control import GATEWAY, ControlLoop, bundle, ca_of
 
 MEMBERSHIP = MembershipStatus(serial=7, members=3, seat="east", authority="a1", member_key="b2")
 
@@ -141,6 +142,23 @@ async def test_problems_of_all_parts_are_told_together(loop: ControlLoop, report
     """A missing directory of tokens is among the problems, sorted, in words."""
     with_echo(loop)
     assert [problem for problem in reports.status().problems if "tokens can't be read" in problem] != []
+
+
+async def test_a_full_disk_and_who_is_held_back_are_told(loop: ControlLoop, reports: Reports) -> None:
+    """Until the disk can be written, and until connections have ended for what the member withdrew."""
+    with_echo(loop)
+    loop.journal.broken = True
+    for turn in range(4):
+        loop.say(WEST, bundle(WEST, ca_of(WEST, turn % 2 + 2), sequence=turn + 2))
+        loop.step()
+    told = [reports.status().problems]
+    loop.journal.broken = False
+    loop.clock.advance(timedelta(minutes=1))
+    loop.controller.on_time()
+    loop.step()
+    told.append(reports.status().problems)
+    reasons = ("NotSaved", "WithdrawnTooOften")
+    assert [sorted(each for each in reasons if each in " ".join(problems)) for problems in told] == [[*reasons], []]
 
 
 async def test_peers_come_with_what_was_rejected_of_them(reports: Reports) -> None:

@@ -159,7 +159,7 @@ async def test_a_key_that_others_can_read_is_refused(site: Path) -> None:
     assert isinstance(await refused(site), TrustError)
 
 
-@pytest.mark.parametrize("where", ["replicas", "bundle.new", "admin.sock", "xds.sock"])
+@pytest.mark.parametrize("where", ["replicas", "bundle.pem", "admin.sock", "xds.sock"])
 async def test_a_state_directory_that_is_no_use_is_an_error(where: str, site: Path) -> None:
     """Something of another kind in the way of any file ends in words, not in a traceback."""
     path = site / "state" / where

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -141,7 +141,9 @@ class ExchangeConnection:
                     await pubsub.get_message(timeout=None)
             yield self._messages(pubsub)
         finally:
-            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            # What we gave up already has nothing more to fail with.
+            with suppress(Exception):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def aclose(self) -> None:
         await self._servers.aclose()

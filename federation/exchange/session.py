@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 import structlog
@@ -20,6 +19,7 @@ from federation.exchange.disk import ReplicaDisk
 from federation.exchange.follower import Follower
 from federation.exchange.publish_loop import PublishLoop
 from federation.exchange.publisher import Publisher
+from federation.exchange.rejections import Rejections
 from federation.exchange.signing import MemberKey
 from federation.exchange.timing import Backoff, Timing
 from federation.model.errors import ExchangeUnavailableError
@@ -27,8 +27,6 @@ from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Member, Record, Version
 
 _log = structlog.get_logger()
-
-_RECENT = 100
 
 OnChange = Callable[[ClusterId, frozenset[RecordKey]], None]
 
@@ -69,6 +67,7 @@ class ExchangeSession:
         self._rng = rng
         self._on_change: OnChange = _nobody
         self._timing = timing or Timing()
+        self._rejections = Rejections(monotonic)
         self._publishing = PublishLoop(
             Publisher(member, key, clusterset),
             exchange,
@@ -77,7 +76,7 @@ class ExchangeSession:
             clock=clock,
             monotonic=monotonic,
             rng=rng,
-            on_rejected=self._count,
+            on_rejected=self._rejections.count,
         )
         self._followers: dict[ClusterId, Follower] = {}
         self._discarded: set[ClusterId] = set()
@@ -85,8 +84,6 @@ class ExchangeSession:
         self._members_changed = asyncio.Event()
         self._synced = asyncio.Event()
         self._connected = False
-        self._rejections: Counter[tuple[ClusterId, str]] = Counter()
-        self._recent: deque[Rejected] = deque(maxlen=_RECENT)
         self.set_members(peers)
         self._on_change = on_change
 
@@ -124,12 +121,12 @@ class ExchangeSession:
     @property
     def rejections(self) -> Mapping[tuple[ClusterId, str], int]:
         """How often something of the present members was rejected, by member and reason, since the start."""
-        return dict(self._rejections)
+        return self._rejections.counts
 
     @property
     def recent_rejections(self) -> tuple[Rejected, ...]:
         """The last hundred, oldest first."""
-        return tuple(self._recent)
+        return self._rejections.recent
 
     async def wait_synced(self) -> None:
         """Return when ``synced`` holds."""
@@ -155,7 +152,7 @@ class ExchangeSession:
         added = {c: self._follower(peer) for c, peer in wanted.items() if c not in kept}
         self._followers = dict(sorted((kept | added).items()))
         self._discarded |= gone.keys()
-        self._forget(gone.keys())
+        self._rejections.forget(gone.keys())
         for cluster, follower in kept.items():
             if follower.member != wanted[cluster]:
                 follower.take(wanted[cluster])
@@ -191,7 +188,12 @@ class ExchangeSession:
         change of members."""
         if self._disk is None:
             return
-        for cluster in sorted(self._discarded | (self._disk.clusters() - self._followers.keys())):
+        try:
+            saved = self._disk.clusters()
+        except OSError as error:
+            _log.warning("replicas of former members are not looked for", error=str(error))
+            saved = frozenset()
+        for cluster in sorted(self._discarded | (saved - self._followers.keys())):
             try:
                 self._disk.forget(cluster)
             except OSError as error:
@@ -252,7 +254,7 @@ class ExchangeSession:
     def _on_step(self, follower: Follower, changed: frozenset[RecordKey], rejected: tuple[Rejected, ...]) -> None:
         if self._followers.get(follower.member.cluster) is not follower:
             return
-        self._count(rejected)
+        self._rejections.count(rejected)
         self._note_synced()
         if changed or not rejected:
             self._on_change(follower.member.cluster, changed)
@@ -262,21 +264,6 @@ class ExchangeSession:
             self._synced.set()
         else:
             self._synced.clear()
-
-    def _count(self, rejected: tuple[Rejected, ...]) -> None:
-        for one in rejected:
-            self._rejections[one.cluster, one.reason] += 1
-            known = {(at.cluster, at.reason, at.record_key) for at in self._recent}
-            if (one.cluster, one.reason, one.record_key) not in known:
-                _log.warning("rejected", peer=one.cluster, reason=one.reason, error=one.message)
-            self._recent.append(one)
-
-    def _forget(self, clusters: Collection[ClusterId]) -> None:
-        """What was rejected of former members is of no interest any more."""
-        for cluster, reason in list(self._rejections):
-            if cluster in clusters:
-                del self._rejections[cluster, reason]
-        self._recent = deque((one for one in self._recent if one.cluster not in clusters), maxlen=_RECENT)
 
 
 def _is_same(known: Member, told: Member) -> bool:

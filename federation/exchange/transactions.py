@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as LostError
-from redis.exceptions import ResponseError
+from redis.exceptions import InvalidResponse, ResponseError
 
 Argument = str | bytes | int
 Command = tuple[Argument, ...]
@@ -66,7 +66,8 @@ async def _write(connection: Any, commands: Sequence[Command]) -> bool:
     *_, done = _without_errors(await _trip(connection, ("MULTI",), *commands, ("EXEC",)))
     if done is None:
         return False
-    _without_errors(done)
+    if len(_without_errors(done)) != len(commands):
+        raise InvalidResponse("EXEC has not done what it was given")
     return True
 
 

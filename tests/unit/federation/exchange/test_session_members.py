@@ -238,6 +238,22 @@ async def test_a_file_that_can_not_be_deleted_ends_nothing(exchange: FlakyExchan
         await until(lambda: west.of(EAST) == RECORDS)
 
 
+class UnlistedDisk(ReplicaDisk):
+    """Its directory can't be listed."""
+
+    def clusters(self) -> frozenset[ClusterId]:
+        raise OSError("input/output error")
+
+
+async def test_a_directory_that_can_not_be_listed_ends_nothing(exchange: FlakyExchange, tmp_path: Path) -> None:
+    """Files of former members stay then; those that leave now are deleted all the same."""
+    disk = UnlistedDisk(tmp_path)
+    async with east_and_west(exchange, disk) as (_, west):
+        await until(lambda: disk.load(EAST) is not None)
+        west.session.set_members([])
+        await until(lambda: disk.load(EAST) is None)
+
+
 async def test_a_new_key_is_no_loss(exchange: FlakyExchange) -> None:
     """The publication with a new key is counted as one, and not as caused by the exchange; peers hear of no change."""
     async with east_and_west(exchange) as (east, west):

@@ -7,6 +7,9 @@ import os
 import pytest
 from hypothesis import settings
 
+# The API servers that tests of the Kubernetes side run on.
+pytest_plugins = ("support.kube.fixtures",)
+
 # Before anything imports gRPC: what it does at a fork can abort or hang children that tests start with a preexec_fn. No
 # program of ours forks where gRPC is loaded.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"

@@ -1,0 +1,58 @@
+"""The fixtures of tests that need an API server, as a pytest plugin; tests/conftest.py loads it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from support.kube.plane import (
+    ASSETS,
+    REAL,
+    STAND_IN,
+    Plane,
+    assets,
+    install_definitions,
+    plane_of,
+    real_plane,
+    told_servers,
+)
+from support.kube.server import StandIn, running
+
+
+@pytest.fixture
+async def api_server() -> AsyncIterator[StandIn]:
+    """A stand-in of a cluster's API server with the CRDs of the MCS API; ``running`` starts more of them."""
+    async with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def real_api_server() -> Iterator[Plane]:
+    """A real control plane, one for the whole run; the test is skipped, with the reason, where there is none."""
+    programs = assets()
+    if programs is None:
+        pytest.skip(f"{ASSETS} names no directory with kube-apiserver and etcd")
+    with real_plane(programs) as plane:
+        yield plane
+
+
+@pytest.fixture(params=[STAND_IN, REAL])
+async def kube_plane(request: pytest.FixtureRequest) -> AsyncIterator[Plane]:
+    """The API server that a test runs on: each test twice, on the stand-in and on a real one where it is found."""
+    if request.param == STAND_IN:
+        async with running() as server:
+            yield plane_of(server)
+        return
+    plane: Plane = request.getfixturevalue("real_api_server")
+    await install_definitions(plane)
+    yield plane
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which API servers the tests ran on, and what was skipped for want of a real one."""
+    outcomes = {
+        name: [one.nodeid for one in terminalreporter.stats.get(name, ())] for name in ("passed", "failed", "skipped")
+    }
+    for line in told_servers(outcomes):
+        terminalreporter.write_line(line)

@@ -7,7 +7,6 @@ whatever could not be carried out is carried out later by ``reconcile``. The dec
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,53 +17,27 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.app.complaints import Complaints
+from federation.app.refused import RefusedError
 from federation.exchange.access import UserAdmin, username
 from federation.exchange.board import Board
-from federation.exchange.credentials import Credentials
+from federation.exchange.credentials import Credentials, new_credentials
 from federation.membership import admission
 from federation.membership.adoption import Adoption, adopt, examine
 from federation.membership.authority_store import AuthorityStore, HeldError, Transaction
-from federation.membership.join_token import JoinToken, encode_token
+from federation.membership.join_token import SEED_BYTES, JoinToken, encode_token
 from federation.membership.keys import generate_signing_key, public_key
 from federation.membership.ledger import Ledger, TokenEntry
 from federation.membership.requests import Refusal, Wish, open_request, sign_refusal
 from federation.membership.roster import Roster, hand_over, open_roster, sign_roster
-from federation.model.errors import ConfigError, ExchangeUnavailableError, FederationError, TrustError, WireError
+from federation.model.errors import ConfigError, ExchangeUnavailableError, TrustError, WireError
 from federation.model.names import ClusterId
 from federation.model.problems import Problem
 
 _log = structlog.get_logger(__name__)
 
 _ANSWER_SECONDS = 600.0
-_SECRET_BYTES = 32
 # Other processes hold the ledger for as long as the exchange takes to answer them.
 _HELD_SECONDS, _RETRY_SECONDS = 30.0, 0.05
-
-
-class RefusedError(FederationError):
-    """The authority does not do what it was asked for; its reason is a stable code, and leads to the hint."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.message, hint=_HINTS.get(refusal.reason, ""))
-        self.reason = refusal.reason
-
-
-_ANEW = "ask for a new token: `federation token create --cluster NAME` where the authority is"
-_HINTS: dict[str, str] = {
-    admission.Reason.UNKNOWN: _ANEW,
-    admission.Reason.USED: _ANEW,
-    admission.Reason.REVOKED: _ANEW,
-    admission.Reason.EXPIRED: _ANEW,
-    admission.Reason.SPENT: _ANEW,
-    admission.Reason.CLOCK_SKEW: "set the clock of this machine, with NTP for instance, and join again",
-    admission.Reason.CLUSTER_TAKEN: "choose another id, or have the old member evicted: `federation evict NAME`",
-    admission.Reason.TRUST_DOMAIN_TAKEN: "choose another one with --trust-domain",
-    admission.Reason.KEY_TAKEN: "move the member key away: a new one is made",
-    admission.Reason.FULL: "evict members that are dead, or found another clusterset",
-    admission.Reason.KEY_RETIRING: "ask again then",
-    admission.Reason.NOT_A_MEMBER: "`federation members` lists those that are",
-    admission.Reason.IS_SEAT: "whoever has the authority can't go; without the other members there is nothing to leave",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +86,11 @@ class Authority:
                 "the authority makes the users of this exchange itself, and would remove one that was made by hand",
                 hint="leave the user out: the token brings one",
             )
-        seed = secrets.token_bytes(_SECRET_BYTES)
         now = self._clock().replace(microsecond=0)
-        password = secrets.token_urlsafe(_SECRET_BYTES) if self._users is not None else ""
-        digest = access_digest(password) if password else ""
         async with self._held() as held:
             roster = held.ledger.roster
+            made = None if self._users is None else new_credentials(username(roster.clusterset, cluster))
+            user = access or made
             token = JoinToken(
                 clusterset=roster.clusterset,
                 cluster=cluster,
@@ -126,13 +98,13 @@ class Authority:
                 exchange_url=self._meeting.url,
                 authority_key=held.ledger.authority_key,
                 seat=roster.seat,
-                seed=seed,
+                seed=secrets.token_bytes(SEED_BYTES),
                 exchange_ca=self._meeting.ca,
-                exchange_user=access.username if access else username(roster.clusterset, cluster) if password else "",
-                exchange_password=access.password if access else password,
+                exchange_user=user.username if user else "",
+                exchange_password=user.password if user else "",
                 keep_password=access is not None,
             )
-            entry = TokenEntry(public_key(token.key), cluster, now, token.expires_at, "" if access else digest)
+            entry = TokenEntry(public_key(token.key), cluster, now, token.expires_at, made.digest if made else "")
             await _commit(held, _granted(admission.offer(held.ledger, entry, now)))
             await self._set_user(held.ledger, cluster)
         return encode_token(token)
@@ -342,11 +314,6 @@ async def _commit(held: Transaction, ledger: Ledger, key: Ed25519PrivateKey | No
         await asyncio.wait([writing])
         writing.exception()  # seen: that it was cancelled is what is told
         raise
-
-
-def access_digest(password: str) -> str:
-    """By what a password is known to the exchange and to the authority: its SHA-256, in hex."""
-    return hashlib.sha256(password.encode()).hexdigest()
 
 
 def _made_by_hand(cluster: ClusterId) -> Problem:

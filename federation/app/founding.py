@@ -6,18 +6,16 @@ finished by doing the same again.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from federation.app.admissions import EXCHANGE_ADMIN, opened_authority
-from federation.app.authority import access_digest
 from federation.app.clock import utc_now
 from federation.app.cluster_file import Place, Terms, settle
 from federation.app.member_files import EXCHANGE_CA, EXCHANGE_CREDENTIALS, MemberFiles
 from federation.exchange.access import username
-from federation.exchange.credentials import Credentials
+from federation.exchange.credentials import Credentials, new_credentials
 from federation.membership import admission
 from federation.membership.authority_store import AuthorityStore
 from federation.membership.keys import generate_signing_key, public_key
@@ -30,8 +28,6 @@ from federation.model.exchange_address import ExchangeAddress
 from federation.model.names import ClusterId
 
 Tell = Callable[[str], None]
-
-_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +107,17 @@ async def _create(
         raise _already(settings)
     if founding.exchange_ca:
         files.put(directory / EXCHANGE_CA, founding.exchange_ca.encode())
-    password = ""
+    own: Credentials | None = None
     if founding.exchange_admin is not None:
         files.put(settings.authority_directory / EXCHANGE_ADMIN, founding.exchange_admin.line.encode())
-        password = secrets.token_urlsafe(_SECRET_BYTES)
-        own = Credentials(username(founding.clusterset, founding.cluster), password)
+        own = new_credentials(username(founding.clusterset, founding.cluster))
         files.put(directory / EXCHANGE_CREDENTIALS, own.line.encode())
     key, authority_key = files.key(settings.member_key_file), generate_signing_key()
     member = RosterMember(founding.cluster, founding.trust_domain, public_key(key), utc_now().replace(microsecond=0))
     roster = Roster(founding.clusterset, 0, founding.cluster)
     ledger = admission.found(Ledger(public_key(authority_key), roster), member)
-    if password:
-        ledger = ledger.with_access(founding.cluster, access_digest(password))
+    if own is not None:
+        ledger = ledger.with_access(founding.cluster, own.digest)
     async with opened_authority(settings) as (_, board):
         tell(f"exchange {founding.exchange}: {await board.server_version()}")
         if await board.read_roster() is not None:

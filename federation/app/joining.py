@@ -8,26 +8,26 @@ membership that is over, by an eviction that this cluster did not hear of, is fo
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.app.authority import RefusedError, access_digest
 from federation.app.clock import utc_now
 from federation.app.cluster_file import Place, Terms, settle
 from federation.app.member_files import EXCHANGE_CA, EXCHANGE_CREDENTIALS, MemberFiles, forget_leaving
+from federation.app.petition import Finding, Petition, Tell
+from federation.app.refused import RefusedError
 from federation.app.sites import CLUSTER_FILE
 from federation.app.standing import access_as, given_credentials, is_member, save_roster, spent
-from federation.exchange.credentials import Credentials, load_credentials
+from federation.exchange.credentials import Credentials, load_credentials, new_credentials
 from federation.exchange.redis_board import RedisBoard
 from federation.membership import admission
 from federation.membership.join_token import JoinToken
 from federation.membership.keys import public_key
-from federation.membership.requests import Refusal, Request, Wish, open_refusal, sign_request
+from federation.membership.requests import Refusal, Request, Wish, sign_request
 from federation.membership.roster import KnownRoster, open_roster
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import (
@@ -39,13 +39,7 @@ from federation.model.errors import (
 )
 from federation.model.exchange_address import ExchangeAddress, parse_exchange_address
 
-Tell = Callable[[str], None]
-
 _REQUEST_SECONDS = 600.0
-# The request is made anew this often: it tells the time, and the exchange may have lost it.
-_ASK_AGAIN_SECONDS = 5.0
-_RETRY_SECONDS = 0.5
-_SECRET_BYTES = 32
 # The authority gives the user its new password right after the roster.
 _LET_IN_TRIES, _LET_IN_SECONDS = 50, 0.2
 
@@ -107,7 +101,7 @@ def _own_credentials(path: Path, given: Credentials, files: MemberFiles, *, keep
         made = load_credentials(path)
         if made.username == given.username:
             return made
-    own = given if keep else Credentials(given.username, secrets.token_urlsafe(_SECRET_BYTES))
+    own = given if keep else new_credentials(given.username)
     files.put(path, own.line.encode())
     return own
 
@@ -158,15 +152,14 @@ class _Joining:
         async with aclosing(RedisBoard(access_as(self.settings, credentials), self.token.clusterset)) as board:
             tell(f"exchange {self.settings.exchange.url}: {await board.server_version()}")
             # Before anything is asked for: a roster that can't be believed means that nobody can be admitted.
-            _, known = await self._read_roster(board)
-            if known is not None:
+            if (known := (await self._look(board)).granted) is not None:
                 return known
             if self.expired:
                 raise _expired(self.token)
             tell(f"asked for admission, waiting for the controller of {self.token.seat}")
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    return await self._answered(board, tell)
+                    return await self._petition(board, tell).outcome()
             except TimeoutError:
                 raise ExchangeUnavailableError(
                     f"nobody answered the request of {self.token.cluster} within {timeout_seconds:g} s",
@@ -174,48 +167,18 @@ class _Joining:
                     "Then do the same again: the request is still there",
                 ) from None
 
-    async def _answered(self, board: RedisBoard, tell: Tell) -> KnownRoster:
-        while True:
-            try:
-                async with board.watch_answer(self.token.cluster) as notices:
-                    request = self._request()
-                    await board.write_request(self.token.cluster, request, _REQUEST_SECONDS)
-                    async with asyncio.timeout(_ASK_AGAIN_SECONDS):
-                        if (known := await self._outcome(board, request)) is not None:
-                            return known
-                        async for _ in notices:
-                            if (known := await self._outcome(board, request)) is not None:
-                                return known
-            except TimeoutError:
-                tell(f"still waiting for the controller of {self.token.seat}")
-            except ExchangeDeniedError:
-                raise
-            except (ExchangeUnavailableError, TrustError) as error:
-                # The key that was asked for may be admitted at any moment: it must not be taken back.
-                tell(f"waiting for the exchange: {error}")
-                await asyncio.sleep(_RETRY_SECONDS)
+    def _petition(self, board: RedisBoard, tell: Tell) -> Petition[KnownRoster]:
+        token = self.token
+        look = partial(self._look, board)
+        return Petition(
+            board, token.clusterset, token.cluster, token.seat, self._request, look, tell, keep_seconds=_REQUEST_SECONDS
+        )
 
-    async def _outcome(self, board: RedisBoard, request: bytes) -> KnownRoster | None:
-        """The roster with this cluster in it, or None; raises RefusedError."""
-        authority_key, known = await self._read_roster(board)
-        if known is not None:
-            return known
-        answer = await board.read_answer(self.token.cluster)
-        if answer is None:
-            return None
-        try:
-            refusal = open_refusal(answer, self.token.clusterset, self.token.cluster, request, authority_key)
-        except WireError:
-            return None
-        if refusal is not None:
-            raise RefusedError(refusal)
-        return None
-
-    async def _read_roster(self, board: RedisBoard) -> tuple[bytes, KnownRoster | None]:
-        """The authority's key as the exchange's roster has it, and that roster if it names this cluster."""
+    async def _look(self, board: RedisBoard) -> Finding[KnownRoster]:
+        """The exchange's roster, if it names this cluster and its key."""
         blob = await board.read_roster()
         if blob is None:
-            return self.token.authority_key, None
+            return Finding(self.token.authority_key, None)
         try:
             known = open_roster(blob, self.token.clusterset, self.token.authority_key)
         except WireError as error:
@@ -227,7 +190,7 @@ class _Joining:
             ) from error
         member = known.roster.member(self.token.cluster)
         admits = member is not None and member.public_key == public_key(self.key)
-        return known.authority_key, known if admits else None
+        return Finding(known.authority_key, known if admits else None)
 
     def _request(self) -> bytes:
         voucher = self.token.key
@@ -239,7 +202,7 @@ class _Joining:
             public_key(self.key),
             public_key(voucher),
             utc_now(),
-            "" if self.own == self.given else access_digest(self.own.password),
+            "" if self.own == self.given else self.own.digest,
         )
         return sign_request(request, self.key, voucher)
 

@@ -7,30 +7,26 @@ for the membership are destroyed. The cluster's own manifests, settings and CA s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
-from federation.app.authority import RefusedError
 from federation.app.clock import utc_now
 from federation.app.member_files import LEAVING, forget
 from federation.app.member_keys import MemberKeys
+from federation.app.petition import Finding, Petition, Tell
+from federation.app.refused import RefusedError
 from federation.exchange.connection import access_of
 from federation.exchange.redis_board import RedisBoard
 from federation.membership.admission import Reason
 from federation.membership.keys import public_key
-from federation.membership.requests import Refusal, Request, Wish, open_refusal, sign_request
+from federation.membership.requests import Refusal, Request, Wish, sign_request
 from federation.membership.roster import KnownRoster, RosterMember, accept_roster
 from federation.membership.roster_file import RosterFile
 from federation.model.configuration import ClusterSettings
-from federation.model.errors import ConfigError, ExchangeDeniedError, ExchangeUnavailableError, TrustError, WireError
-
-Tell = Callable[[str], None]
+from federation.model.errors import ConfigError, ExchangeDeniedError, ExchangeUnavailableError, TrustError
 
 # A request waits for the authority as long as it takes: whoever leaves wants to be gone, be it next week.
 _REQUEST_SECONDS = 7 * 24 * 3600.0
-_ASK_AGAIN_SECONDS = 5.0
-_RETRY_SECONDS = 0.5
 
 
 async def leave(settings: ClusterSettings, tell: Tell, *, timeout_seconds: float) -> None:
@@ -62,7 +58,7 @@ async def _ask(
             _note(asked)
             tell(f"asked to leave clusterset {settings.clusterset}, waiting for the controller of {seat}")
             async with asyncio.timeout(timeout_seconds):
-                await _gone(settings, known, own, board, tell)
+                await _petition(settings, known, own, board, tell).outcome()
         except TimeoutError:
             raise ExchangeUnavailableError(
                 f"nobody answered the request of {settings.cluster} within {timeout_seconds:g} s",
@@ -88,54 +84,30 @@ def _note(asked: Path) -> None:
         raise ConfigError(f"{asked} can't be written: {error.strerror}") from error
 
 
-async def _gone(
+def _petition(
     settings: ClusterSettings, known: KnownRoster, own: RosterMember, board: RedisBoard, tell: Tell
-) -> None:
+) -> Petition[bool]:
     key = MemberKeys(settings.member_key_file).load(own)
     public = public_key(key)
-    while True:
-        request = sign_request(
-            Request(
-                Wish.LEAVE, settings.clusterset, settings.cluster, settings.trust_domain, public, public, utc_now()
-            ),
-            key,
-            key,
+
+    def request() -> bytes:
+        wish = Request(
+            Wish.LEAVE, settings.clusterset, settings.cluster, settings.trust_domain, public, public, utc_now()
         )
-        try:
-            async with board.watch_answer(settings.cluster) as notices:
-                await board.write_request(settings.cluster, request, _REQUEST_SECONDS)
-                async with asyncio.timeout(_ASK_AGAIN_SECONDS):
-                    if await _is_out(settings, known, board, request):
-                        return
-                    async for _ in notices:
-                        if await _is_out(settings, known, board, request):
-                            return
-        except TimeoutError:
-            tell(f"still waiting for the controller of {known.roster.seat}")
-        except ExchangeDeniedError:
-            raise
-        except ExchangeUnavailableError as error:
-            tell(f"waiting for the exchange: {error}")
-            await asyncio.sleep(_RETRY_SECONDS)
+        return sign_request(wish, key, key)
 
+    async def look() -> Finding[bool]:
+        blob = await board.read_roster()
+        newest = known if blob is None else accept_roster(blob, known)
+        return Finding(newest.authority_key, newest.roster.member(settings.cluster) is None or None)
 
-async def _is_out(settings: ClusterSettings, known: KnownRoster, board: RedisBoard, request: bytes) -> bool:
-    blob = await board.read_roster()
-    authority_key = known.authority_key
-    if blob is not None:
-        try:
-            newest = accept_roster(blob, known)
-        except WireError:
-            return False
-        if newest.roster.member(settings.cluster) is None:
-            return True
-        authority_key = newest.authority_key
-    answer = await board.read_answer(settings.cluster)
-    if answer is not None:
-        try:
-            refusal = open_refusal(answer, settings.clusterset, settings.cluster, request, authority_key)
-        except WireError:
-            return False
-        if refusal is not None:
-            raise RefusedError(refusal)
-    return False
+    return Petition(
+        board,
+        settings.clusterset,
+        settings.cluster,
+        known.roster.seat,
+        request,
+        look,
+        tell,
+        keep_seconds=_REQUEST_SECONDS,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from controllers.status import MembershipStatus
 from federation.app.clock import monotonic, utc_now
 from federation.app.member_keys import MemberKeys
+from federation.app.petition import Finding, Petition
+from federation.app.refused import RefusedError
 from federation.app.roster_keeper import RosterKeeper
 from federation.exchange.base import Exchange
 from federation.exchange.board import Board
@@ -29,10 +32,10 @@ from federation.exchange.signing import MemberKey
 from federation.exchange.timing import Timing
 from federation.membership.admission import Reason
 from federation.membership.keys import public_key
-from federation.membership.requests import Request, Wish, open_refusal, sign_request
+from federation.membership.requests import Request, Wish, sign_request
 from federation.membership.roster_file import RosterFile
 from federation.model.configuration import ClusterSettings
-from federation.model.errors import ConfigError, ExchangeUnavailableError, TrustError, WireError
+from federation.model.errors import ConfigError, ExchangeDeniedError, TrustError
 from federation.model.problems import Problem
 from federation.model.records import Member
 
@@ -41,8 +44,6 @@ _log = structlog.get_logger(__name__)
 OnMembers = Callable[[Iterable[Member]], None]
 
 _REQUEST_SECONDS = 600.0
-# A request that was lost with the exchange's data is made again.
-_ASK_AGAIN_SECONDS = 5.0
 _TRY_AGAIN_SECONDS = 1.0
 
 
@@ -162,7 +163,7 @@ class Seat:
             await self._rekey_asked.wait()
             try:
                 await self._replace_key()
-            except (OSError, TrustError) as error:
+            except (OSError, TrustError, RefusedError) as error:
                 self._rekey_refused = str(error)
                 _log.error("member key is not replaced", reason=str(error))
                 await asyncio.sleep(_TRY_AGAIN_SECONDS)
@@ -179,46 +180,58 @@ class Seat:
         if self._lost is not None:
             raise TrustError(self._lost.message, reason=self._lost.reason)
         fresh = self._keys.prepare()
-        while (own := self.roster.own) is not None and own.public_key != public_key(fresh) and self._lost is None:
-            self._roster_changed.clear()
-            request = self._ask(fresh)
-            try:
-                await self._board.write_request(self._settings.cluster, request, _REQUEST_SECONDS)
-                async with asyncio.timeout(_ASK_AGAIN_SECONDS):
-                    await self._answered(request)
-            except (ExchangeUnavailableError, TimeoutError):
-                await asyncio.sleep(_TRY_AGAIN_SECONDS)
-        if own is None or self._lost is not None:
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(self._refusal(fresh), name="petition")
+            asking.add_done_callback(lambda _: self._roster_changed.set())
+            while self._awaits(fresh) and not asking.done():
+                self._roster_changed.clear()
+                await self._roster_changed.wait()
+            asking.cancel()
+        refusal = None if asking.cancelled() else asking.result()
+        if refusal is not None and self._awaits(fresh):
+            if refusal.reason == Reason.KEY_TAKEN:
+                # No request for this one will ever be granted; any other reason may pass, or have passed.
+                self._keys.abandon()
+            raise refusal
+        if not self._has(fresh):
             return
         self.session.rekey(self._member(fresh), _signing(fresh))
         self._key = fresh
         self._keys.activate()
         _log.info("member key replaced", key=_fingerprint(public_key(fresh)))
 
-    async def _answered(self, request: bytes) -> None:
-        """Return when the roster has changed; raises TrustError where the request was refused."""
-        while not self._roster_changed.is_set():
+    def _awaits(self, fresh: Ed25519PrivateKey) -> bool:
+        """Whether the roster, as it is believed here, may still come to name this key."""
+        own = self.roster.own
+        return own is not None and own.public_key != public_key(fresh) and self._lost is None
+
+    def _has(self, fresh: Ed25519PrivateKey) -> bool:
+        own = self.roster.own
+        return own is not None and own.public_key == public_key(fresh) and self._lost is None
+
+    async def _refusal(self, fresh: Ed25519PrivateKey) -> RefusedError:
+        """Ask for the key until that is refused; that it was granted is the keeper's to see."""
+
+        async def look() -> Finding[None]:
+            return Finding(self.roster.known.authority_key, None)
+
+        petition = Petition(
+            self._board,
+            self._settings.clusterset,
+            self._settings.cluster,
+            self.roster.known.roster.seat,
+            partial(self._ask, fresh),
+            look,
+            _log.debug,
+            keep_seconds=_REQUEST_SECONDS,
+        )
+        while True:
             try:
-                blob = await self._board.read_answer(self._settings.cluster)
-                refusal = blob and open_refusal(
-                    blob,
-                    self._settings.clusterset,
-                    self._settings.cluster,
-                    request,
-                    self.roster.known.authority_key,
-                )
-            except WireError:
-                refusal = None
-            if refusal:
-                if refusal.reason == Reason.KEY_TAKEN:
-                    # No request for this one will ever be granted; any other reason may pass, or have passed.
-                    self._keys.abandon()
-                raise TrustError(refusal.message, reason=refusal.reason)
-            try:
-                async with asyncio.timeout(0.5):
-                    await self._roster_changed.wait()
-            except TimeoutError:
-                continue
+                await petition.outcome()
+            except ExchangeDeniedError:
+                await asyncio.sleep(_TRY_AGAIN_SECONDS)
+            except RefusedError as error:
+                return error
 
     def _ask(self, fresh: Ed25519PrivateKey) -> bytes:
         request = Request(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import aclosing
 
-from federation.app.authority import RefusedError
 from federation.app.member_files import forget
 from federation.app.member_keys import MemberKeys
+from federation.app.refused import RefusedError
 from federation.exchange.connection import ExchangeAccess
 from federation.exchange.credentials import Credentials, load_credentials
 from federation.exchange.redis_board import RedisBoard

@@ -153,7 +153,7 @@ def evict(
       federation evict us-west --dir clusters/us-east
     """
     from federation.app.admissions import opened_authority  # noqa: PLC0415
-    from federation.app.authority import RefusedError  # noqa: PLC0415
+    from federation.app.refused import RefusedError  # noqa: PLC0415
     from federation.app.sites import load_cluster  # noqa: PLC0415
     from federation.membership.admission import Reason  # noqa: PLC0415
 

@@ -5,11 +5,15 @@ An edge: reads files, and shows a password to nobody but who opens a connection.
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from federation.model.errors import ConfigError
 from federation.storage.private_file import WideModeError, read_private
+
+_PASSWORD_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,16 @@ class Credentials:
     def line(self) -> str:
         """The content of a credentials file: secret."""
         return f"{self.username}:{self.password}\n"
+
+    @property
+    def digest(self) -> str:
+        """By what the password is known to the exchange, and to the authority: its SHA-256, in hex."""
+        return hashlib.sha256(self.password.encode()).hexdigest()
+
+
+def new_credentials(username: str) -> Credentials:
+    """A user with a new password."""
+    return Credentials(username, secrets.token_urlsafe(_PASSWORD_BYTES))
 
 
 def load_credentials(path: Path) -> Credentials:

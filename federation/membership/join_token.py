@@ -21,7 +21,8 @@ from federation.model.wire import UNREADABLE
 
 _PREFIX = "fgt1."
 _CHECK_BYTES = 8
-_KEY_BYTES = 32
+SEED_BYTES = 32
+"""Of a token's seed, as of every Ed25519 key."""
 _HINT = "copy the token whole, or ask for a new one: `federation token create --cluster NAME`"
 
 
@@ -115,7 +116,7 @@ def parse_token(text: str) -> JoinToken:
             read.exchange_password,
             read.keep_password,
         )
-        if not (len(token.seed) == len(token.authority_key) == _KEY_BYTES):
+        if not (len(token.seed) == len(token.authority_key) == SEED_BYTES):
             raise ValueError
         if not all(map(is_dns_label, (token.clusterset, token.cluster, token.seat))):
             raise ValueError

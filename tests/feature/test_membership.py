@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from federation.app import joining
-from federation.app.authority import RefusedError
 from federation.app.cluster_file import Place
+from federation.app.refused import RefusedError
 from federation.exchange.server import EmbeddedRedis
 from federation.membership.join_token import JoinToken, encode_token, parse_token
 from support.membership_site import Site, plain_site, secure_site

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from federation.app.authority import Authority, Meeting, RefusedError, access_digest
+from federation.app.authority import Authority, Meeting
+from federation.app.refused import RefusedError
 from federation.exchange.credentials import Credentials
 from federation.membership.admission import FAREWELL
 from federation.membership.authority_store import AuthorityStore
@@ -89,7 +90,7 @@ async def test_a_token_holds_what_a_cluster_needs(bench: Bench) -> None:
         "PEM",
         public("authority"),
     )
-    assert bench.users.known == {"south": frozenset({access_digest(token.exchange_password)})}
+    assert bench.users.known == {"south": frozenset({digest(token.exchange_password)})}
 
 
 async def test_a_user_made_by_hand_is_taken_where_the_authority_makes_none(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from federation.app import joining
+from federation.app import joining, petition
 from federation.app.admissions import opened_authority
-from federation.app.authority import RefusedError
 from federation.app.clock import utc_now
+from federation.app.refused import RefusedError
 from federation.app.sites import load_cluster
 from federation.exchange.connection import ExchangeAccess
 from federation.exchange.credentials import Credentials, load_credentials
@@ -27,8 +27,8 @@ from support.board_room import EAST, WEST, Room, files_of, open_room
 @pytest.fixture(params=[True, False], ids=["users", "no-users"])
 def room(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Room:
     """With users in the exchange and without."""
-    monkeypatch.setattr(joining, "_ASK_AGAIN_SECONDS", 0.1)
-    monkeypatch.setattr(joining, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(petition, "_ASK_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(petition, "_RETRY_SECONDS", 0.01)
     return open_room(monkeypatch, users=request.param)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from federation.app import leaving
+from federation.app import leaving, petition
 from federation.app.admissions import opened_authority
-from federation.app.authority import RefusedError
+from federation.app.refused import RefusedError
 from federation.app.sites import load_cluster
 from federation.membership.authority_store import AuthorityStore
 from federation.model.errors import ExchangeDeniedError, ExchangeUnavailableError, TrustError
@@ -19,8 +19,8 @@ from support.board_room import EAST, WEST, Room, files_of, open_room
 @pytest.fixture(params=[True, False], ids=["users", "no-users"])
 def room(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Room:
     """With users in the exchange and without."""
-    monkeypatch.setattr(leaving, "_ASK_AGAIN_SECONDS", 0.1)
-    monkeypatch.setattr(leaving, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(petition, "_ASK_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(petition, "_RETRY_SECONDS", 0.01)
     return open_room(monkeypatch, users=request.param)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from federation.app import standing
-from federation.app.authority import RefusedError
 from federation.app.member_keys import MemberKeys
+from federation.app.refused import RefusedError
 from federation.app.sites import load_cluster
 from federation.membership.join_token import JoinToken
 from federation.membership.roster import accept_roster, open_roster

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.exchange.credentials import Credentials, load_credentials, parse_credentials
+from federation.exchange.credentials import Credentials, load_credentials, new_credentials, parse_credentials
 from federation.model.errors import ConfigError
 from federation.storage.private_file import create_private
 
@@ -18,6 +18,13 @@ def test_a_credentials_file_is_read_and_shows_no_password(tmp_path: Path) -> Non
     credentials = load_credentials(path)
     assert credentials == Credentials("east", "se:cret")
     assert repr(credentials) == "Credentials(username='east')"
+
+
+def test_a_new_password_is_known_by_its_digest() -> None:
+    """No two are the same, each fits into its file, and what others learn of it is its SHA-256."""
+    one, other = new_credentials("east"), new_credentials("east")
+    assert (parse_credentials(one.line.encode()), one == other) == (one, False)
+    assert Credentials("east", "abc").digest == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:

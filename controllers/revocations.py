@@ -9,7 +9,7 @@ or every restart would end connections.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
@@ -69,6 +69,8 @@ def revise(
     owed = {domain: concerned[domain] for domain in sorted(trust.owed)}
     ending = [concerned[domain] for domain in ended(before.trust, trust, view, now)]
     if None in ending:
+        # Of the last generation that Envoys have nothing may have been written, and they must not meet it again.
+        trust = replace(trust, number=max(trust.number, int(now.timestamp())))
         return Revocations(trust, everywhere=trust.number, owed=owed)
     services = dict(before.services)
     for keys in ending:

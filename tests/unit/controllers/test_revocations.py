@@ -32,6 +32,7 @@ def generations(found: Revocations) -> list[int]:
     return [found.generation, *(found.of(each) for each in (ECHO, WEB, TLS))]
 
 
+SECOND = int(START.timestamp())
 ALL = trusting(Revocations(), "east", "west", "north")
 
 
@@ -56,7 +57,16 @@ def test_what_a_service_had_to_end_is_forgotten_with_the_service() -> None:
 def test_trust_that_was_withdrawn_unseen_concerns_every_service() -> None:
     """Whoever was started anew does not know whose connections are open."""
     unseen = trusting(ALL, "east", "north", servers=None)
-    assert (generations(unseen), generations(trusting(unseen, "east"))) == ([1, 1, 1, 1], [2, 1, 2, 1])
+    assert generations(unseen) == [SECOND] * 4
+    assert generations(trusting(unseen, "east")) == [SECOND + 1, SECOND, SECOND + 1, SECOND]
+
+
+def test_a_restart_never_counts_to_a_generation_that_was_there() -> None:
+    """Of the last one nothing may have been written: Envoys that have it would take the next one for the same."""
+    unwritten = trusting(ALL, "east", "north")
+    after_restart = trusting(ALL, "east", servers=None)
+    assert unwritten.generation < after_restart.generation
+    assert trusting(after_restart).generation == after_restart.generation + 1
 
 
 def test_a_restart_that_finds_the_same_trust_changes_nothing() -> None:
@@ -100,7 +110,7 @@ def test_what_was_withdrawn_unseen_and_is_held_back_concerns_every_service() -> 
     """A controller that was started anew then does not know whose connections are open, and will not when they end."""
     waiting = held(servers=None)
     assert (generations(waiting), waiting.owed) == ([2, 2, 0, 0], {"west.test": None})
-    assert generations(swapping(waiting, 3, 61)) == [3, 3, 3, 3]
+    assert generations(swapping(waiting, 3, 61)) == [SECOND + 61] * 4
 
 
 def test_a_restart_changes_nothing_of_what_is_held_back() -> None:

@@ -199,12 +199,15 @@ def _with_targets(
     service: MergedService, names: dict[Labels, Node], groups: Iterable[Iterable[tuple[MergedPort, Labels]]]
 ) -> dict[Labels, Node]:
     """``names`` with the SRV records at the service's name (every port) and below it (named ports)."""
+    owners: dict[MergedPort, list[Labels]] = {port: [()] for port in service.ports}
+    for port in service.ports:
+        below = (f"_{port.name}", f"_{port.protocol.lower()}")
+        if port.name and _fits(service.key, below):
+            owners[port].append(below)
     found: dict[Labels, list[dict[Target, None]]] = {}
     for number, group in enumerate(groups):
         for port, host in group:
-            below = (f"_{port.name}", f"_{port.protocol.lower()}")
-            owners: tuple[Labels, ...] = ((), below) if port.name and _fits(service.key, below) else ((),)
-            for owner in owners:
+            for owner in owners[port]:
                 tiers = found.setdefault(owner, [])
                 tiers += [{} for _ in range(number + 1 - len(tiers))]
                 # One record for each port and target, whatever the number of protocols (conformance suite).

@@ -119,8 +119,10 @@ class Watches:
                 await self._tell(event, send)
             if request.initial_events:
                 await send(bookmark(kind, revision, initial=True))
-            while not watch.ended and (ends is None or loop.time() < ends):
+            while True:
                 await self._tell_pending(request, watch, send)
+                if watch.ended or (ends is not None and loop.time() >= ends):
+                    break
                 if request.bookmarks and (watch.bookmark or loop.time() >= next_bookmark):
                     watch.bookmark, next_bookmark = False, loop.time() + BOOKMARK_SECONDS
                     await send(bookmark(kind, self._store.revision))
@@ -160,7 +162,7 @@ class Watches:
             raise
 
     async def _tell_pending(self, request: WatchRequest, watch: OpenWatch, send: Send) -> None:
-        while watch.pending and not watch.ended:
+        while watch.pending:
             event = event_of(request, watch.pending.popleft())
             if event is not None:
                 await self._tell(event, send)

@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import dns.message
+import dns.query
 import pytest
 
 from federation.exchange.server import find_redis_server
@@ -144,6 +146,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         eventually(socket_path.exists, "the exchange is up")
         settings = {"exchange": {"url": f"unix://{socket_path}"}}
         east = clusters.add("east", "eu", prefix=east_network.prefix, **settings)
+        east.settings["dns"] = {"listen": f"{east.host(1)}:15053"}
         west = clusters.add("west", "us", prefix=west_network.prefix, **settings)
         west.settings["gateway"] = {"listen": f"{WEST_HOST}:15443", "admin": "127.0.0.1:15000"}
         clusters.introduce()
@@ -188,6 +191,19 @@ def test_http_to_a_clusterset_ip_arrives_with_the_callers_identity(sites: Sites)
 def test_tcp_to_a_clusterset_ip_arrives(sites: Sites) -> None:
     """Bytes pass both ways, the end of one direction by itself."""
     assert sites.speak(vip(sites.east), TCP, "some bytes", "end") == "some bytes|west 10"
+
+
+def test_the_address_that_dns_answers_leads_to_the_service(sites: Sites) -> None:
+    """A caller that looks the name up and connects, as any program does, is answered by west."""
+    host, _, port = sites.east.settings["dns"]["listen"].partition(":")
+    query = dns.message.make_query("echo.demo.svc.clusterset.local", "A")
+    (found,) = dns.query.udp(query, host, 10, int(port)).answer[0]
+    (service,) = dns.query.udp(
+        dns.message.make_query("_tcp._tcp.echo.demo.svc.clusterset.local", "SRV"), host, 10, int(port)
+    ).answer[0]
+
+    assert sites.get(str(found), HTTP, "/by-name")["path"] == "/by-name"
+    assert sites.speak(str(found), service.port, "some bytes", "end") == "some bytes|west 10"
 
 
 def test_other_destinations_pass_through_untouched(sites: Sites) -> None:

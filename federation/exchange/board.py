@@ -17,10 +17,6 @@ from federation.model.errors import WireError
 from federation.model.names import ClusterId
 from federation.model.wire import Reason
 
-MAX_ROSTER_BYTES = 1024 * 1024
-MAX_LETTER_BYTES = 8 * 1024
-"""Of a request or an answer."""
-
 
 class BoardKeys:
     """Names of the keys and channels that are not part of one member's records."""

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from federation.exchange.board import MAX_LETTER_BYTES, MAX_ROSTER_BYTES, within
+from federation.exchange.board import within
 from federation.exchange.memory import MemoryExchange
 from federation.model.names import ClusterId
+from federation.model.sizes import MAX_LETTER_BYTES, MAX_ROSTER_BYTES
 
 _ROSTER = "roster"
 _REQUESTS = "requests"

@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from federation.exchange.base import Keys
-from federation.exchange.board import MAX_LETTER_BYTES, MAX_ROSTER_BYTES, BoardKeys, LetterKeys, stored_keys, within
+from federation.exchange.board import BoardKeys, LetterKeys, stored_keys, within
 from federation.exchange.connection import ExchangeAccess, ExchangeConnection, Heard, blob_of
 from federation.exchange.transactions import Decision
 from federation.model.names import ClusterId, is_dns_label
+from federation.model.sizes import MAX_LETTER_BYTES, MAX_ROSTER_BYTES
 
 
 class RedisBoard:

@@ -27,9 +27,9 @@ from federation.membership.statements import (
 )
 from federation.model.errors import WireError
 from federation.model.names import ClusterId
+from federation.model.sizes import MAX_LETTER_BYTES
 from federation.model.wire import UNREADABLE, Reason
 
-MAX_REQUEST_BYTES = 8 * 1024
 _TEXT_CHARS = 500
 # It becomes part of a command to the exchange.
 _DIGEST = re.compile(r"([0-9a-f]{64})?")
@@ -122,7 +122,7 @@ def open_request(blob: bytes, clusterset: str, cluster: ClusterId) -> Request:
 
     Raises WireError with Oversized, Malformed, UnknownSchema, WrongClusterset, WrongMember or BadSignature.
     """
-    statement = read_statement(blob, limit=MAX_REQUEST_BYTES, what="request")
+    statement = read_statement(blob, limit=MAX_LETTER_BYTES, what="request")
     read = read_body(statement.body, _requests, "request")
     try:
         request = Request(
@@ -169,7 +169,7 @@ def open_refusal(
     blob: bytes, clusterset: str, cluster: ClusterId, request: bytes, authority_key: bytes
 ) -> Refusal | None:
     """The authority's refusal of ``request``; None where the answer is to another request. Raises WireError."""
-    statement = read_statement(blob, limit=MAX_REQUEST_BYTES, what="answer")
+    statement = read_statement(blob, limit=MAX_LETTER_BYTES, what="answer")
     read = read_body(statement.body, _answers, "answer")
     if (read.clusterset, read.cluster, read.request) != (clusterset, cluster, _digest(request)):
         return None

@@ -27,9 +27,9 @@ from federation.membership.statements import (
 from federation.model.errors import WireError
 from federation.model.names import ClusterId, is_dns_label, is_trust_domain
 from federation.model.records import Member
+from federation.model.sizes import MAX_ROSTER_BYTES
 from federation.model.wire import UNREADABLE, Reason
 
-MAX_ROSTER_BYTES = 1024 * 1024
 MAX_HANDOVERS = 32
 """A member that missed more replacements of the authority's key than this has to join anew."""
 

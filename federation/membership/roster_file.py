@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from federation.membership.roster import MAX_ROSTER_BYTES, KnownRoster, open_roster
+from federation.membership.roster import KnownRoster, open_roster
 from federation.model.errors import TrustError, WireError
+from federation.model.sizes import MAX_ROSTER_BYTES
 from federation.model.wire import UNREADABLE
 from federation.storage.private_file import WideModeError, read_private, replace_private
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from federation.exchange.base import Exchange, StoredSnapshot
-from federation.exchange.board import MAX_LETTER_BYTES, MAX_ROSTER_BYTES, Board
+from federation.exchange.board import Board
 from federation.exchange.memory import MemoryExchange
 from federation.exchange.memory_board import MemoryBoard
 from federation.exchange.redis import RedisExchange
@@ -21,6 +21,7 @@ from federation.exchange.server import EmbeddedRedis
 from federation.model.errors import WireError
 from federation.model.names import ClusterId
 from federation.model.records import Version
+from federation.model.sizes import MAX_LETTER_BYTES, MAX_ROSTER_BYTES
 from support.exchange import until
 from support.redis_server import access_to, running_redis
 

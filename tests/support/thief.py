@@ -12,7 +12,7 @@ import msgspec
 from redis import Redis
 
 from federation.exchange.base import Keys, StoredSnapshot
-from federation.exchange.board import MAX_ROSTER_BYTES, BoardKeys
+from federation.exchange.board import BoardKeys
 from federation.exchange.payloads import (
     SHARDS,
     Beat,
@@ -29,6 +29,7 @@ from federation.membership.roster import KnownRoster, Roster, hand_over, sign_ro
 from federation.membership.roster_file import RosterFile
 from federation.model.names import BUNDLE_KEY, ClusterId, RecordKey, ServiceKey
 from federation.model.records import BundleRecord, EndpointsRecord, Member, Version, ZoneCount
+from federation.model.sizes import MAX_ROSTER_BYTES
 from federation.model.wire import MAX_BATCH_BYTES, encode_record
 from support.clusterset import CLUSTERSET, NAMESPACE
 from support.triangle import Site, own_service

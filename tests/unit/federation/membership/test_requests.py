@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from federation.membership.requests import (
-    MAX_REQUEST_BYTES,
     Refusal,
     Request,
     open_refusal,
@@ -22,6 +21,7 @@ from federation.membership.roster import Roster, sign_roster
 from federation.membership.statements import Kind, sign_statement
 from federation.model.errors import WireError
 from federation.model.names import ClusterId
+from federation.model.sizes import MAX_LETTER_BYTES
 from support.membership_values import CLUSTERSET, EAST, NOW, WEST, digest, join, key, leave, public, rekey
 
 GOLDEN = Path(__file__).parent / "statement_schemas" / "schema-1"
@@ -145,7 +145,7 @@ def test_a_request_may_have_grown() -> None:
 
 def test_a_request_has_a_limit() -> None:
     """A request of more than 8 KiB is not looked into."""
-    assert unread(b"\0" * (MAX_REQUEST_BYTES + 1)).reason == "Oversized"
+    assert unread(b"\0" * (MAX_LETTER_BYTES + 1)).reason == "Oversized"
 
 
 def test_passwords_do_not_travel() -> None:
@@ -187,7 +187,7 @@ def test_only_the_authority_refuses() -> None:
         (sign_statement(Kind.ANSWER, b"\xc0", [key("authority")]), "Malformed"),
         (sign_statement(Kind.ANSWER, msgspec.msgpack.encode([2, "granted"]), [key("authority")]), "UnknownSchema"),
         (sign_roster(Roster(CLUSTERSET, 1, EAST), key("authority")), "Malformed"),
-        (b"\0" * (MAX_REQUEST_BYTES + 1), "Oversized"),
+        (b"\0" * (MAX_LETTER_BYTES + 1), "Oversized"),
     ],
     ids=["empty", "nothing", "newer", "roster", "large"],
 )

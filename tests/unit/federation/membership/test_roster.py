@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from federation.membership.roster import (
     MAX_HANDOVERS,
-    MAX_ROSTER_BYTES,
     Handover,
     KnownRoster,
     Roster,
@@ -30,6 +29,7 @@ from federation.membership.statements import Kind, sign_statement
 from federation.model.errors import WireError
 from federation.model.names import ClusterId
 from federation.model.records import Member
+from federation.model.sizes import MAX_ROSTER_BYTES
 from support.membership_values import CLUSTERSET, EAST, NOW, WEST, key, public, roster_member
 
 GOLDEN = Path(__file__).parent / "statement_schemas" / "schema-1"

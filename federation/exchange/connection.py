@@ -82,7 +82,7 @@ class ExchangeConnection:
         async def send(server: Redis) -> T:
             return read(await server.execute_command(*command))  # type: ignore[no-untyped-call]
 
-        return await self._at(key, send)
+        return await self._at(key, send, blamed=key)
 
     async def write(self, key: str, *commands: Command) -> None:
         """Do all of this, on keys of the slot of ``key``, as one moment of its server."""
@@ -163,8 +163,8 @@ class ExchangeConnection:
             if heard is not None:
                 yield heard
 
-    async def _at(self, key: str, act: Callable[[Redis], Awaitable[T]]) -> T:
-        async with self._answered(key):
+    async def _at(self, key: str, act: Callable[[Redis], Awaitable[T]], *, blamed: str = "") -> T:
+        async with self._answered(blamed):
             try:
                 return await act(await self._servers.serving(key))
             except MovedError:
@@ -172,7 +172,8 @@ class ExchangeConnection:
                 return await act(await self._servers.serving(key))
 
     @asynccontextmanager
-    async def _answered(self, key: str = "", *, bounded: bool = True) -> AsyncIterator[None]:
+    async def _answered(self, blamed: str = "", *, bounded: bool = True) -> AsyncIterator[None]:
+        """Raise the family's errors; a WireError where what stands under the key ``blamed`` is at fault."""
         try:
             async with asyncio.timeout(self._timeout if bounded else None):
                 yield
@@ -180,10 +181,10 @@ class ExchangeConnection:
             raise
         except Exception as error:
             # Whatever a server says, and redis-py makes of it, must not end who asked.
-            if key and is_of_wrong_type(error):
-                raise WireError(Reason.UNREADABLE, f"{key} holds another type than it should") from error
-            if key and isinstance(error, TooLargeError):
-                raise WireError(Reason.OVERSIZED, f"{key} holds more than is read: {error}") from error
+            if blamed and is_of_wrong_type(error):
+                raise WireError(Reason.UNREADABLE, f"{blamed} holds another type than it should") from error
+            if blamed and isinstance(error, TooLargeError):
+                raise WireError(Reason.OVERSIZED, f"{blamed} holds more than is read: {error}") from error
             if not isinstance(error, NoPermissionError):
                 self._servers.doubt()
             raise explain(error, self._where) from error

@@ -16,6 +16,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import InvalidResponse, ResponseError
 
+from federation.exchange.answers import TooLargeError
+
 Argument = str | bytes | int
 Command = tuple[Argument, ...]
 Decision = Sequence[Command] | bool
@@ -33,9 +35,18 @@ async def write_if(
 ) -> bool:
     """Do what ``decide`` makes of the answers to ``reads``, if no key in ``watched`` changed since, else look again.
 
-    Whether it was done, now or before. A key that holds another type than is asked for was not written by us: False.
-    Raises redis-py's errors.
+    Whether it was done, now or before. A key that holds another type than is asked for, or more than is ever read, was
+    not written by us: False. Raises redis-py's errors.
     """
+    try:
+        return await _write_if(server, watched, reads, decide)
+    except TooLargeError:
+        return False
+
+
+async def _write_if(
+    server: Redis, watched: Sequence[str], reads: Sequence[Command], decide: Callable[[list[Any]], Decision]
+) -> bool:
     async with _held(server) as connection:
         while True:
             answers = await _trip(connection, ("WATCH", *watched), *reads)

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import NoPermissionError, ResponseError
 
+from federation.exchange.answers import TooLargeError
 from federation.exchange.transactions import Decision, rehearse, write, write_if
 
 
@@ -99,6 +100,13 @@ async def test_a_key_of_another_type_is_not_what_was_written() -> None:
     """It is no error: whoever wrote it, it was not the one who asks."""
     wire = Wire([b"OK", ResponseError("WRONGTYPE Operation against a key")], [b"OK"])
     assert not await write_if(wire.server, ["k"], [("GET", "k")], lambda answers: True)
+
+
+async def test_a_key_that_is_too_large_to_read_is_not_what_was_written() -> None:
+    """Its connection is of no use any more."""
+    wire = Wire([b"OK", TooLargeError("x")])
+    assert not await write_if(wire.server, ["k"], [("GET", "k")], lambda answers: True)
+    assert wire.log == ["disconnected", "released"]
 
 
 async def test_a_connection_that_was_lost_in_between_is_not_made_anew() -> None:

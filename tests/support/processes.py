@@ -93,14 +93,19 @@ class Child:
             self._process.wait(STOP_SECONDS)
 
     def freeze(self) -> None:
+        """Stop the program and what it started; returns when every thread of theirs stands still."""
         self._signal(signal.SIGSTOP)
+        eventually(lambda: all(map(_stands, self._group())), f"{self.name} stands still")
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
     def group_is_empty(self) -> bool:
         """Whether neither the program nor anything that it started is left."""
-        return not any(group == self.pid for _, _, group in _processes())
+        return not self._group()
+
+    def _group(self) -> list[int]:
+        return [pid for pid, _, group in _processes() if group == self.pid]
 
     def child(self, name: str) -> int:
         """Process id of the program's own child of that name."""
@@ -151,6 +156,16 @@ def _processes() -> list[tuple[int, int, int]]:
                 if fields[0] != "Z":
                     found.append((int(entry.name), int(fields[1]), int(fields[2])))
     return found
+
+
+def _stands(pid: int) -> bool:
+    """Whether a process is stopped, or gone."""
+    states = []
+    with suppress(OSError):
+        for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+            with suppress(OSError):
+                states.append(stat.read_text().rpartition(")")[2].split()[0])
+    return all(state in {"T", "t", "Z", "X"} for state in states)
 
 
 def _command_name(pid: int) -> str:

@@ -48,6 +48,8 @@ class Admission:
         if kind.plural == "secrets" and "stringData" in kept:
             plain = {name: base64.b64encode(text.encode()).decode() for name, text in kept.pop("stringData").items()}
             kept["data"] = {**(kept.get("data") or {}), **plain}
+        if kind.plural == "secrets":
+            _check_base64(kept)
         return kept
 
     def for_create(self, kind: ResourceType, body: Json, now: str) -> Json:
@@ -134,6 +136,14 @@ def _desired(kind: ResourceType, body: Json) -> Json:
     """The part whose changes count as a new generation."""
     left_out = {"metadata", "apiVersion"} | ({"status"} if kind.has_status else set())
     return {name: item for name, item in body.items() if name not in left_out}
+
+
+def _check_base64(secret: Json) -> None:
+    for name, text in (secret.get("data") or {}).items():
+        try:
+            base64.b64decode(text, validate=True)
+        except (ValueError, TypeError) as error:
+            raise bad_request(f"Secret in version v1 cannot be handled: data {name}: illegal base64 data") from error
 
 
 def _check_form(body: Json) -> None:

@@ -83,7 +83,10 @@ class Housekeeping:
             return
         if is_terminating(crd):
             return
-        self._catalog.define(resource, served_types(crd))
+        before, after = self._catalog.defined(resource), served_types(crd)
+        self._catalog.define(resource, after)
+        if before and before != after:
+            self._undefined(resource)
         settled = with_status(crd, self._registry.now())
         if settled != crd:
             self._store.put(CRDS, key, settled)

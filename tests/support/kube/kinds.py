@@ -205,6 +205,10 @@ class Catalog:
     def all(self) -> tuple[ResourceType, ...]:
         return (*BUILT_IN, *(one for versions in self._custom.values() for one in versions))
 
+    def defined(self, resource: GroupResource) -> tuple[ResourceType, ...]:
+        """The versions of a custom resource, none where it is not defined."""
+        return self._custom.get(resource, ())
+
     def define(self, resource: GroupResource, versions: tuple[ResourceType, ...]) -> None:
         self._custom[resource] = versions
 

@@ -21,13 +21,14 @@ import yaml
 from support.kube.admission import Admission
 from support.kube.api import Api, Audited
 from support.kube.authorization import BOOTSTRAP_BINDINGS, BOOTSTRAP_ROLES, GROUP, Authorizer
+from support.kube.crds import resource_of
 from support.kube.faults import Failure, Faults
 from support.kube.housekeeping import ACCOUNTS, CRDS, NAMESPACES, Housekeeping
 from support.kube.http import Front
 from support.kube.identity import ADMIN, Tokens, User, service_account, user_named
 from support.kube.kinds import Catalog
 from support.kube.listing import Listings
-from support.kube.objects import GroupResource, Json, Key, duplicate
+from support.kube.objects import GroupResource, Json, Key, duplicate, finalizers
 from support.kube.pki import server_tls
 from support.kube.registry import Registry
 from support.kube.services import CLUSTER_IPS, ServiceAddresses
@@ -105,6 +106,7 @@ class StandIn:
             self.put((GROUP, "clusterrolebindings"), body)
         for definition in self._definitions:
             self.put(CRDS, definition)
+            await self._served(definition)
         await self._front.open()
 
     async def stop(self) -> None:
@@ -219,15 +221,20 @@ class StandIn:
             await asyncio.sleep(0)
         return definition
 
-    def restore_definition(self, definition: Json) -> None:
-        """The CRD again, new: other uid, no objects."""
+    async def restore_definition(self, definition: Json) -> None:
+        """The CRD again, established and new: other uid, no objects."""
         metadata = {name: definition["metadata"][name] for name in ("name", "labels") if name in definition["metadata"]}
         self.put(CRDS, {"metadata": metadata, "spec": definition["spec"]})
+        await self._served(definition)
+
+    async def _served(self, definition: Json) -> None:
+        """Return once the API has the resource."""
+        while not self.registry.catalog.defined(resource_of(definition)):
+            await asyncio.sleep(0)
 
     def _is_emptying(self, definition: Json) -> bool:
-        resource = definition["spec"]["group"], definition["spec"]["names"]["plural"]
-        held = [body for body in self.store.objects(resource).values() if body["metadata"].get("finalizers")]
-        return not held
+        bodies = self.store.objects(resource_of(definition)).values()
+        return not any(finalizers(body) for body in bodies)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from support.kube.caller import Caller, Events
 from support.kube.objects import Key
 from support.kube.plane import plane_of
 from support.kube.server import StandIn, running
-from support.kube.site import CORE, MCS, config_map, export, version
+from support.kube.site import CORE, MCS, config_map, export, imported, version
 
 ROOT = Path(__file__).parents[4]
 EXPORTS, MAPS = f"{MCS}/namespaces/default/serviceexports", f"{CORE}/namespaces/default/configmaps"
@@ -210,12 +210,41 @@ async def test_a_definition_is_deleted_and_comes_back_empty(api_server: StandIn,
         assert await events.told(1) == [("DELETED", "echo")]
         assert await events.next() is None
     missing = await admin.get(EXPORTS)
-    api_server.restore_definition(definition)
+    await api_server.restore_definition(definition)
     empty = await admin.get(EXPORTS)
     new = await admin.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
 
     assert (missing.code, empty.code, empty.body["items"]) == (404, 200, [])
     assert new.body["metadata"]["uid"] != definition["metadata"]["uid"]
+
+
+async def test_a_definition_that_changes_ends_its_watches(api_server: StandIn, admin: Caller) -> None:
+    """Whoever watched has to come again, and finds the new schema."""
+    where = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceimports.multicluster.x-k8s.io"
+    imports = f"{MCS}/namespaces/default/serviceimports"
+    definition = (await admin.get(where)).body
+    for one in definition["spec"]["versions"]:
+        schema = one["schema"]["openAPIV3Schema"]["properties"]["status"]
+        schema["properties"]["endpointSliceObjects"] = {"type": "string", "enum": ["Absent", "Present"]}
+    await admin.post(imports, imported())
+    async with admin.watch(imports, resourceVersion=await latest(admin)) as events:
+        await until_watched(api_server, 1)
+        assert (await admin.put(where, definition)).code == 200
+        assert await events.next() is None
+    body = {**imported(), "status": {"endpointSliceObjects": "Present"}}
+    told = await admin.apply(f"{imports}/echo/status", body, "us")
+
+    assert told.body["status"] == {"endpointSliceObjects": "Present"}
+
+
+async def test_a_secret_holds_base64(api_server: StandIn, admin: Caller) -> None:
+    """What is given as text is encoded; what is no base64 is 400."""
+    path = f"{CORE}/namespaces/default/secrets"
+    made = await admin.post(path, {"metadata": {"name": "a"}, "stringData": {"key": "value"}})
+    refused = await admin.post(path, {"metadata": {"name": "b"}, "data": {"key": "no base64!"}})
+
+    assert (made.body["data"], made.body["type"]) == ({"key": "dmFsdWU="}, "Opaque")
+    assert refused.reason == (400, "BadRequest")
 
 
 async def test_a_version_of_the_future_is_refused(api_server: StandIn, admin: Caller) -> None:

@@ -131,7 +131,8 @@ class CaState:
     """The CA slots of a cluster: at most one that signs, at most one that will, and those kept to verify."""
 
     sequence: int
-    """Of the bundle; grows with every change of what it holds."""
+    """Of the bundle; grows with every change of what it holds, or says of it: peers refuse another one of a sequence
+    that they have."""
     current: CaSlot | None = None
     next: CaSlot | None = None
     old: tuple[CaSlot, ...] = ()
@@ -256,13 +257,11 @@ def revoke(state: CaState, slot_id: str, now: datetime) -> CaState:
     if state.current is not None and state.current.id == slot_id:
         current = replace(state.current, revoked_at=state.current.revoked_at or now)
         return request_rotation(replace(state, current=current), now, urgent=True)
-    return replace(
-        state,
-        old=tuple(
-            replace(slot, tainted=True, revoked_at=slot.revoked_at or now) if slot.id == slot_id else slot
-            for slot in state.old
-        ),
+    old = tuple(
+        replace(slot, tainted=True, revoked_at=slot.revoked_at or now) if slot.id == slot_id else slot
+        for slot in state.old
     )
+    return state if old == state.old else replace(state, sequence=state.sequence + 1, old=old)
 
 
 def with_next(state: CaState, slot_id: str, certificate: bytes, not_before: datetime, not_after: datetime) -> CaState:
@@ -287,7 +286,8 @@ def with_published(state: CaState, sequence: int, now: datetime) -> CaState:
 
 
 def with_activated(state: CaState, now: datetime, policy: RotationPolicy) -> CaState:
-    """The state once the next CA signs and the one before it only verifies. The bundle stays the same."""
+    """The state once the next CA signs and the one before it only verifies. The bundle tells of it, under a new
+    sequence."""
     if state.next is None:
         return state
     retired: tuple[CaSlot, ...] = ()
@@ -296,6 +296,7 @@ def with_activated(state: CaState, now: datetime, policy: RotationPolicy) -> CaS
         retired = (replace(state.current, retired_at=now, tainted=forced),)
     return replace(
         state,
+        sequence=state.sequence + 1,
         current=replace(state.next, longest_leaf=policy.leaf_ttl),
         next=None,
         old=retired + state.old,

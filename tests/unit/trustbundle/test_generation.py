@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.model.names import ClusterId
-from federation.model.records import Member
+from federation.model.records import BundleRecord, Member
 from support.certificates import MemoryKeystore, make_ca
 from support.clock import START
 from trustbundle.authority import CertificateAuthority
@@ -20,6 +21,7 @@ from trustbundle.bundle import BundleSource, TrustBundle, TrustView, accept
 from trustbundle.generation import BURST, INTERVAL, TrustGeneration, next_generation, withdrawn
 from trustbundle.identity import TrustDomain
 from trustbundle.rotation import Reach, RotationPolicy
+from trustbundle.x509 import parse_authority
 
 EAST, WEST = TrustDomain("east.test"), TrustDomain("west.test")
 LEAF_TTL = timedelta(hours=1)
@@ -150,6 +152,13 @@ def seen(authority: BundleSource, now: datetime, *, older: bool = False) -> Trus
     return TrustView().with_bundle(judged)
 
 
+def assert_believed(said: list[BundleRecord]) -> None:
+    """Peers refuse another bundle of a sequence that they have (``federation.exchange.replica``)."""
+    assert [later.sequence > record.sequence for record, later in pairwise(said) if later != record] == [
+        True for record, later in pairwise(said) if later != record
+    ]
+
+
 MINUTES = [timedelta(minutes=each) for each in (1, 5, 60, 240)]
 ACTED = Reach(lacking=False, unknown=False)
 
@@ -157,20 +166,23 @@ ACTED = Reach(lacking=False, unknown=False)
 @pytest.mark.parametrize("leaf_ttl", MINUTES)
 @pytest.mark.parametrize("forced", [False, True], ids=["by itself", "by hand"])
 def test_a_rotation_of_the_built_in_ca_costs_nothing(leaf_ttl: timedelta, forced: bool) -> None:
-    """Whatever the lifetime of its leaves is, which is not the reader's, and if the reader looks every half minute."""
-    now, found = START, TrustGeneration()
+    """Whatever the lifetime of its leaves is, of which the reader knows nothing else."""
+    now, looked, found = START, START, TrustGeneration()
     policy = RotationPolicy(leaf_ttl, timedelta(days=2), timedelta(minutes=10))
     authority = CertificateAuthority(WEST, policy, MemoryKeystore())
     authority.tick(now)
     first = authority.bundle().authorities
     if forced:
         authority.request_rotation(now, urgent=True)
+    said = []
     while first[0] in authority.bundle().authorities:
-        authority.mark_published(authority.bundle().sequence, now)
         authority.tick(now, ACTED)
+        authority.mark_published(authority.bundle().sequence, now)
+        said.append(authority.bundle().record)
         found = next_generation(found, seen(authority, now), (), now)
-        now = max(now, authority.next_wakeup(now, ACTED)) + timedelta(seconds=5)
-    assert (next_generation(found, seen(authority, now), (), now).number, len(first)) == (0, 1)
+        looked, now = now, max(now, authority.next_wakeup(now, ACTED)) + timedelta(seconds=5)
+    assert_believed(said)
+    assert (found.number, looked < parse_authority(first[0]).not_after) == (0, True)
 
 
 @pytest.mark.parametrize("leaf_ttl", MINUTES)
@@ -191,11 +203,14 @@ def test_a_taint_of_the_built_in_ca_ends_connections(leaf_ttl: timedelta, older:
     assert tainted is not None
     found = next_generation(TrustGeneration(), seen(authority, now, older=older), (), now)
     authority.taint(tainted.short_id, now)
+    said = [authority.bundle().record]
     while tainted.certificate in authority.bundle().authorities:
         authority.mark_published(authority.bundle().sequence, now)
         authority.tick(now, ACTED)
+        said.append(authority.bundle().record)
         found = next_generation(found, seen(authority, now, older=older), (), now)
         now += timedelta(seconds=61)
+    assert_believed(said)
     assert next_generation(found, seen(authority, now, older=older), (), now).number == 1
 
 

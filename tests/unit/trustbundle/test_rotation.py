@@ -146,12 +146,15 @@ def test_longer_leaves_of_an_earlier_policy() -> None:
 
 
 def test_every_change_of_the_bundle_has_a_new_sequence() -> None:
-    """To prepare and to drop a CA count up the sequence; to activate one does not change the bundle."""
+    """To prepare, to activate, to taint and to drop a CA count up the sequence: what the bundle says of it is new."""
     start = _running()
     prepared = _prepared(start, "two", NOW)
     activated = with_activated(prepared, NOW, POLICY)
-    dropped = without(activated, ("one",))
-    assert [state.sequence - start.sequence for state in (prepared, activated, dropped)] == [1, 1, 2]
+    tainted = revoke(activated, "one", NOW)
+    again = revoke(tainted, "one", NOW + HOUR)
+    dropped = without(again, ("one",))
+    states = (prepared, activated, tainted, again, dropped)
+    assert [state.sequence - start.sequence for state in states] == [1, 2, 3, 3, 4]
 
 
 def test_forced_rotation() -> None:

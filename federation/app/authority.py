@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.app.complaints import Complaints
 from federation.app.refused import RefusedError
+from federation.app.undivided import undivided
 from federation.exchange.access import UserAdmin, username
 from federation.exchange.board import Board
 from federation.exchange.credentials import Credentials, new_credentials
@@ -105,14 +105,14 @@ class Authority:
                 keep_password=access is not None,
             )
             entry = TokenEntry(public_key(token.key), cluster, now, token.expires_at, made.digest if made else "")
-            await _commit(held, _granted(admission.offer(held.ledger, entry, now)))
+            await undivided(held.commit, _granted(admission.offer(held.ledger, entry, now)))
             await self._set_user(held.ledger, cluster)
         return encode_token(token)
 
     async def revoke(self, token_id: str) -> TokenEntry:
         """Make a token useless, and the user of the exchange that came with it."""
         async with self._held(taking=True) as held:
-            await _commit(held, _granted(admission.revoke(held.ledger, token_id, self._clock())))
+            await undivided(held.commit, _granted(admission.revoke(held.ledger, token_id, self._clock())))
             entry = next(token for token in held.ledger.tokens if token.id == token_id)
             await self._set_user(held.ledger, entry.cluster)
         return entry
@@ -123,9 +123,9 @@ class Authority:
             outcome = admission.evict(held.ledger, cluster, self._clock())
             if isinstance(outcome, Refusal) and outcome.reason == admission.Reason.NOT_A_MEMBER:
                 # What an eviction that was cut off half way has left; of whoever has left, what was to be removed soon.
-                await _commit(held, held.ledger.with_farewell(cluster, None))
+                await undivided(held.commit, held.ledger.with_farewell(cluster, None))
                 await self._remove(held.ledger, cluster)
-            await _commit(held, _granted(outcome))
+            await undivided(held.commit, _granted(outcome))
             await self._publish(held)
             await self._remove(held.ledger, cluster)
 
@@ -134,7 +134,7 @@ class Authority:
         async with self._held() as held:
             fresh = generate_signing_key()
             handover = hand_over(held.ledger.roster.clusterset, held.key, fresh)
-            await _commit(held, admission.replace_authority(held.ledger, handover), fresh)
+            await undivided(held.commit, admission.replace_authority(held.ledger, handover), fresh)
             await self._publish(held)
         return public_key(fresh)
 
@@ -156,7 +156,7 @@ class Authority:
                 )
             users = {} if self._users is None else await self._users.users()
             access = {cluster: sorted(digests)[0] for cluster, digests in users.items() if digests}
-            await _commit(held, adopt(held.ledger, adoption, access, now))
+            await undivided(held.commit, adopt(held.ledger, adoption, access, now))
             await self._board.publish_roster(sign_roster(held.ledger.roster, held.key))
             return held.ledger.roster
 
@@ -180,7 +180,7 @@ class Authority:
                 await self._board.write_answer(cluster, answer, _ANSWER_SECONDS)
                 await self._board.clear_request(cluster, blob)
                 return None
-            await _commit(held, outcome.ledger)
+            await undivided(held.commit, outcome.ledger)
             await self._publish(held)
             if request.wish is Wish.JOIN:
                 await self._set_user(held.ledger, cluster)
@@ -215,7 +215,7 @@ class Authority:
     async def _part(self, held: Transaction) -> None:
         for cluster in held.ledger.parted(self._clock()):
             await self._remove(held.ledger, cluster)
-            await _commit(held, held.ledger.with_farewell(cluster, None))
+            await undivided(held.commit, held.ledger.with_farewell(cluster, None))
 
     async def _publish(self, held: Transaction) -> None:
         blob = sign_roster(held.ledger.roster, held.key)
@@ -302,18 +302,6 @@ class Authority:
                 if loop.time() >= deadline:
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
-
-
-async def _commit(held: Transaction, ledger: Ledger, key: Ed25519PrivateKey | None = None) -> None:
-    """Make ``ledger`` the one that counts. It takes as long as the disk does, which the loop must not wait for."""
-    writing = asyncio.ensure_future(asyncio.to_thread(held.commit, ledger, key))
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        # The lock must outlast the writing that it protects.
-        await asyncio.wait([writing])
-        writing.exception()  # seen: that it was cancelled is what is told
-        raise
 
 
 def _made_by_hand(cluster: ClusterId) -> Problem:

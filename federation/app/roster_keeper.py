@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from federation.app.undivided import undivided
 from federation.exchange.board import Board
 from federation.exchange.timing import Backoff, Timing
 from federation.membership.roster import KnownRoster, RosterMember, accept_roster
@@ -183,8 +184,7 @@ class RosterKeeper:
 
     async def _save(self) -> None:
         try:
-            # It takes as long as the disk does, which the loop must not wait for.
-            await asyncio.to_thread(self._file.save, self.known)
+            await undivided(self._file.save, self.known)
         except OSError as error:
             _log.error("roster is not saved", path=str(self._file.path), error=str(error))
             return

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from federation.model.configuration import ClusterSettings
 from federation.model.errors import ConfigError, FederationError
 from federation.model.names import ClusterId
 from federation.model.problems import Problem
+from federation.storage.trouble import told_as
 
 _log = structlog.get_logger(__name__)
 
@@ -111,15 +112,13 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-@contextmanager
-def _readable(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"authority in {directory} can't be used: {error.strerror}",
+def _readable(directory: Path) -> AbstractContextManager[None]:
+    return told_as(
+        lambda cause: ConfigError(
+            f"authority in {directory} can't be used: {cause}",
             hint="authorityDirectory must belong to the user this program runs as",
-        ) from error
+        )
+    )
 
 
 def _ca(settings: ClusterSettings) -> str:

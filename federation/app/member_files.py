@@ -6,8 +6,7 @@ And ``forget``, which removes what a membership that is over has left. An edge o
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +17,7 @@ from federation.membership.roster_file import RosterFile
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import ConfigError
 from federation.storage.private_file import replace_private
+from federation.storage.trouble import told_as
 
 EXCHANGE_CA = "exchange-ca.pem"
 EXCHANGE_CREDENTIALS = "exchange.credentials"
@@ -111,9 +111,5 @@ def forget_leaving(settings: ClusterSettings) -> None:
         note.unlink(missing_ok=True)
 
 
-@contextmanager
-def _usable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"{path} can't be written or removed: {error.strerror or error}") from error
+def _usable(path: Path) -> AbstractContextManager[None]:
+    return told_as(lambda cause: ConfigError(f"{path} can't be written or removed: {cause}"))

@@ -21,6 +21,7 @@ from federation.membership.keys import load_signing_key, public_key, save_signin
 from federation.membership.ledger import Ledger, decode_ledger, encode_ledger
 from federation.model.errors import InvariantError, TrustError
 from federation.storage.private_file import WideModeError, read_private, replace_private
+from federation.storage.trouble import told_as
 
 _LEDGER = "ledger.json"
 _ID_CHARS = 16
@@ -72,7 +73,7 @@ class AuthorityStore:
 
     def create(self, ledger: Ledger, key: Ed25519PrivateKey) -> None:
         """Begin a new authority; raises TrustError where one is kept here already."""
-        with _usable(self.directory):
+        with told_as(self._unusable):
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._locked():
             if self.exists:
@@ -134,7 +135,7 @@ class AuthorityStore:
     def put_key(self, key: Ed25519PrivateKey) -> None:
         """Store a new key beside the present one."""
         save_signing_key(self._key_path(public_key(key)), key)
-        with _usable(self.directory):
+        with told_as(self._unusable):
             # The ledger must not be durable before the key that it names.
             folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -144,13 +145,13 @@ class AuthorityStore:
 
     def put_ledger(self, ledger: Ledger) -> None:
         """Store the ledger in the place of the one before."""
-        with _usable(self.directory):
+        with told_as(self._unusable):
             replace_private(self.directory / _LEDGER, encode_ledger(ledger))
 
     def drop_other_keys(self, ledger: Ledger) -> None:
         """Destroy every key but the ledger's: one that was replaced must not be able to sign again."""
         kept = self._key_path(ledger.authority_key)
-        with _usable(self.directory):
+        with told_as(self._unusable):
             for path in self._keys():
                 if path != kept:
                     path.unlink()
@@ -169,10 +170,10 @@ class AuthorityStore:
 
     @contextmanager
     def _locked(self, *, wait: bool = True) -> Iterator[None]:
-        with _usable(self.directory):
+        with told_as(self._unusable):
             descriptor = os.open(self.directory / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            with _usable(self.directory):
+            with told_as(self._unusable):
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 except BlockingIOError as error:
@@ -185,14 +186,9 @@ class AuthorityStore:
         finally:
             os.close(descriptor)
 
-
-@contextmanager
-def _usable(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TrustError(
-            f"authority in {directory} can't be used: {error.strerror or error}",
+    def _unusable(self, cause: str) -> TrustError:
+        return TrustError(
+            f"authority in {self.directory} can't be used: {cause}",
             reason="Unusable",
             hint="the directory must be on a writable disk and belong to the user this program runs as",
-        ) from error
+        )

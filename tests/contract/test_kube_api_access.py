@@ -93,6 +93,24 @@ async def test_a_rule_allows_what_it_names_and_no_more(site: Site) -> None:
     assert {name: reply.code for name, reply in replies.items()} == {name: allowed.get(name, 403) for name in replies}
 
 
+async def test_a_cluster_role_that_is_bound_in_a_namespace_holds_there(site: Site) -> None:
+    """A RoleBinding gives the rules of a ClusterRole in its own namespace and nowhere else."""
+    token = await account(site)
+    whole = await site.made(f"{RBAC}/clusterroles", {"metadata": {"name": site.namespace}, "rules": [rule("list")]})
+    subject = {"kind": "ServiceAccount", "name": "worker", "namespace": site.namespace}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": whole["metadata"]["name"]}
+    binding = {"metadata": {"name": "worker"}, "roleRef": reference, "subjects": [subject]}
+    await site.made(site.path("rolebindings", api=RBAC), binding)
+    async with site.plane.caller(token) as worker:
+        here = await allowed_soon(lambda: worker.get(site.path("serviceexports")))
+        elsewhere = [
+            await worker.get(path) for path in (f"{MCS}/serviceexports", f"{MCS}/namespaces/default/serviceexports")
+        ]
+    await site.admin.delete(f"{RBAC}/clusterroles/{site.namespace}")
+
+    assert (here.code, [reply.code for reply in elsewhere]) == (200, [403, 403])
+
+
 async def test_a_caller_may_count_as_another_if_it_is_allowed_to(site: Site) -> None:
     """Impersonation gives the other's rights and no more; without the right to it, it is 403."""
     token = await account(site)

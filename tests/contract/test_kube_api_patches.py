@@ -121,12 +121,13 @@ async def test_an_update_takes_fields_over_from_an_apply(site: Site) -> None:
     path = site.path("serviceexports", "echo")
     await site.admin.apply(path, export(exportedLabels={"a": "1"}), "us")
     by_hand = {"spec": {"exportedLabels": {"a": "hand"}}}
-    await site.admin.ask("PATCH", path, by_hand, media=MERGE, fieldManager="somebody")
+    changed = await site.admin.ask("PATCH", path, by_hand, media=MERGE, fieldManager="somebody")
     refused = await site.admin.apply(path, export(exportedLabels={"a": "1"}), "us")
     healed = await site.admin.apply(path, export(exportedLabels={"a": "1"}), "us", force="true")
 
     assert refused.reason == (409, "Conflict")
     assert 'conflict with "somebody"' in refused.body["message"]
+    assert [one["manager"] for one in changed.body["metadata"]["managedFields"]] == ["somebody"]
     assert healed.body["spec"] == {"exportedLabels": {"a": "1"}}
 
 

@@ -17,6 +17,7 @@ from support.kube.site import MCS, MCS_ALPHA, MERGE, Site, config_map, export, n
         ("color in (red,blue),size", ["b"]),
         ("color notin (red),color", ["c"]),
         ("color,!size", ["a", "c"]),
+        ("color,size notin (s)", ["a", "c"]),
     ],
 )
 async def test_labels_select(site: Site, selector: str, found: list[str]) -> None:

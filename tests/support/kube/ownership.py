@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -115,7 +116,7 @@ def applied(live: Json, config: Json, schema: Json | None, writer: Writer, now: 
     outcome: Json = merged(live, config, schema)
     if previous is not None:
         elsewhere = frozenset(path for entry in others for path in entry.fields)
-        dropped = previous.fields - wanted.keys() - elsewhere
+        dropped = previous.fields - wanted.keys()
         outcome = removed(outcome, schema, (path for path in dropped if not _is_held(path, elsewhere)))
     fields = frozenset(wanted)
     unchanged = previous is not None and previous.fields == fields and previous.writer == writer
@@ -124,8 +125,9 @@ def applied(live: Json, config: Json, schema: Json | None, writer: Writer, now: 
 
 
 def _is_held(path: Path, elsewhere: frozenset[Path]) -> bool:
-    """Whether others own something inside the item that the path stands for, so that the item must stay."""
-    prefix = path[:-1] if path[-1] == "." else path
+    """Whether others own the field or, where it makes an item of a list what it is, anything inside that item."""
+    is_key = len(path) > 1 and path[-2].startswith("k:") and path[-1][2:] in json.loads(path[-2][2:])
+    prefix = path[:-1] if path[-1] == "." or is_key else path
     return any(other[: len(prefix)] == prefix for other in elsewhere)
 
 

@@ -140,5 +140,7 @@ def told_servers(outcomes: Mapping[str, Sequence[str]]) -> list[str]:
     counts = [(name, sum(name in test for test in ran)) for name in (STAND_IN, REAL)]
     told = [f"{count} tests on the {name}" for name, count in counts if count]
     if skipped:
-        told.append(f"{len(skipped)} SKIPPED: {ASSETS} names no directory with kube-apiserver and etcd")
+        missing = f"{ASSETS} names no directory with kube-apiserver and etcd"
+        wanting = "no controllers run beside it" if counts[1][1] else missing
+        told.append(f"{len(skipped)} SKIPPED: {wanting}")
     return [f"kubernetes: {', '.join(told)}"] if told else []

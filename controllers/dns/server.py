@@ -82,26 +82,25 @@ class DnsServer:
         self._limits = limits
         self._budgets = SourceBudgets(limits.per_second, limits.burst, limits.sources)
         self._turn = 0
-        self._connections: dict[asyncio.StreamWriter, bytes | str] = {}
-        self._open = False
-        self._ended = asyncio.Event()
+        self._conversations: dict[asyncio.Task[None], bytes | str] = {}
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Serve while the context lasts; raises ConfigError where the address can't be had."""
+        loop = asyncio.get_running_loop()
         with self._bound(socket.SOCK_STREAM) as stream, self._bound(socket.SOCK_DGRAM) as datagram:
-            tcp = await asyncio.start_server(self._converse, sock=stream)
-            loop = asyncio.get_running_loop()
-            udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=datagram)
-            self._open = True
+            udp, _ = await loop.create_datagram_endpoint(lambda: Datagrams(self), sock=datagram)
+            # Not asyncio's own server: what that has accepted at the moment of its end is never closed.
+            stream.listen()
+            loop.add_reader(stream, self._accept, stream)
             try:
                 yield
             finally:
-                self._open = False
+                loop.remove_reader(stream)
                 udp.close()
-                tcp.close()
-                await self._hang_up()
-                await tcp.wait_closed()
+                for conversation in self._conversations:
+                    conversation.cancel()
+                await asyncio.gather(*self._conversations, return_exceptions=True)
 
     def reply(self, query: bytes, source: bytes | str, *, udp: bool) -> bytes | None:
         """The answer to one message, counted; None where there is none to give."""
@@ -121,29 +120,39 @@ class DnsServer:
         self.counters.slow += passed > SLOW_SECONDS
         return reply.wire
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: questions, pipelined or not, are answered in their order (RFC 7766)."""
-        source = source_of(writer.get_extra_info("peername"))
-        same = sum(1 for other in self._connections.values() if other == source)
-        if not self._open:
-            writer.transport.abort()
+    def _accept(self, stream: socket.socket) -> None:
+        try:
+            connection, peer = stream.accept()
+        except OSError:
+            # Whoever it was is gone already, or there is no descriptor left: the next turn tries again.
             return
-        if len(self._connections) >= self._limits.connections or same >= self._limits.connections_per_source:
+        source = source_of(peer)
+        same = sum(1 for other in self._conversations.values() if other == source)
+        if len(self._conversations) >= self._limits.connections or same >= self._limits.connections_per_source:
             self.counters.dropped["connections"] += 1
-            writer.transport.abort()
+            connection.close()
             return
-        self._connections[writer] = source
+        connection.setblocking(False)  # noqa: FBT003
+        conversation = asyncio.ensure_future(self._converse(connection, source))
+        self._conversations[conversation] = source
         self.counters.connections += 1
+
+        def end(ended: asyncio.Task[None]) -> None:
+            connection.close()
+            del self._conversations[ended]
+            self.counters.connections -= 1
+
+        conversation.add_done_callback(end)
+
+    async def _converse(self, connection: socket.socket, source: bytes | str) -> None:
+        """One connection: questions, pipelined or not, are answered in their order (RFC 7766)."""
+        reader, writer = await asyncio.open_connection(sock=connection)
         try:
             # Whoever is gone, silent or in the middle of a message when it ends has nothing to be told.
             with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
                 await self._answer_all(reader, writer, source)
         finally:
             writer.transport.abort()
-            del self._connections[writer]
-            self.counters.connections -= 1
-            if not self._connections:
-                self._ended.set()
 
     async def _answer_all(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, source: bytes | str
@@ -162,14 +171,6 @@ class DnsServer:
             # What is in the buffer already is read without waiting: everybody else has a turn in between.
             await asyncio.sleep(0)
 
-    async def _hang_up(self) -> None:
-        """End every connection, and wait until each has noticed."""
-        self._ended.clear()
-        for writer in self._connections:
-            writer.transport.abort()
-        if self._connections:
-            await self._ended.wait()
-
     def _bound(self, kind: socket.SocketKind) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.listen.host else socket.AF_INET
         bound = socket.socket(family, kind)
@@ -187,11 +188,11 @@ class DnsServer:
                 f"dns cannot listen on {self.listen} ({transport}): {error.strerror}",
                 hint="ports below 1024 need root or CAP_NET_BIND_SERVICE" if error.errno == errno.EACCES else "",
             ) from error
-        bound.setblocking(False)  # noqa: FBT003  its only form
+        bound.setblocking(False)  # noqa: FBT003
         return bound
 
 
-class _Datagrams(asyncio.DatagramProtocol):
+class Datagrams(asyncio.DatagramProtocol):
     """One answer to each packet at most, and none while the socket takes no more."""
 
     def __init__(self, server: DnsServer) -> None:

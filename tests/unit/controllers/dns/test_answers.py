@@ -23,6 +23,10 @@ DB = key("demo/db")
 HEADER = struct.Struct("!HHHHHH")
 
 
+# A record of a private type without data, of the root.
+RECORD = b"\0" + struct.pack("!HHIH", 65_280, 1, 0, 0)
+
+
 def zone_view() -> ZoneView:
     """One service of each kind; the headless one has more endpoints than any packet of UDP can hold."""
     echo = merge_service(ECHO, {EAST: (export_record(), endpoints_record())})
@@ -89,8 +93,8 @@ def test_other_operations_are_not_implemented(opcode: int) -> None:
         HEADER.pack(77, 0, 0, 0, 0, 0),
         HEADER.pack(77, 0, 2, 0, 0, 0) + query().to_wire()[12:] * 2,
         HEADER.pack(77, 0, 1, 1, 0, 0) + query().to_wire()[12:],
-        HEADER.pack(77, 0, 1, 0, 2, 0) + query().to_wire()[12:],
-        HEADER.pack(77, 0, 1, 0, 0, 3) + query().to_wire()[12:],
+        HEADER.pack(77, 0, 1, 0, 2, 0) + query().to_wire()[12:] + RECORD * 2,
+        HEADER.pack(77, 0, 1, 0, 0, 3) + query().to_wire()[12:] + RECORD * 3,
         HEADER.pack(77, 0, 1, 0, 0, 0) + query().to_wire()[12:-1],
         HEADER.pack(77, 0, 1, 0, 0, 0) + query().to_wire()[12:] + b"junk",
         HEADER.pack(77, 0, 1, 0, 0, 0) + b"\xc0\x0c\0\1\0\1",
@@ -153,6 +157,23 @@ def test_an_answer_over_tcp_ends_where_the_message_must() -> None:
     response = dns.message.from_wire(reply.wire)
     assert (len(response.answer[0]) > 4000, len(reply.wire) <= 65_535) == (True, True)
     assert not response.flags & dns.flags.TC
+
+
+@pytest.mark.parametrize("endpoints", range(1, 13))
+def test_what_is_added_never_makes_an_answer_too_long(endpoints: int) -> None:
+    """The addresses of targets take the room that is left, and are missing without a word where there is none."""
+    hosts = [EndpointAddress((f"10.0.0.{number}",), f"db-{number}") for number in range(endpoints)]
+    export = export_record(DB, type=ImportType.HEADLESS)
+    merged = merge_service(DB, {EAST: (export, endpoints_record(DB, addresses=hosts))})
+    assert merged is not None
+    view = ZoneView({DB: service_names(merged, [[EAST]], None)}, {"demo": 1})
+    reply = answer(query(DB.host, "SRV").to_wire(), view, 5, turn=0, udp=True)
+
+    assert reply is not None
+    assert len(reply.wire) <= 512
+    found = dns.message.from_wire(reply.wire)
+    assert reply.truncated == (len(found.answer[0]) < endpoints)
+    assert not (reply.truncated and found.additional)
 
 
 def test_what_is_counted_of_an_answer() -> None:

@@ -36,6 +36,20 @@ def test_no_more_sources_are_kept_than_allowed(questions: list[tuple[int, float]
         assert len(budgets) <= 5
 
 
+def test_whoever_asked_last_is_remembered() -> None:
+    """A third source takes the place of the one that was silent longest, not of itself."""
+    budgets = SourceBudgets(per_second=0.001, burst=1, sources=2)
+
+    assert [budgets.take(source, 0.0) for source in ("a", "b", "c", "c", "b", "a")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
 def test_a_refused_question_keeps_its_source_among_the_latest() -> None:
     """A source that goes on asking is not forgotten for it, so that a flood doesn't renew its own budget."""
     budgets = SourceBudgets(per_second=0.001, burst=1, sources=2)

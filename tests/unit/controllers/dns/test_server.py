@@ -16,8 +16,8 @@ import dns.rcode
 import pytest
 
 from controllers.dns.answers import MAX_QUERY, MAX_UDP
-from controllers.dns.server import DnsServer, Limits, source_of
-from controllers.dns.zone import Zone
+from controllers.dns.server import Datagrams, DnsServer, Limits, source_of
+from controllers.dns.zone import Zone, ZoneView
 from controllers.projection import ServiceResult
 from federation.model.addresses import HostPort
 from federation.model.errors import ConfigError
@@ -176,6 +176,97 @@ async def test_a_connection_without_a_question_ends(sent: bytes) -> None:
                 await reader.readexactly(1)
         writer.close()
         await until(lambda: site.server.counters.connections == 0)
+
+
+async def test_a_length_beyond_any_query_ends_the_connection_at_once() -> None:
+    """What it announces is not waited for."""
+    async with served(idle_seconds=3600.0) as site:
+        reader, writer = await asyncio.open_connection(HOST, site.port)
+        writer.write((MAX_QUERY + 1).to_bytes(2))
+        async with asyncio.timeout(10):
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+                await reader.readexactly(1)
+        writer.close()
+
+    assert site.server.counters.dropped == {"unreadable": 1}
+
+
+async def test_callers_are_spread_over_endpoints() -> None:
+    """Each answer begins with another of those that are equally near."""
+    async with served() as site:
+        firsts = {str((await site.tcp(query(DB.host))).answer[0][0]) for _ in range(5)}
+
+    assert len(firsts) == 5
+
+
+async def test_everybody_else_has_a_turn_between_two_answers() -> None:
+    """However many questions a connection has in the buffer, the loop goes round after each."""
+    zone, turns, asked, seen = filled_zone(), 0, 0, []
+
+    def view() -> ZoneView | None:
+        nonlocal asked
+        asked += 1
+        seen.append(turns)
+        return zone.view
+
+    async def go_round() -> None:
+        nonlocal turns
+        while asked < 100:
+            turns += 1
+            await asyncio.sleep(0)
+
+    server = DnsServer(HostPort(HOST, free_port()), 5, view, lambda: 0.0)
+    async with server.serving():
+        _, writer = await asyncio.open_connection(HOST, server.listen.port)
+        writer.write(framed(*[query()] * 100))
+        async with asyncio.timeout(20):
+            await go_round()
+        writer.close()
+
+    assert len(set(seen)) == 100
+
+
+def test_while_the_socket_takes_nothing_packets_are_dropped() -> None:
+    """Answers are not heaped up for a network that is full; they go on when it takes them again."""
+
+    class Transport(asyncio.DatagramTransport):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sent: list[tuple[bytes, tuple[str, int]]] = []
+
+        def sendto(self, data: bytes, addr: tuple[str, int] | None = None) -> None:  # type: ignore[override]
+            assert addr is not None
+            self.sent.append((data, addr))
+
+    zone, transport, client = filled_zone(), Transport(), ("127.0.0.2", 5000)
+    server = DnsServer(HostPort(HOST, 53), 5, lambda: zone.view, lambda: 0.0)
+    protocol = Datagrams(server)
+    protocol.connection_made(transport)
+    sent = []
+    for change in (lambda: None, protocol.pause_writing, protocol.resume_writing):
+        change()
+        protocol.datagram_received(query().to_wire(), client)
+        sent.append(len(transport.sent))
+
+    assert sent == [1, 1, 2]
+    assert server.counters.dropped == {"busy": 1}
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_made_at_the_very_end_ends_too(turns: int) -> None:
+    """Whether it was accepted already or not: nothing that came in stays behind."""
+    with socket.socket() as client:
+        client.settimeout(5)
+        async with served(idle_seconds=3600.0) as site:
+            client.connect((HOST, site.port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        try:
+            ended = await asyncio.to_thread(client.recv, 1) == b""
+        except ConnectionResetError:
+            ended = True
+
+    assert ended
 
 
 async def test_an_answer_that_is_not_taken_ends_the_connection() -> None:

@@ -135,6 +135,18 @@ def test_addresses_that_no_record_can_hold_are_left_out() -> None:
     assert (names[()].ipv4, names[()].ipv6) == (((IPv4Address("10.0.0.1"),),), ())
 
 
+def test_a_port_whose_name_fills_a_label_has_none_of_its_own() -> None:
+    """With its underscore it is longer than a label can be; it is found at the service's name, as unnamed ports are."""
+    merged = merge_service(
+        ECHO, {EAST: (export_record(ports=[port(80, "p" * 63), port(81, "q" * 62)]), endpoints_record())}
+    )
+    assert merged is not None
+    names = service_names(merged, [], VIP)
+
+    assert set(names) == {(), ("_" + "q" * 62, "_tcp"), ("_tcp",)}
+    assert names[()].targets == ((Target(80, ()), Target(81, ())),)
+
+
 def test_names_that_dns_cannot_carry_are_left_out() -> None:
     """Past 63 octets a label or 255 a name, the endpoint keeps its address in the service's records."""
     of = ServiceKey("n" * 63, "s" * 63)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from controllers.sources.files import FileSource
 from federation.model.names import ServiceKey
 from federation.model.state import ServiceState
 from support.cluster_directory import endpoint_slice, export, next_update, service, settings_of, update_where
+from support.kubernetes_site import kubernetes_site
 
 ECHO = ServiceKey("demo", "echo")
 OTHER = ServiceKey("demo", "other")
@@ -24,6 +26,10 @@ class Site(Protocol):
 
     source: Source
 
+    @property
+    def always(self) -> frozenset[str]:
+        """Namespaces that are there before anything was put."""
+
     def put(self, name: str, text: str) -> None:
         """Make the object exist as the text says; ``name`` is the test's own handle of it."""
 
@@ -31,6 +37,8 @@ class Site(Protocol):
 
 
 class FileSite:
+    always: frozenset[str] = frozenset()
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.source: Source = FileSource(directory, settings_of(directory))
@@ -44,12 +52,21 @@ class FileSite:
         (self._directory / f"{name}.yaml").unlink()
 
 
-SITES: dict[str, Callable[[Path], Site]] = {"files": FileSite}
+@asynccontextmanager
+async def file_site(directory: Path) -> AsyncIterator[FileSite]:
+    yield FileSite(directory)
+
+
+SITES: dict[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
+    "files": file_site,
+    "kubernetes": kubernetes_site,
+}
 
 
 @pytest.fixture(params=sorted(SITES))
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    return SITES[request.param](tmp_path)
+async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+    async with SITES[request.param](tmp_path) as opened:
+        yield opened
 
 
 async def test_the_first_update_is_the_whole(site: Site) -> None:
@@ -61,7 +78,7 @@ async def test_the_first_update_is_the_whole(site: Site) -> None:
         first = await next_update(updates)
 
     assert first.changed == {ECHO, OTHER} == set(first.state.services)
-    assert first.state.namespaces == {"demo"}
+    assert first.state.namespaces == {"demo"} | site.always
     assert first.problems == ()
 
 
@@ -90,7 +107,7 @@ async def test_a_change_names_the_services_that_differ(site: Site) -> None:
 
 async def test_what_is_removed_is_changed_and_gone(site: Site) -> None:
     """A service without any part left is no key of the state."""
-    site.put("a", endpoint_slice())
+    site.put("a", endpoint_slice(address="10.1.0.1"))
     async with contextlib.aclosing(site.source.updates()) as updates:
         await next_update(updates)
         site.remove("a")
@@ -106,7 +123,7 @@ async def test_the_parts_of_a_service_come_together(site: Site) -> None:
     async with contextlib.aclosing(site.source.updates()) as updates:
         await next_update(updates)
         site.put("b", export())
-        site.put("c", endpoint_slice())
+        site.put("c", endpoint_slice(address="10.1.0.1"))
 
         def complete(update: SourceUpdate) -> bool:
             state = update.state.services.get(ECHO, ServiceState())

@@ -1,0 +1,203 @@
+"""KubeClient: requests to one Kubernetes API server. The only importer of the official package.
+
+Edge: it carries requests and answers, decides nothing, and knows no kind of object. Of the package it takes what is
+tedious to get right: kubeconfigs, service accounts, TLS, proxies. Its models are left aside: building one for each of
+thousands of objects takes seconds, and what comes is judged by ``controllers.sources`` anyway.
+
+Credentials are read from their files when a client is opened, and a client is short-lived: whoever is refused opens
+another, with the token that is there by then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import msgspec
+import yaml
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException, load_kube_config
+from kubernetes.aio.config.incluster_config import InClusterConfigLoader
+
+from federation.model.errors import FederationError
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where Kubernetes mounts a pod's token and the API server's CA."""
+
+_MAX_MESSAGE: Final = 300
+
+
+class KubeError(FederationError):
+    """The API server can't be reached, or refuses: retry, and keep what was last read."""
+
+    def __init__(self, message: str, *, status: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        """Of HTTP; 0 where no answer came."""
+
+    @property
+    def expired(self) -> bool:
+        """Whether what was asked for is older than the API server remembers: list anew."""
+        return self.status == HTTPStatus.GONE
+
+    @property
+    def not_served(self) -> bool:
+        """Whether the API server has no such resource, as before a CRD is installed."""
+        return self.status == HTTPStatus.NOT_FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class KubeAccess:
+    """How the API server is found, and in whose name it is asked."""
+
+    kubeconfig: Path | None = None
+    """None: as the pod that this runs in."""
+    context: str | None = None
+    """Of the kubeconfig; None: its current one."""
+    service_account: Path = SERVICE_ACCOUNT
+    """Where the pod's token is, if there is no kubeconfig."""
+
+
+class KubeClient:
+    """Requests with the credentials of when it was opened; made by ``open_client``."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    async def get(self, path: str, query: Mapping[str, str], *, timeout_seconds: float) -> Mapping[str, object]:
+        """One whole JSON answer; raises KubeError."""
+        limits = aiohttp.ClientTimeout(total=timeout_seconds)
+        with _failures_told():
+            response = await self._request(path, query, limits)
+            async with response:
+                return _decoded(await response.read())
+
+    @asynccontextmanager
+    async def watch(
+        self, path: str, query: Mapping[str, str], *, silence_seconds: float
+    ) -> AsyncIterator[AsyncIterator[Mapping[str, object]]]:
+        """The events of a watch, once it is accepted and until the server ends it; raises KubeError, also where nothing
+        came for so long."""
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=silence_seconds, sock_read=silence_seconds)
+        with _failures_told():
+            response = await self._request(path, {**query, "watch": "true"}, limits)
+            async with response:
+                yield _events(response)
+
+    async def _request(
+        self, path: str, query: Mapping[str, str], limits: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        request = await self._api.param_serialize(
+            "GET",
+            path,
+            query_params=sorted(query.items()),
+            header_params={"Accept": "application/json"},
+            auth_settings=["BearerToken"],
+        )
+        answer = await self._api.call_api(*request, _request_timeout=limits)
+        response: aiohttp.ClientResponse = answer.response
+        if response.status == HTTPStatus.OK:
+            return response
+        async with response:
+            raise _refusal(response.status, await response.read())
+
+
+@asynccontextmanager
+async def open_client(access: KubeAccess) -> AsyncIterator[KubeClient]:
+    """A client for a while; raises KubeError where the credentials can't be read."""
+    api = await _load(access)
+    try:
+        yield KubeClient(api)
+    finally:
+        await api.close()  # type: ignore[no-untyped-call]
+
+
+async def _load(access: KubeAccess) -> ApiClient:
+    configuration = Configuration()
+    try:
+        if access.kubeconfig is None:
+            token, ca = access.service_account / "token", access.service_account / "ca.crt"
+            in_pod = InClusterConfigLoader(str(token), str(ca), environ=os.environ)  # type: ignore[no-untyped-call]
+            in_pod.load_and_set(configuration)  # type: ignore[no-untyped-call]
+        else:
+            await load_kube_config(  # type: ignore[no-untyped-call]
+                str(access.kubeconfig), access.context, client_configuration=configuration, persist_config=False
+            )
+        return ApiClient(configuration)
+    except ConfigException as error:
+        raise _unusable(str(error)[:_MAX_MESSAGE]) from error
+    except OSError as error:
+        raise _unusable(error.strerror or type(error).__name__) from error
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A kubeconfig that is being written may be cut anywhere, and the package takes it as it is. The text of the
+        # error may hold what stands in the file.
+        raise _unusable(f"they are malformed ({type(error).__name__})") from error
+
+
+def _unusable(cause: str) -> KubeError:
+    return KubeError(f"the credentials for the API server can't be used: {cause}")
+
+
+def status_error(status: Mapping[str, object]) -> KubeError:
+    """The error that a ``Status`` object tells, as in the last event of a watch."""
+    code, message = status.get("code"), status.get("message")
+    told = message if isinstance(message, str) and message else "no reason given"
+    number = code if isinstance(code, int) else 0
+    return KubeError(f"the API server refuses: {told[:_MAX_MESSAGE]}", status=number, hint=_hint(number))
+
+
+def _refusal(code: int, content: bytes) -> KubeError:
+    try:
+        status = _decoded(content)
+    except ValueError:
+        # A proxy in between may answer whatever it likes.
+        status = {"message": f"HTTP {code}"}
+    return status_error({**status, "code": code})
+
+
+def _hint(code: int) -> str:
+    match code:
+        case HTTPStatus.UNAUTHORIZED:
+            return "check the token: it may have expired, and is read again with the next attempt"
+        case HTTPStatus.FORBIDDEN:
+            return "give the user the rights to list and watch it"
+        case _:
+            return ""
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Mapping[str, object]]:
+    async for line in _lines(response):
+        yield _decoded(line)
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The lines of an answer, however long: an object may be larger than any buffer of the library."""
+    rest = b""
+    async for chunk in response.content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line:
+                yield line
+
+
+def _decoded(content: bytes) -> Mapping[str, object]:
+    return msgspec.json.decode(content, type=dict[str, object])
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """Everything that can go wrong between here and the API server, as KubeError."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise KubeError("the API server does not answer in time") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise KubeError(f"the API server can't be reached: {str(error)[:_MAX_MESSAGE]}") from error
+    except msgspec.DecodeError as error:
+        raise KubeError("the API server's answer is no JSON object") from error

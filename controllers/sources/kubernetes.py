@@ -1,0 +1,49 @@
+"""The Kubernetes source: the objects of a cluster's API server as a Source.
+
+Drives the parts that do the work: a ``resource_watch`` for each resource reads, ``watched_objects`` says what it means.
+Events in quick succession come as one update.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from functools import partial
+
+from controllers.kube.client import KubeAccess, open_client
+from controllers.sources.base import SourceUpdate
+from controllers.sources.resource_watch import Patience, ResourceWatch
+from controllers.sources.watched_objects import RESOURCES, WatchedObjects
+
+
+class KubernetesSource:
+    """Source of a cluster that is backed by Kubernetes."""
+
+    def __init__(self, access: KubeAccess, patience: Patience | None = None) -> None:
+        self._access = access
+        self._patience = patience or Patience()
+
+    async def updates(self) -> AsyncGenerator[SourceUpdate, None]:
+        """See Source; an API server that can't be reached, or lacks the MCS API, is waited for."""
+        objects, news = WatchedObjects(), asyncio.Event()
+        opened = partial(open_client, self._access)
+        watches = [ResourceWatch(opened, one, objects, news.set, self._patience) for one in RESOURCES]
+        # No task group: it can't span a yield (closing the stream would raise out of it).
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(watch.run(), name=f"watch of {watch.resource.plural}") for watch in watches]
+        for task in tasks:
+            task.add_done_callback(lambda _: news.set())
+        try:
+            while True:
+                await news.wait()
+                news.clear()
+                for task in tasks:
+                    if task.done():
+                        # They end by a bug of ours alone, which must not go unnoticed.
+                        task.result()
+                if (update := objects.update()) is not None:
+                    yield update
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,141 @@
+"""The objects of a Kubernetes cluster as they were last told, judged, and the state that they make.
+
+In-memory state without I/O or clock: lists and events go in, SourceUpdates come out. What it promises:
+
+- Nothing comes out before every resource was listed whole once: empty is not unknown.
+- A list takes the place of all that was known of its resource, at once; a list cut short never gets here.
+- A bad object harms itself only: its last good version stays in use, and the problem says so.
+- A resource that can't be read leaves what was last read of it in use, and is a problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+from controllers.sources.base import SourceUpdate
+from controllers.sources.inventory import Inventory
+from controllers.sources.manifests import Manifest, ManifestObject, ObjectId, parse_manifests
+from controllers.sources.slice_bodies import SERVICE_LABEL
+from federation.model.names import ServiceKey
+from federation.model.problems import Problem
+
+Document = Mapping[str, object]
+
+_by_order = attrgetter("subject", "reason", "message", "path")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource of the API that is read."""
+
+    kind: str
+    api_versions: tuple[str, ...]
+    """Any of them shows the same objects; the first that is served is read."""
+    plural: str
+    label_selector: str = ""
+
+    def path(self, api_version: str) -> str:
+        """Where all objects of the cluster are, in every namespace."""
+        root = "/apis" if "/" in api_version else "/api"
+        return f"{root}/{api_version}/{self.plural}"
+
+
+RESOURCES: Final = (
+    Resource("Namespace", ("v1",), "namespaces"),
+    Resource("Service", ("v1",), "services"),
+    # Those that belong to a Service of this cluster; ours, which tell of other clusters, lack the label.
+    Resource("EndpointSlice", ("discovery.k8s.io/v1",), "endpointslices", SERVICE_LABEL),
+    Resource("ServiceExport", ("multicluster.x-k8s.io/v1beta1", "multicluster.x-k8s.io/v1alpha1"), "serviceexports"),
+)
+
+
+class WatchedObjects:
+    """What is known of the resources, and the ClusterState that it makes."""
+
+    def __init__(self, resources: Iterable[Resource] = RESOURCES) -> None:
+        self._unlisted = set(resources)
+        self._known: dict[Resource, set[ObjectId]] = {resource: set() for resource in self._unlisted}
+        self._inventory = Inventory()
+        self._pending: dict[ObjectId, ManifestObject | None] = {}
+        self._faults: dict[ObjectId, tuple[Problem, ...]] = {}
+        """By object, of those that are bad at the moment."""
+        self._unreadable: dict[Resource, str] = {}
+        self._last: SourceUpdate | None = None
+
+    def replace(self, resource: Resource, items: Iterable[Document]) -> None:
+        """Take in a whole list."""
+        listed = {found for item in items if (found := self._take(resource, item)) is not None}
+        for gone in self._known[resource] - listed:
+            self._remove(gone)
+        self._known[resource] = listed
+        self._unlisted.discard(resource)
+
+    def put(self, resource: Resource, item: Document) -> None:
+        """Take in an object that is new or another."""
+        if (found := self._take(resource, item)) is not None:
+            self._known[resource].add(found)
+
+    def remove(self, resource: Resource, item: Document) -> None:
+        """Take in that an object is gone."""
+        if (found := _parse(resource, item).id) is not None:
+            self._known[resource].discard(found)
+            self._remove(found)
+
+    def mark_unreadable(self, resource: Resource, cause: str) -> None:
+        """Take in that the resource can't be read at the moment."""
+        self._unreadable[resource] = cause
+
+    def mark_readable(self, resource: Resource) -> None:
+        """Take in that the resource is read again."""
+        self._unreadable.pop(resource, None)
+
+    def update(self) -> SourceUpdate | None:
+        """The update, if there is news; nothing before every resource was listed."""
+        if self._unlisted:
+            return None
+        changed: frozenset[ServiceKey] = self._inventory.apply(self._pending)
+        self._pending = {}
+        problems = self._problems()
+        last, state = self._last, self._inventory.state
+        if last is not None and last.state is state and last.problems == problems:
+            return None
+        self._last = SourceUpdate(state, changed, problems)
+        return self._last
+
+    def _take(self, resource: Resource, item: Document) -> ObjectId | None:
+        """Judge an object; returns which it is, None for one that does not say, which only a broken server sends."""
+        manifest = _parse(resource, item)
+        if manifest.id is None:
+            return None
+        self._faults.pop(manifest.id, None)
+        if manifest.value is None:
+            self._faults[manifest.id] = manifest.problems
+        else:
+            self._pending[manifest.id] = manifest.value
+        return manifest.id
+
+    def _remove(self, gone: ObjectId) -> None:
+        self._faults.pop(gone, None)
+        self._pending[gone] = None
+
+    def _problems(self) -> tuple[Problem, ...]:
+        found = [problem for problems in self._faults.values() for problem in problems]
+        found += [
+            Problem(str(key), "LastGoodInUse", "the last good version stays in use")
+            for key in self._faults
+            if key in self._inventory
+        ]
+        found += [
+            Problem(resource.plural, "Unreadable", f"{cause}; what was last read of them stays in use")
+            for resource, cause in self._unreadable.items()
+        ]
+        return tuple(sorted(found, key=_by_order))
+
+
+def _parse(resource: Resource, item: Document) -> Manifest:
+    # The items of a list don't say what they are, the list does; in what version it was read makes no difference.
+    (manifest,) = parse_manifests({**item, "apiVersion": resource.api_versions[0], "kind": resource.kind})
+    return manifest

@@ -1,0 +1,121 @@
+"""The client of the API server: answers, refusals, and what stands in the way of either."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from controllers.kube.client import KubeAccess, KubeError, open_client, status_error
+from support.kube.server import StandIn, running
+
+SERVICES = "/api/v1/services"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[StandIn]:
+    async with running() as started:
+        yield started
+
+
+@pytest.fixture
+def access(server: StandIn, tmp_path: Path) -> KubeAccess:
+    return KubeAccess(server.write_kubeconfig(tmp_path / "kubeconfig"))
+
+
+async def refusal(access: KubeAccess, path: str = SERVICES, seconds: float = 20.0) -> KubeError:
+    """The error of one request."""
+    with pytest.raises(KubeError) as caught:
+        async with open_client(access) as client:
+            await client.get(path, {}, timeout_seconds=seconds)
+    return caught.value
+
+
+async def test_a_whole_answer_is_read(access: KubeAccess) -> None:
+    """With the query that was asked for."""
+    async with open_client(access) as client:
+        found = await client.get("/api/v1/namespaces", {"limit": "1"}, timeout_seconds=20)
+
+    assert (found["kind"], len(found["items"])) == ("NamespaceList", 1)  # type: ignore[arg-type]
+
+
+async def test_events_are_read_however_long_they_are(server: StandIn, access: KubeAccess) -> None:
+    """An object may be larger than any buffer on the way; the watch is over when the server ends it."""
+    server.put(
+        ("", "configmaps"), {"metadata": {"name": "large", "namespace": "default"}, "data": {"x": "y" * 900_000}}
+    )
+    async with (
+        open_client(access) as client,
+        client.watch("/api/v1/configmaps", {"timeoutSeconds": "1"}, silence_seconds=20) as events,
+    ):
+        found = [event async for event in events]
+
+    assert [(event["type"], event["object"]["metadata"]["name"]) for event in found] == [("ADDED", "large")]  # type: ignore[index]
+
+
+async def test_a_refusal_has_its_status(server: StandIn, access: KubeAccess) -> None:
+    """The server's own words, and what they mean for the caller."""
+    server.fail(410)
+    expired = await refusal(access)
+    missing = await refusal(access, "/apis/example.com/v1/things")
+
+    assert (expired.status, expired.expired, expired.not_served) == (410, True, False)
+    assert (missing.status, missing.expired, missing.not_served) == (404, False, True)
+
+
+async def test_who_is_not_let_in_is_told_what_to_do(server: StandIn, tmp_path: Path) -> None:
+    """A token that expired, and a user without rights; the token stands in neither message."""
+    token = server.token_for("nobody")
+    access = KubeAccess(server.write_kubeconfig(tmp_path / "kubeconfig", token))
+    forbidden = await refusal(access)
+    server.expire_token(token)
+    expired = await refusal(access)
+
+    assert (forbidden.status, forbidden.hint) == (403, "give the user the rights to list and watch it")
+    assert (expired.status, expired.hint) == (
+        401,
+        "check the token: it may have expired, and is read again with the next attempt",
+    )
+    assert token not in f"{forbidden} {expired}"
+
+
+async def test_a_server_that_is_away_or_silent_is_told_apart(server: StandIn, access: KubeAccess) -> None:
+    """Neither is an answer."""
+    await server.vanish(hang=True)
+    silent = await refusal(access, seconds=0.2)
+    await server.come_back()
+    await server.vanish()
+    away = await refusal(access)
+
+    assert (silent.status, str(silent)) == (0, "the API server does not answer in time")
+    assert away.status == 0
+    assert str(away).startswith("the API server can't be reached: ")
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "clusters: []", "token: s3cret: {", "[s3cret]"])
+async def test_credentials_that_can_not_be_used_are_told(text: str | None, tmp_path: Path) -> None:
+    """A kubeconfig that is missing, cut short, or none; what stands in it is not told."""
+    file = tmp_path / "kubeconfig"
+    if text is not None:
+        file.write_text(text)
+    error = await refusal(KubeAccess(file))
+
+    assert error.status == 0
+    assert "s3cret" not in str(error)
+
+
+async def test_outside_of_a_pod_a_kubeconfig_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one, and without what Kubernetes gives a pod, nothing can be asked."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+    assert str(await refusal(KubeAccess(service_account=tmp_path))) == (
+        "the credentials for the API server can't be used: Service host/port is not set."
+    )
+
+
+def test_a_status_without_words_is_an_error_all_the_same() -> None:
+    """Whatever a broken server or a proxy puts there."""
+    assert [(str(error), error.status) for error in (status_error({}), status_error({"code": "x", "message": 1}))] == [
+        ("the API server refuses: no reason given", 0)
+    ] * 2

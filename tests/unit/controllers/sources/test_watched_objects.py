@@ -1,0 +1,124 @@
+"""What is known of a cluster's objects after lists and events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controllers.sources.watched_objects import RESOURCES, Resource, WatchedObjects
+from federation.model.names import ServiceKey
+
+NAMESPACES, SERVICES, SLICES, EXPORTS = RESOURCES
+ECHO, OTHER = ServiceKey("demo", "echo"), ServiceKey("demo", "other")
+
+
+def service(name: str = "echo", port: object = 80) -> dict[str, Any]:
+    return {"metadata": {"namespace": "demo", "name": name}, "spec": {"ports": [{"port": port}]}}
+
+
+def listed(*services: dict[str, Any]) -> WatchedObjects:
+    """Every resource listed, with these services and nothing else."""
+    objects = WatchedObjects()
+    for resource in RESOURCES:
+        objects.replace(resource, services if resource is SERVICES else [])
+    return objects
+
+
+def problems(objects: WatchedObjects) -> list[tuple[str, str]]:
+    update = objects.update()
+    assert update is not None
+    return [(problem.subject, problem.reason) for problem in update.problems]
+
+
+def test_nothing_comes_before_every_resource_was_listed() -> None:
+    """Events don't make a list."""
+    objects = WatchedObjects()
+    objects.put(EXPORTS, service())
+    for resource in (NAMESPACES, SERVICES, SLICES):
+        objects.replace(resource, [])
+        assert objects.update() is None
+    objects.replace(EXPORTS, [])
+
+    update = objects.update()
+    assert update is not None
+    assert (dict(update.state.services), update.problems) == ({}, ())
+
+
+def test_an_update_comes_once() -> None:
+    """What changes nothing is no news: the same object again, or one that was not known and is gone."""
+    objects = listed(service())
+    first = objects.update()
+    assert first is not None
+    objects.put(SERVICES, service())
+    objects.remove(SERVICES, service("other"))
+
+    assert first.changed == {ECHO}
+    assert objects.update() is None
+
+
+def test_a_list_takes_the_place_of_what_was_known() -> None:
+    """Of its own resource only: what it lacks is gone, also if it came by an event."""
+    objects = listed(service())
+    objects.put(SERVICES, service("other"))
+    objects.put(EXPORTS, {"metadata": {"namespace": "demo", "name": "echo"}})
+    assert objects.update() is not None
+    objects.replace(SERVICES, [service("third")])
+
+    update = objects.update()
+    assert update is not None
+    assert update.changed == {ECHO, OTHER, ServiceKey("demo", "third")}
+    assert {key: state.service is not None for key, state in update.state.services.items()} == {
+        ECHO: False,
+        ServiceKey("demo", "third"): True,
+    }
+
+
+def test_a_bad_object_keeps_its_last_good_version() -> None:
+    """By event and by list; good again, or gone, it leaves no trace. One that was never good is not there."""
+    objects = listed(service(), service("other", "no port"))
+    assert problems(objects) == [("Service demo/other", "WrongType")]
+
+    objects.replace(SERVICES, [service(port="no port")])
+    assert problems(objects) == [("Service demo/echo", "LastGoodInUse"), ("Service demo/echo", "WrongType")]
+    objects.put(SERVICES, service(port=81))
+    assert problems(objects) == []
+    objects.put(SERVICES, service(port="no port"))
+    objects.remove(SERVICES, service(port="no port"))
+    update = objects.update()
+    assert update is not None
+    assert (dict(update.state.services), update.problems) == ({}, ())
+
+
+def test_a_resource_that_can_not_be_read_is_a_problem_until_it_is() -> None:
+    """The state stays the same object, and the update changes no service."""
+    objects = listed(service())
+    first = objects.update()
+    assert first is not None
+    objects.mark_unreadable(SERVICES, "the API server is away")
+
+    update = objects.update()
+    assert update is not None
+    assert (update.state is first.state, update.changed) == (True, frozenset())
+    assert [str(problem.message) for problem in update.problems] == [
+        "the API server is away; what was last read of them stays in use"
+    ]
+    objects.mark_readable(SERVICES)
+    assert problems(objects) == []
+
+
+def test_what_does_not_say_which_object_it_is_is_left_out() -> None:
+    """Only a broken server sends it; the rest of the list counts."""
+    update = listed(service(), {"metadata": {}}, {"spec": {}}).update()
+
+    assert update is not None
+    assert (update.changed, update.problems) == ({ECHO}, ())
+
+
+def test_resources_are_found_by_group_and_version() -> None:
+    """The core group has a root of its own."""
+    assert [one.path(one.api_versions[-1]) for one in RESOURCES] == [
+        "/api/v1/namespaces",
+        "/api/v1/services",
+        "/apis/discovery.k8s.io/v1/endpointslices",
+        "/apis/multicluster.x-k8s.io/v1alpha1/serviceexports",
+    ]
+    assert isinstance(SERVICES, Resource)

@@ -69,6 +69,8 @@ class Authority:
         self._users = users
         self._meeting = meeting
         self._clock = clock
+        self._ruled = False
+        """Whether the users have the rules of this version: those of an older one may lack what members need now."""
         # Within this process whoever came first is first.
         self._turn = asyncio.Lock()
         self._complaints = Complaints(clock)
@@ -207,8 +209,9 @@ class Authority:
         for cluster in sorted(wanted.keys() | present.keys() - spared):
             if cluster not in wanted:
                 await self._remove(ledger, cluster)
-            elif frozenset(wanted[cluster]) != present.get(cluster):
+            elif frozenset(wanted[cluster]) != present.get(cluster) or not self._ruled:
                 await self._set_user(ledger, cluster)
+        self._ruled = True
         # To remove one of these would lock a member out and destroy what it has published.
         return tuple(_made_by_hand(cluster) for cluster in sorted(present.keys() & spared - wanted.keys()))
 

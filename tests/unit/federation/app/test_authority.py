@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -301,6 +302,22 @@ async def test_whoever_stops_waiting_for_another_process_holds_nothing(bench: Be
     async with asyncio.timeout(20):
         await bench.authority.reconcile()
     assert await bench.members() == [EAST, WEST]
+
+
+async def test_users_get_the_rules_of_this_version_once(bench: Bench) -> None:
+    """The first look after a start makes every user anew, for an older version may have made it; later ones do not."""
+    await bench.authority.reconcile()
+    made = []
+
+    async def make(cluster: ClusterId, digests: Sequence[str]) -> None:
+        made.append(cluster)
+
+    bench.users.set_user = make  # type: ignore[method-assign]
+    await bench.authority.reconcile()
+    started = Authority(bench.store, bench.board, bench.users, Meeting("rediss://exchange", "PEM"), bench.clock)
+    await started.reconcile()
+    await started.reconcile()
+    assert made == [EAST, NORTH, WEST]
 
 
 async def test_a_restored_ledger_goes_on_with_the_roster_in_the_exchange(bench: Bench) -> None:

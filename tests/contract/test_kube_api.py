@@ -69,7 +69,7 @@ async def test_a_name_is_taken_once(site: Site) -> None:
 
 
 async def test_a_body_must_fit_its_address(site: Site) -> None:
-    """Another namespace, another kind or another name than those of the path is 400."""
+    """Another namespace, kind or name than those of the path, and a value of the wrong type, is 400."""
     elsewhere = {**config_map(), "metadata": {"name": "x", "namespace": "default"}}
     await site.made(site.config_maps, config_map())
     replies = [
@@ -77,8 +77,10 @@ async def test_a_body_must_fit_its_address(site: Site) -> None:
         await site.admin.post(site.path("serviceexports"), imported()),
         await site.admin.put(f"{site.config_maps}/settings", config_map("other")),
         await site.admin.ask("POST", site.config_maps, "{no json"),
+        await site.admin.post(site.config_maps, {"metadata": {"name": "x", "ownerReferences": [1]}}),
+        await site.admin.post(site.path("services", api=CORE), service(ports="http")),
     ]
-    assert [reply.reason for reply in replies] == [(400, "BadRequest")] * 4
+    assert [reply.reason for reply in replies] == [(400, "BadRequest")] * 6
 
 
 async def test_methods_and_media_types_that_make_no_sense_are_refused(site: Site) -> None:

@@ -44,6 +44,7 @@ class Admission:
         """What the server understands of a body: fields it does not know are dropped and named."""
         _check_form(body)
         kept: Json = pruned(body, whole_schema(kind), unknown)
+        _check_types(kind, kept)
         kept["apiVersion"], kept["kind"] = kind.api_version, kind.kind
         if kind.plural == "secrets" and "stringData" in kept:
             plain = {name: base64.b64encode(text.encode()).decode() for name, text in kept.pop("stringData").items()}
@@ -136,6 +137,14 @@ def _desired(kind: ResourceType, body: Json) -> Json:
     """The part whose changes count as a new generation."""
     left_out = {"metadata", "apiVersion"} | ({"status"} if kind.has_status else set())
     return {name: item for name, item in body.items() if name not in left_out}
+
+
+def _check_types(kind: ResourceType, body: Json) -> None:
+    """Raises a 400 where Go could not decode: of a custom resource that is its metadata, the rest is for its schema."""
+    found = violations(body["metadata"], METADATA, "metadata") if kind.custom else violations(body, whole_schema(kind))
+    for cause in found:
+        if cause.reason == "FieldValueTypeInvalid" and not cause.message.endswith('"null"'):
+            raise bad_request(f"{kind.kind} in version {kind.version} cannot be handled: {cause.message}")
 
 
 def _check_base64(secret: Json) -> None:

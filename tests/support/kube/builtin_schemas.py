@@ -87,6 +87,14 @@ def _open(**properties: Any) -> Json:
 
 OPEN: Final = _open(data={"type": "object", "additionalProperties": STRING}, status=ANYTHING)
 
+BINDING: Final = {
+    **_open(
+        roleRef=record("kind", "name", apiGroup=STRING, kind=STRING, name=STRING),
+        subjects=listing(record("kind", "name", apiGroup=STRING, kind=STRING, name=STRING, namespace=STRING)),
+    ),
+    "required": ["roleRef"],
+}
+
 STATUS_CONDITIONS: Final = _open(
     status={"type": "object", "properties": {"conditions": CONDITIONS}, PRESERVE: True},
 )

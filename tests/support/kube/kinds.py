@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from support.kube.builtin_schemas import (
+    BINDING,
     CRD,
     ENDPOINT_SLICE,
     LEASE,
@@ -70,7 +71,8 @@ def _core(plural: str, kind: str, schema: Json = OPEN, **rest: object) -> Resour
 
 def _rbac(plural: str, kind: str, *, namespaced: bool) -> ResourceType:
     group = "rbac.authorization.k8s.io"
-    return ResourceType(group, "v1", plural, kind, namespaced=namespaced, schema=OPEN, create_on_update=True)
+    schema = BINDING if kind.endswith("Binding") else OPEN
+    return ResourceType(group, "v1", plural, kind, namespaced=namespaced, schema=schema, create_on_update=True)
 
 
 def _review(group: str, plural: str, kind: str) -> ResourceType:

@@ -164,7 +164,7 @@ async def change(zone: Zone, results: Results, vips: dict[ServiceKey, IPv4Addres
 
 
 async def measure_sockets(zone: Zone, results: Results, vips: dict[ServiceKey, IPv4Address]) -> None:
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+    with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
     unbounded = Limits(per_second=1e9, burst=1e9)

@@ -7,7 +7,6 @@ it: who serves it goes on. Rows O10 to O13 are about traffic, which DNS only lea
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from federation.model.names import GATEWAY_KEY, ClusterId, RecordKey
 from federation.model.records import Record
 from federation.model.state import Endpoint, ServiceState
 from support.builders import endpoint, endpoint_slice, gateway_record, key, port, service, service_export
+from support.ports import free_port
 
 HELLO = key("mcs-conformance/hello")
 PORTS = [port(42, "tcp"), port(42, "udp", "UDP")]
@@ -77,9 +77,8 @@ async def resolvers(*, headless: bool, pods: Iterable[Endpoint]) -> AsyncIterato
             around = meet(Site(cluster, "", cluster), f"{cluster}.test", 15006, peers, [C0])
             zone, vip = Zone(), IPv4Address("240.96.0.1") + number
             zone.update([HELLO], {HELLO: project_service(HELLO, local, peers, around, NOW)}, {HELLO: vip}, 1)
-            with socket.socket(type=socket.SOCK_DGRAM) as probe:
-                probe.bind((f"127.0.2.{number + 1}", 0))
-                listen = HostPort(*probe.getsockname())
+            host = f"127.0.2.{number + 1}"
+            listen = HostPort(host, free_port(host))
             server = DnsServer(listen, 5, partial(getattr, zone, "view"), asyncio.get_running_loop().time)
             await stack.enter_async_context(server.serving())
             found.append(Resolver(cluster, vip, listen))

@@ -27,22 +27,10 @@ from federation.model.records import EndpointAddress, ImportType
 from support.builders import EAST, ECHO, endpoints_record, export_record, key
 from support.clock import ManualClock
 from support.exchange import until
+from support.ports import free_port
 
 DB = key("demo/db")
 HOST = "127.0.0.1"
-
-
-def free_port() -> int:
-    """One that neither UDP nor TCP has taken."""
-    while True:
-        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-            stream.bind((HOST, 0))
-            port = int(stream.getsockname()[1])
-            try:
-                datagram.bind((HOST, port))
-            except OSError:
-                continue
-            return port
 
 
 def filled_zone() -> Zone:
@@ -75,7 +63,7 @@ class Site:
 
 @asynccontextmanager
 async def served(zone: Zone | None = None, **limits: float) -> AsyncIterator[Site]:
-    zone, clock, port = zone or filled_zone(), ManualClock(), free_port()
+    zone, clock, port = zone or filled_zone(), ManualClock(), free_port(HOST)
     server = DnsServer(
         HostPort(HOST, port),
         5,
@@ -215,7 +203,7 @@ async def test_everybody_else_has_a_turn_between_two_answers() -> None:
             turns += 1
             await asyncio.sleep(0)
 
-    server = DnsServer(HostPort(HOST, free_port()), 5, view, lambda: 0.0)
+    server = DnsServer(HostPort(HOST, free_port(HOST)), 5, view, lambda: 0.0)
     async with server.serving():
         _, writer = await asyncio.open_connection(HOST, server.listen.port)
         writer.write(framed(*[query()] * 100))
@@ -389,12 +377,10 @@ async def test_the_end_closes_every_connection_and_frees_the_address() -> None:
 
 async def test_it_serves_ipv6_where_it_listens_there() -> None:
     """Over both transports at [::1]."""
-    with socket.socket(socket.AF_INET6) as probe:
-        try:
-            probe.bind(("::1", 0))
-        except OSError:
-            pytest.skip("this host has no IPv6")
-        port = probe.getsockname()[1]
+    try:
+        port = free_port("::1")
+    except OSError:
+        pytest.skip("this host has no IPv6")
     zone = filled_zone()
     server = DnsServer(HostPort("::1", port), 5, lambda: zone.view, lambda: 0.0)
     async with server.serving():
@@ -409,7 +395,7 @@ async def test_it_serves_ipv6_where_it_listens_there() -> None:
 @pytest.mark.parametrize(("kind", "transport"), [(socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")])
 async def test_an_address_that_is_taken_is_told(kind: socket.SocketKind, transport: str) -> None:
     """Whichever of the two it is, and nothing stays open."""
-    port = free_port()
+    port = free_port(HOST)
     server = DnsServer(HostPort(HOST, port), 5, lambda: None, lambda: 0.0)
     with socket.socket(type=kind) as taken:
         taken.bind((HOST, port))

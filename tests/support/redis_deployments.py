@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,7 +114,7 @@ async def sentinels(directory: Path, program: Path, tls: Tls | None = None) -> A
     options = {"repl-diskless-sync-delay": "0"} | (tls.options | {"tls-replication": "yes"} if tls else {})
     async with AsyncExitStack() as stack:
         servers = [_started(stack, directory / f"server-{i}", program, options, tls) for i in range(3)]
-        ports = [_free_port() for _ in range(3)]
+        ports = _free_ports(3)
         scheme = "rediss" if tls else "redis"
         address = f"{scheme}+sentinel://{','.join(f'127.0.0.1:{port}' for port in ports)}/{MASTER}"
         access = ExchangeAccess(parse_exchange_address(address), tls.ca_file if tls else None)
@@ -164,7 +164,7 @@ def _sentinel(directory: Path, program: Path, port: int, master: int, tls: Tls |
 async def cluster(directory: Path, program: Path, tls: Tls | None = None) -> AsyncIterator[Deployment]:
     """Three masters with a third of the slots each."""
     async with AsyncExitStack() as stack:
-        buses = [_free_port() for _ in range(3)]
+        buses = _free_ports(3)
         servers = []
         for number, bus in enumerate(buses):
             options = {
@@ -197,8 +197,10 @@ def _started(
     return server
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on, each another one: all are held while they are chosen."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]

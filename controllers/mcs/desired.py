@@ -8,7 +8,7 @@ in itself, and none takes away what the rounds before it gave.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from controllers.mcs.derived_service import Allocation, allocation, derived_service
@@ -38,9 +38,10 @@ class KubernetesCluster:
 
     namespaces: frozenset[str]
     """Those that exist and are not about to go."""
+    api: ServedApi
+    """As its CRDs say: what their schemas lack must not be stated, or it would be written for ever."""
     ip_families: tuple[str, ...] = ("IPv4",)
     """Families that its Services may have."""
-    api: ServedApi = field(default_factory=ServedApi)
     taken: frozenset[str] = frozenset()
     """Clusterset IPs that were asked for again and that the API server has given to others."""
 

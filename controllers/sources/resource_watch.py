@@ -155,8 +155,6 @@ class ResourceWatch:
 
     async def _wait(self, error: KubeError) -> None:
         """Tell of a failure, and wait before the next attempt, longer each time."""
-        if error.expired:
-            self._version = ""
         if error.not_served:
             self._version = ""
             self._served = (self._served + 1) % len(self.resource.api_versions)

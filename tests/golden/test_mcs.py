@@ -159,8 +159,8 @@ def _plan(given: Input, own: ClusterId) -> Plan:
         around=around,
         cluster=KubernetesCluster(
             frozenset(given.namespaces),
-            given.ip_families,
             ServedApi(f"multicluster.x-k8s.io/{given.version}", given.schemas),
+            given.ip_families,
             frozenset(given.taken),
         ),
         publication=Publication(given.publication.delivery, given.publication.cause),

@@ -69,7 +69,7 @@ class World:
             local,
             self.kubernetes.observe(),
             around=around,
-            cluster=KubernetesCluster(frozenset({"demo"}), self.families, API),
+            cluster=KubernetesCluster(frozenset({"demo"}), API, self.families),
             publication=Publication(Delivery.EXPORTED),
             now=after(self.seconds),
         ).applied

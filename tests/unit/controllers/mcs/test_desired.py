@@ -5,6 +5,7 @@ from __future__ import annotations
 from controllers.mcs.desired import DesiredObjects, KubernetesCluster, desired_objects
 from controllers.mcs.export_status import Delivery, Publication
 from controllers.mcs.objects import export_id
+from controllers.mcs.served_api import ServedApi
 from controllers.projection import Surroundings
 from federation.model.locality import Site
 from federation.model.state import ServiceState
@@ -22,7 +23,7 @@ def desired(*namespaces: str, export: bool = True) -> DesiredObjects:
         ServiceState(),
         {export_id(ECHO): {"metadata": {"name": "echo"}}} if export else {},
         around=AROUND,
-        cluster=KubernetesCluster(frozenset(namespaces)),
+        cluster=KubernetesCluster(frozenset(namespaces), ServedApi()),
         publication=PENDING,
         now=CREATED,
     )

@@ -254,6 +254,15 @@ async def test_events_that_come_twice_or_late_change_nothing(site: KubernetesSit
     assert site.server.objects(SERVICES).keys() == {("demo", "other")}
 
 
+async def test_a_fault_of_the_program_itself_ends_the_stream(site: KubernetesSite) -> None:
+    """It is raised where the stream is read: a resource that is no longer watched must not go unnoticed."""
+    site.server.fail(times=1_000_000, verbs=["list"], plural="services")
+    broken = replace(QUICK, first_retry_seconds="no number")  # type: ignore[arg-type]
+    async with aclosing(KubernetesSource(KubeAccess(site.kubeconfig), broken).updates()) as updates:
+        with pytest.raises(TypeError):
+            await next_update(updates)
+
+
 async def test_a_stream_that_is_closed_leaves_no_watch(site: KubernetesSite) -> None:
     """Nor a task, nor a connection."""
     async with aclosing(site.source.updates()) as updates:

@@ -126,10 +126,22 @@ async def test_a_cut_between_two_clusters_moves_only_their_traffic(sites: Sites,
     """us-east and us-west lose one another and call eu-west; eu-west calls both as before; healed, all is as it was."""
     east, west, europe = (sites.url(name) for name in PORTS)
     async with steady_load(sites.targets()) as outcomes:
-        await all_calls_reach(outcomes, 2 * RATE, 30)
-        before = _answers(outcomes)
-        assert _share(before[east], "us-west") > 0.95
-        assert _share(before[west], "us-east") > 0.95
+        for one, other in (("us-east", "us-west"), ("us-west", "us-east")):
+            await until(
+                lambda one=one, other=other: sites.order(one) == {other: 0, "eu-west": 1}, f"{one} has an order"
+            )
+        # A peer that was probed before its gateway listened is called last for a moment: the start is no measure.
+        async with asyncio.timeout(30):
+            while True:
+                start = _answers(outcomes)
+                await all_calls_reach(outcomes, RATE, 30)
+                before = _answers(outcomes)
+                shares = (
+                    _share(_since(start[east], before[east]), "us-west"),
+                    _share(_since(start[west], before[west]), "us-east"),
+                )
+                if min(shares) > 0.95:
+                    break
 
         cut_at, calls = asyncio.get_running_loop().time(), ended(outcomes)
         sites.networks["us-east"].cut(sites.networks["us-west"])

@@ -34,10 +34,11 @@ def check(
     ] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Check a cluster: files, membership, exchange, clock, versions, gateways, addresses.
+    """Check what a cluster needs to run.
 
-    One line for each check, with the fix where one is needed; docs/troubleshooting.md explains every line. Takes a few
-    seconds, changes nothing, and needs no running controller. Exits with 1 if a check failed.
+    Files, membership, exchange, clock, versions, gateways, addresses. One line for each check, with the fix where one
+    is needed; docs/troubleshooting.md explains every line. Takes a few seconds, changes nothing, and needs no running
+    controller. Exits with 1 if a check failed.
 
     \b
     Examples:

@@ -91,7 +91,7 @@ def join(
     gateway: Gateway = "",
     timeout: Timeout = 60.0,
 ) -> None:
-    """Make this cluster a member of the clusterset that the token is from.
+    """Join a clusterset with a token.
 
     Its keys are made here and never leave; cluster.yaml is made unless one is there. To join again with the same key
     is no error. A token is good once, for one cluster, and for minutes.
@@ -143,10 +143,10 @@ def evict(
     cluster: Annotated[str, typer.Argument(metavar="CLUSTER", help="The member to put out.")],
     directory: Directory = Path(),
 ) -> None:
-    """Put a dead or hostile member out of the clusterset; run where the authority is.
+    """Put a dead or hostile member out.
 
-    Every other member forgets it at once, its connections end within seconds, and its user of the exchange is removed.
-    It needs nobody's consent, and no controller has to run here.
+    Run it where the authority is. Every other member forgets it at once, its connections end within seconds, and its
+    user of the exchange is removed. It needs nobody's consent, and no controller has to run here.
 
     \b
     Example:
@@ -180,7 +180,9 @@ def evict(
 
 
 def members(directory: Directory = Path(), output: Output = Format.TABLE) -> None:
-    """List the members of the clusterset, as this cluster's roster has them; needs no controller.
+    """List the members of the clusterset.
+
+    As this cluster's roster has them; needs no controller.
 
     \b
     Examples:

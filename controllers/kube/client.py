@@ -1,6 +1,6 @@
 """KubeClient: requests to one Kubernetes API server. The only importer of the official package.
 
-Edge: it carries requests and answers, decides nothing, and knows no kind of object. Of the package it takes what is
+Edge: it carries requests and answers, and decides nothing. Of the package it takes what is
 tedious to get right: kubeconfigs, service accounts, TLS, proxies. Its models are left aside: building one for each of
 thousands of objects takes seconds, and what comes is judged by ``controllers.sources`` anyway.
 
@@ -25,21 +25,42 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_kube_config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
+from controllers.kube.locations import location
+from controllers.mcs.objects import FIELD_MANAGER, Document, mapping, section, sequence, text
+from controllers.sources.manifests import ObjectId
 from federation.model.errors import FederationError
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes mounts a pod's token and the API server's CA."""
 
+WRITE_SECONDS: Final = 30.0
+"""For one write and its answer: an API server gives its webhooks as much."""
+
 _MAX_MESSAGE: Final = 300
+_ACCEPTED: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED})
+_RIGHTS: Final[Mapping[str, str]] = {"GET": "list and watch", "PATCH": "create and patch", "DELETE": "delete"}
+"""What a method needs, in the words of RBAC; a patch that is applied may create."""
 
 
 class KubeError(FederationError):
     """The API server can't be reached, or refuses: retry, and keep what was last read."""
 
-    def __init__(self, message: str, *, status: int = 0, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        hint: str = "",
+        causes: tuple[tuple[str, str], ...] = (),
+        retry_after_seconds: float = 0.0,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         """Of HTTP; 0 where no answer came."""
+        self.causes = causes
+        """Reason and field of each cause that the API server names."""
+        self.retry_after_seconds = retry_after_seconds
+        """How long the API server asks to wait."""
 
     @property
     def expired(self) -> bool:
@@ -72,11 +93,40 @@ class KubeClient:
 
     async def get(self, path: str, query: Mapping[str, str], *, timeout_seconds: float) -> Mapping[str, object]:
         """One whole JSON answer; raises KubeError."""
-        limits = aiohttp.ClientTimeout(total=timeout_seconds)
         with _failures_told():
-            response = await self._request(path, query, limits)
-            async with response:
-                return _decoded(await response.read())
+            return await self._whole("GET", path, query, timeout_seconds)
+
+    async def apply(
+        self, document: Document, subresource: str | None = None, *, timeout_seconds: float = WRITE_SECONDS
+    ) -> Document:
+        """State the fields of an object as ours (server-side apply, forced); returns the object as it is then.
+
+        Raises KubeError, also where the API server would drop a field.
+        """
+        metadata = section(document, "metadata")
+        id_ = ObjectId(text(document.get("kind")), text(metadata.get("namespace")), text(metadata.get("name")))
+        path = location(id_, text(document.get("apiVersion")), subresource or "")
+        query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        with _failures_told():
+            return await self._whole("PATCH", path, query, timeout_seconds, document, "application/apply-patch+yaml")
+
+    async def delete(
+        self,
+        id_: ObjectId,
+        uid: str,
+        resource_version: str,
+        *,
+        api_version: str,
+        timeout_seconds: float = WRITE_SECONDS,
+    ) -> None:
+        """Delete exactly this version of this object; raises KubeError, with 409 where it is another by now."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid, "resourceVersion": resource_version},
+        }
+        with _failures_told():
+            await self._whole("DELETE", location(id_, api_version), {}, timeout_seconds, options, "application/json")
 
     @asynccontextmanager
     async def watch(
@@ -86,26 +136,47 @@ class KubeClient:
         came for so long."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=silence_seconds, sock_read=silence_seconds)
         with _failures_told():
-            response = await self._request(path, {**query, "watch": "true"}, limits)
+            response = await self._request("GET", path, {**query, "watch": "true"}, limits)
             async with response:
                 yield _events(response)
 
+    async def _whole(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        timeout_seconds: float,
+        body: Document | None = None,
+        media_type: str = "",
+    ) -> Document:
+        limits = aiohttp.ClientTimeout(total=timeout_seconds)
+        response = await self._request(method, path, query, limits, body, media_type)
+        async with response:
+            return _decoded(await response.read())
+
     async def _request(
-        self, path: str, query: Mapping[str, str], limits: aiohttp.ClientTimeout
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        limits: aiohttp.ClientTimeout,
+        body: Document | None = None,
+        media_type: str = "",
     ) -> aiohttp.ClientResponse:
         request = await self._api.param_serialize(
-            "GET",
+            method,
             path,
             query_params=sorted(query.items()),
-            header_params={"Accept": "application/json"},
+            header_params={"Accept": "application/json", **({"Content-Type": media_type} if media_type else {})},
+            body=body,
             auth_settings=["BearerToken"],
         )
         answer = await self._api.call_api(*request, _request_timeout=limits)
         response: aiohttp.ClientResponse = answer.response
-        if response.status == HTTPStatus.OK:
+        if response.status in _ACCEPTED:
             return response
         async with response:
-            raise _refusal(response.status, await response.read())
+            raise _refusal(response.status, await response.read(), _RIGHTS[method])
 
 
 @asynccontextmanager
@@ -144,29 +215,38 @@ def _unusable(cause: str) -> KubeError:
     return KubeError(f"the credentials for the API server can't be used: {cause}")
 
 
-def status_error(status: Mapping[str, object]) -> KubeError:
-    """The error that a ``Status`` object tells, as in the last event of a watch."""
+def status_error(status: Mapping[str, object], rights: str = _RIGHTS["GET"]) -> KubeError:
+    """The error that a ``Status`` object tells, as in the last event of a watch; ``rights`` are those it took."""
     code, message = status.get("code"), status.get("message")
     told = message if isinstance(message, str) and message else "no reason given"
     number = code if isinstance(code, int) else 0
-    return KubeError(f"the API server refuses: {told[:_MAX_MESSAGE]}", status=number, hint=_hint(number))
+    details = section(status, "details")
+    causes = [mapping(item) for item in sequence(details.get("causes"))]
+    wait = details.get("retryAfterSeconds")
+    return KubeError(
+        f"the API server refuses: {told[:_MAX_MESSAGE]}",
+        status=number,
+        hint=_hint(number, rights),
+        causes=tuple((text(cause.get("reason")), text(cause.get("field"))) for cause in causes),
+        retry_after_seconds=float(wait) if isinstance(wait, int | float) else 0.0,
+    )
 
 
-def _refusal(code: int, content: bytes) -> KubeError:
+def _refusal(code: int, content: bytes, rights: str) -> KubeError:
     try:
         status = _decoded(content)
     except ValueError:
         # A proxy in between may answer whatever it likes.
         status = {"message": f"HTTP {code}"}
-    return status_error({**status, "code": code})
+    return status_error({**status, "code": code}, rights)
 
 
-def _hint(code: int) -> str:
+def _hint(code: int, rights: str) -> str:
     match code:
         case HTTPStatus.UNAUTHORIZED:
             return "check the token: it may have expired, and is read again with the next attempt"
         case HTTPStatus.FORBIDDEN:
-            return "give the user the rights to list and watch it"
+            return f"give the user the rights to {rights} it"
         case _:
             return ""
 

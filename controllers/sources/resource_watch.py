@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from controllers.kube.client import KubeError, status_error
-from controllers.sources.watched_objects import Document, Resource, WatchedObjects
+from controllers.sources.watched_objects import Document, Resource
 
 _log = structlog.get_logger(__name__)
 
@@ -47,6 +47,20 @@ class Api(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[Mapping[str, object]]]: ...
 
 
+class Objects(Protocol):
+    """Who is told what a resource consists of; see ``controllers.sources.watched_objects.WatchedObjects``."""
+
+    def replace(self, resource: Resource, items: Iterable[Document]) -> None: ...
+
+    def put(self, resource: Resource, item: Document) -> None: ...
+
+    def remove(self, resource: Resource, item: Document) -> None: ...
+
+    def mark_unreadable(self, resource: Resource, cause: str) -> None: ...
+
+    def mark_readable(self, resource: Resource) -> None: ...
+
+
 class ResourceWatch:
     """Keeps one resource of ``objects`` current; ``news`` is called when something was taken in.
 
@@ -57,7 +71,7 @@ class ResourceWatch:
         self,
         opened: Callable[[], AbstractAsyncContextManager[Api]],
         resource: Resource,
-        objects: WatchedObjects,
+        objects: Objects,
         news: Callable[[], None],
         patience: Patience,
     ) -> None:

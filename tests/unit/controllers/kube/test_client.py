@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controllers.kube.client import KubeAccess, KubeError, open_client, status_error
+from controllers.sources.manifests import ObjectId
 from support.kube.server import StandIn, running
 
 SERVICES = "/api/v1/services"
@@ -119,3 +121,50 @@ def test_a_status_without_words_is_an_error_all_the_same() -> None:
     assert [(str(error), error.status) for error in (status_error({}), status_error({"code": "x", "message": 1}))] == [
         ("the API server refuses: no reason given", 0)
     ] * 2
+
+
+async def test_an_object_is_applied_as_ours_and_deleted_as_it_was_seen(access: KubeAccess) -> None:
+    """Applying creates it and says whose the fields are; another version of it is not deleted."""
+    id_ = ObjectId("Service", "default", "x")
+    document = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"namespace": "default", "name": "x"},
+        "spec": {"ports": [{"port": 80, "protocol": "TCP"}]},
+    }
+    async with open_client(access) as client:
+        applied = await client.apply(document)
+        metadata: Any = applied["metadata"]
+        again: Any = await client.apply(document)
+        with pytest.raises(KubeError) as another:
+            await client.delete(id_, metadata["uid"], "1", api_version="v1")
+        await client.delete(id_, metadata["uid"], metadata["resourceVersion"], api_version="v1")
+        with pytest.raises(KubeError) as gone:
+            await client.delete(id_, metadata["uid"], metadata["resourceVersion"], api_version="v1")
+
+    (owner,) = metadata["managedFields"]
+    assert (owner["manager"], owner["operation"]) == ("federation-gateway", "Apply")
+    assert again["metadata"]["resourceVersion"] == metadata["resourceVersion"]
+    assert (another.value.status, gone.value.status) == (409, 404)
+
+
+async def test_a_write_that_is_refused_tells_why(server: StandIn, access: KubeAccess, tmp_path: Path) -> None:
+    """The fields at fault, the rights that it takes, and how long to wait."""
+    document: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"namespace": "default", "name": "x"},
+    }
+    stranger = KubeAccess(server.write_kubeconfig(tmp_path / "stranger", server.token_for("nobody")))
+    errors = []
+    for one, ports in ((access, [{"port": 0, "protocol": "TCP"}]), (stranger, [])):
+        async with open_client(one) as client:
+            with pytest.raises(KubeError) as caught:
+                await client.apply({**document, "spec": {"ports": ports}})
+        errors.append(caught.value)
+    server.fail(429, retry_after_seconds=3)
+    busy = await refusal(access)
+
+    assert (errors[0].status, [field for _, field in errors[0].causes]) == (422, ["spec.ports[0].port"])
+    assert (errors[1].status, errors[1].hint) == (403, "give the user the rights to create and patch it")
+    assert (busy.status, busy.retry_after_seconds) == (429, 3.0)

@@ -1,0 +1,36 @@
+"""Where the API server has an object: the path of its kind, namespace and name. Pure.
+
+Every kind that this program writes is here, so that nothing must be discovered before the first write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+from controllers.sources.manifests import ObjectId
+
+PLURALS: Final[Mapping[str, str]] = {
+    "ClusterProperty": "clusterproperties",
+    "EndpointSlice": "endpointslices",
+    "Service": "services",
+    "ServiceExport": "serviceexports",
+    "ServiceImport": "serviceimports",
+}
+"""The kinds that are written."""
+
+
+def location(id_: ObjectId, api_version: str, subresource: str = "") -> str:
+    """The path of an object, or of its subresource; raises KeyError for a kind that is never written."""
+    root = "apis" if "/" in api_version else "api"
+    within = ["namespaces", id_.namespace] if id_.namespace else []
+    parts = [*within, PLURALS[id_.kind], id_.name, *([subresource] if subresource else [])]
+    return f"/{root}/{api_version}/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def missing_rule(id_: ObjectId, api_version: str, subresource: str, verbs: str) -> str:
+    """The RBAC rule without which a write is forbidden, as it stands in a role."""
+    group = api_version.partition("/")[0] if "/" in api_version else ""
+    resource = "/".join([PLURALS[id_.kind], *([subresource] if subresource else [])])
+    return f'apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{verbs}]'

@@ -1,0 +1,235 @@
+"""The objects that the writer looks at, as they were last told, by service. In-memory state without I/O or clock.
+
+Unlike ``sources.watched_objects`` it judges nothing and keeps documents as they came: what is written depends on every
+field that is ours. Only entries of ``managedFields`` that are not ours are dropped, which are half of an object.
+
+- Nothing is whole before every resource was listed, nor while one can't be read: empty is not unknown.
+- What a write was answered with counts at once; an event that is older is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from controllers.mcs.derived_service import key_of
+from controllers.mcs.objects import (
+    FIELD_MANAGER,
+    MANAGED_BY,
+    MANAGER,
+    MCS_GROUP,
+    SERVICE_NAME_LABEL,
+    Document,
+    Observed,
+    derived_id,
+    export_id,
+    import_id,
+    is_terminating,
+    mapping,
+    section,
+    sequence,
+    text,
+)
+from controllers.mcs.served_api import ServedApi, parse_served_api
+from controllers.sources.manifests import ObjectId
+from controllers.sources.watched_objects import Resource
+from federation.model.names import ServiceKey, is_dns_label
+from federation.model.problems import Problem
+
+_MCS_VERSIONS: Final = (f"{MCS_GROUP}/v1beta1", f"{MCS_GROUP}/v1alpha1")
+_SLICES: Final = f"{MANAGED_BY['EndpointSlice']}={MANAGER}"
+
+WRITER_RESOURCES: Final = (
+    Resource("CustomResourceDefinition", ("apiextensions.k8s.io/v1",), "customresourcedefinitions"),
+    Resource("Namespace", ("v1",), "namespaces"),
+    Resource("ServiceExport", _MCS_VERSIONS, "serviceexports"),
+    Resource("ServiceImport", _MCS_VERSIONS, "serviceimports"),
+    # All of them: one of somebody else that has the name of ours must be seen. Few are kept.
+    Resource("Service", ("v1",), "services"),
+    Resource("EndpointSlice", ("discovery.k8s.io/v1",), "endpointslices", _SLICES),
+)
+_DERIVED: Final = derived_id(ServiceKey("x", "x")).name.partition("-")[0] + "-"
+
+
+class ObservedObjects:
+    """What is known of the cluster, and which services it is news for."""
+
+    def __init__(self, resources: Iterable[Resource] = WRITER_RESOURCES) -> None:
+        self._unlisted = set(resources)
+        self._resources = {resource.kind: resource for resource in self._unlisted}
+        self._unreadable: dict[Resource, str] = {}
+        self._objects: dict[str, dict[ObjectId, Document]] = {kind: {} for kind in self._resources}
+        self._keys: dict[ObjectId, ServiceKey] = {}
+        self._of: dict[ServiceKey, set[ObjectId]] = {}
+        self._changed: set[ServiceKey] = set()
+        self._changed_namespaces: set[str] = set()
+        self._all_changed = True
+        self.api: ServedApi | None = None
+        """None while the MCS API is not served: nothing can be written then."""
+        self.namespaces: frozenset[str] = frozenset()
+        """Those that exist and are not about to go."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is known and current, so that it may be written by."""
+        return not self._unlisted and not self._unreadable and self.api is not None
+
+    @property
+    def keys(self) -> frozenset[ServiceKey]:
+        """The services that have any object."""
+        return frozenset(self._of)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What can't be read at the moment."""
+        return tuple(
+            sorted(
+                Problem(resource.plural, "Unreadable", f"{cause}; nothing is written until they are read")
+                for resource, cause in self._unreadable.items()
+            )
+        )
+
+    def of(self, key: ServiceKey) -> Observed:
+        """The objects of one service, and whatever has a name that one of them would have."""
+        ids = {*self._of.get(key, ()), import_id(key), export_id(key), derived_id(key)}
+        return {id_: found for id_ in ids if (found := self._objects[id_.kind].get(id_)) is not None}
+
+    def take_changed(self, known: Iterable[ServiceKey]) -> set[ServiceKey]:
+        """The services that there was news for since this was last asked; ``known`` are those besides ``keys``."""
+        if self._all_changed or self._changed_namespaces:
+            everybody = {*known, *self._of}
+            self._changed |= {
+                key for key in everybody if self._all_changed or key.namespace in self._changed_namespaces
+            }
+        found, self._changed = self._changed, set()
+        self._all_changed = False
+        self._changed_namespaces = set()
+        return found
+
+    def replace(self, resource: Resource, items: Iterable[Document]) -> None:
+        """Take in a whole list."""
+        listed = {id_: item for item in items if (id_ := _id(resource.kind, item)) is not None}
+        for id_ in self._objects[resource.kind].keys() - listed.keys():
+            self._forget(id_)
+        for id_, item in listed.items():
+            self._keep(id_, item)
+        self._unlisted.discard(resource)
+        self._summarize(resource.kind)
+
+    def put(self, resource: Resource, item: Document) -> None:
+        """Take in an object that is new or another."""
+        self.put_written(resource.kind, item)
+        self._summarize(resource.kind)
+
+    def put_written(self, kind: str, item: Document) -> None:
+        """Take in an object as the answer to a write tells it."""
+        id_ = _id(kind, item)
+        if id_ is not None and not self._is_older(id_, item):
+            self._keep(id_, item)
+
+    def remove(self, resource: Resource, item: Document) -> None:
+        """Take in that an object is gone."""
+        id_ = _id(resource.kind, item)
+        if id_ is not None and not self._is_older(id_, item):
+            self._forget(id_)
+            self._summarize(resource.kind)
+
+    def mark_unreadable(self, resource: Resource, cause: str) -> None:
+        """Take in that the resource can't be read at the moment."""
+        self._unreadable[resource] = cause
+
+    def mark_readable(self, resource: Resource) -> None:
+        """Take in that the resource is read again."""
+        self._unreadable.pop(resource, None)
+
+    def _keep(self, id_: ObjectId, item: Document) -> None:
+        if not _is_looked_at(id_, item):
+            self._forget(id_)
+            return
+        before = self._objects[id_.kind].get(id_)
+        if before is not None and _identity(before) == _identity(item):
+            return
+        self._objects[id_.kind][id_] = _trimmed(item)
+        self._attribute(id_, _service_of(id_, item))
+
+    def _forget(self, id_: ObjectId) -> None:
+        if self._objects[id_.kind].pop(id_, None) is not None:
+            self._attribute(id_, None)
+
+    def _attribute(self, id_: ObjectId, key: ServiceKey | None) -> None:
+        """News for the service that the object belongs to, and for the one that it belonged to until now: labels and
+        annotations can be edited."""
+        before = self._keys.pop(id_, None)
+        if before is not None and before != key:
+            self._of[before].discard(id_)
+            if not self._of[before]:
+                del self._of[before]
+        if key is not None:
+            self._keys[id_] = key
+            self._of.setdefault(key, set()).add(id_)
+        self._changed.update(one for one in (before, key) if one is not None)
+
+    def _is_older(self, id_: ObjectId, item: Document) -> bool:
+        known = self._objects[id_.kind].get(id_)
+        return known is not None and _version(item) < _version(known)
+
+    def _summarize(self, kind: str) -> None:
+        found = self._objects[kind]
+        if kind == "Namespace":
+            namespaces = frozenset(id_.name for id_, item in found.items() if not is_terminating(item))
+            self._changed_namespaces |= namespaces ^ self.namespaces
+            self.namespaces = namespaces
+        if kind == "CustomResourceDefinition":
+            api = parse_served_api(item for item in found.values() if not is_terminating(item))
+            self._all_changed |= api != self.api
+            self.api = api
+
+
+def _id(kind: str, item: Document) -> ObjectId | None:
+    metadata = section(item, "metadata")
+    name = text(metadata.get("name"))
+    return ObjectId(kind, text(metadata.get("namespace")), name) if name else None
+
+
+def _is_looked_at(id_: ObjectId, item: Document) -> bool:
+    match id_.kind:
+        case "Service":
+            return id_.name.startswith(_DERIVED)
+        case "CustomResourceDefinition":
+            return section(item, "spec").get("group") == MCS_GROUP
+        case _:
+            return True
+
+
+def _service_of(id_: ObjectId, item: Document) -> ServiceKey | None:
+    match id_.kind:
+        case "ServiceImport" | "ServiceExport":
+            name = id_.name
+        case "EndpointSlice":
+            name = text(section(item, "metadata", "labels").get(SERVICE_NAME_LABEL))
+        case "Service":
+            name = key_of(item).removeprefix(f"{id_.namespace}/")
+        case _:
+            return None
+    if not (is_dns_label(name) and is_dns_label(id_.namespace)):
+        return None
+    key = ServiceKey(id_.namespace, name)
+    # A derived Service that says another service than its name does tells nothing.
+    return key if id_.kind != "Service" or derived_id(key) == id_ else None
+
+
+def _trimmed(item: Document) -> Document:
+    metadata = section(item, "metadata")
+    ours = [one for one in sequence(metadata.get("managedFields")) if mapping(one).get("manager") == FIELD_MANAGER]
+    return {**item, "metadata": {**metadata, "managedFields": ours}}
+
+
+def _identity(item: Document) -> tuple[object, object]:
+    metadata = section(item, "metadata")
+    return metadata.get("uid"), metadata.get("resourceVersion")
+
+
+def _version(item: Document) -> int:
+    """Newer ones of an object are larger (KEP-5504); 0 for one that is no number."""
+    version = text(section(item, "metadata").get("resourceVersion"))
+    return int(version) if version.isdecimal() else 0

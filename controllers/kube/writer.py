@@ -1,0 +1,286 @@
+"""ObjectWriter: keeps the objects of every service in the cluster as the controller computed them.
+
+Edge: it observes and carries out. What there is to be is ``mcs.desired``'s, what to write ``mcs.plan``'s. Nothing is
+written before the computed state was told and all was observed, nor while the observation has a gap.
+
+A service that is marked is planned anew from the newest of both. What fails stays marked: what was overtaken (409, 404)
+is planned again, what is refused is told and tried again later, and trouble of the API server makes everybody wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from http import HTTPStatus
+from typing import Final, Protocol
+
+import structlog
+
+from controllers.kube.backlog import Backlog
+from controllers.kube.client import KubeError
+from controllers.kube.locations import missing_rule
+from controllers.kube.observed_objects import WRITER_RESOURCES, ObservedObjects
+from controllers.mcs.desired import KubernetesCluster, desired_objects
+from controllers.mcs.export_status import Delivery, Publication
+from controllers.mcs.objects import Apply, Delete, Document, export_id, section, text, texts
+from controllers.mcs.plan import plan_writes
+from controllers.projection import ServiceResult, Surroundings
+from controllers.sources.manifests import ObjectId
+from controllers.sources.resource_watch import Api, Patience, ResourceWatch
+from federation.model.names import ServiceKey
+from federation.model.problems import Problem
+from federation.model.state import ServiceState
+
+_log = structlog.get_logger(__name__)
+
+_WORKERS: Final = 4
+_API_VERSIONS: Final[Mapping[str, str]] = {"EndpointSlice": "discovery.k8s.io/v1", "Service": "v1"}
+"""Of the kinds that are not the MCS API's."""
+_TERMINATING: Final = "NamespaceTerminating"
+"""The cause of a refusal where a namespace is about to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What the controller knows, of all services."""
+
+    results: Mapping[ServiceKey, ServiceResult]
+    services: Mapping[ServiceKey, ServiceState]
+    """The own cluster's."""
+    around: Surroundings
+    publication: Publication = field(default_factory=lambda: Publication(Delivery.PENDING))
+    noted: Mapping[ServiceKey, Sequence[Problem]] = field(default_factory=dict)
+    """What the source found wrong about the objects of a service."""
+
+
+class WritingApi(Api, Protocol):
+    """What is needed of a client of the API server; see ``controllers.kube.client.KubeClient``."""
+
+    async def apply(self, document: Document, subresource: str | None = None) -> Document: ...
+
+    async def delete(self, id_: ObjectId, uid: str, resource_version: str, *, api_version: str) -> None: ...
+
+
+class ObjectWriter:
+    """Writes to one cluster, in whose name ``opened`` gives clients; ``now`` dates conditions."""
+
+    def __init__(
+        self,
+        opened: Callable[[], AbstractAsyncContextManager[WritingApi]],
+        now: Callable[[], datetime],
+        *,
+        ip_families: tuple[str, ...] = ("IPv4",),
+        patience: Patience | None = None,
+    ) -> None:
+        self._opened = opened
+        self._now = now
+        self._ip_families = ip_families
+        self._patience = patience or Patience()
+        self._objects = ObservedObjects()
+        self._computed: Computed | None = None
+        self._backlog = Backlog(self._patience.first_retry_seconds, self._patience.last_retry_seconds)
+        self._taken: frozenset[str] = frozenset()
+        self._problems: dict[ServiceKey, tuple[Problem, ...]] = {}
+        self._trouble: tuple[Problem, ...] = ()
+        self._failures = 0
+        self._not_before = 0.0
+        self._news = asyncio.Event()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all is observed, and everything in order as far as that is known."""
+        return self._may_write and self._backlog.empty
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What can't be read, can't be written, or is left alone."""
+        found = [problem for problems in self._problems.values() for problem in problems]
+        return tuple(sorted({*found, *self._trouble, *self._objects.problems}))
+
+    def tell(self, computed: Computed, changed: Collection[ServiceKey]) -> None:
+        """Take in the newest, and for which services it is news.
+
+        First once the own source and the exchange were read whole: what ``computed`` lacks is deleted.
+        """
+        before, self._computed = self._computed, computed
+        self._backlog.mark(changed)
+        if before is None or before.around != computed.around:
+            self._backlog.mark({*computed.results, *self._objects.keys})
+        elif before.publication != computed.publication:
+            self._backlog.mark(key for key in self._objects.keys if export_id(key) in self._objects.of(key))
+        self._heed()
+
+    async def run(self) -> None:
+        """Observe and write until cancelled."""
+        watches = [
+            ResourceWatch(self._opened, one, self._objects, self._heed, self._patience) for one in WRITER_RESOURCES
+        ]
+        async with asyncio.TaskGroup() as tasks:
+            for watch in watches:
+                tasks.create_task(watch.run(), name=f"writer's watch of {watch.resource.plural}")
+            for number in range(_WORKERS):
+                tasks.create_task(self._work(), name=f"writer {number}")
+
+    @property
+    def _may_write(self) -> bool:
+        return self._computed is not None and self._objects.whole
+
+    def _heed(self) -> None:
+        """Mark what the news are about."""
+        if self._computed is not None:
+            self._backlog.mark(self._objects.take_changed(self._computed.results))
+        self._news.set()
+
+    async def _work(self) -> None:
+        """One service after the other, with a new client after trouble: its credentials are read anew."""
+        while True:
+            try:
+                async with self._opened() as client:
+                    while True:
+                        await self._bring_in_order(client, await self._next())
+                        self._failures, self._trouble = 0, ()
+            except KubeError as error:
+                self._hold(error)
+                await asyncio.sleep(self._held_seconds)
+
+    def _hold(self, error: KubeError) -> None:
+        """Let everybody wait, longer each time, and at least as long as the API server asks."""
+        self._tell_trouble(error)
+        if not self._held_seconds:
+            longer = self._patience.first_retry_seconds * 2 ** min(self._failures, 20)
+            self._failures += 1
+            # Not at the same instant as others who wait for it.
+            wait = min(longer, self._patience.last_retry_seconds) * random.uniform(0.5, 1.0)  # noqa: S311
+            self._not_before = asyncio.get_running_loop().time() + max(wait, error.retry_after_seconds)
+
+    @property
+    def _held_seconds(self) -> float:
+        return max(self._not_before - asyncio.get_running_loop().time(), 0.0)
+
+    async def _next(self) -> ServiceKey:
+        """The next service to look at, once there is one and it may be written."""
+        loop = asyncio.get_running_loop()
+        while True:
+            wait: float | None = None
+            if self._may_write:
+                wait = self._held_seconds or None
+                if not wait:
+                    if (key := self._backlog.take(loop.time())) is not None:
+                        return key
+                    wait = self._backlog.wait_seconds(loop.time())
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._news.wait()
+
+    async def _bring_in_order(self, client: WritingApi, key: ServiceKey) -> None:
+        """Plan one service and carry the plan out; raises KubeError for trouble that is not this service's own."""
+        in_order = False
+        try:
+            in_order = await self._carried_out(client, key)
+        finally:
+            if in_order:
+                self._backlog.done(key)
+            else:
+                self._backlog.failed(key, asyncio.get_running_loop().time())
+            self._heed()
+
+    async def _carried_out(self, client: WritingApi, key: ServiceKey) -> bool:
+        """Whether every write was accepted, or a mark says to plan anew."""
+        computed, api = self._computed, self._objects.api
+        if computed is None or api is None:
+            return False
+        observed = self._objects.of(key)
+        namespaces = self._objects.namespaces
+        desired = desired_objects(
+            key,
+            computed.results.get(key),
+            computed.services.get(key, ServiceState()),
+            observed,
+            around=computed.around,
+            cluster=KubernetesCluster(namespaces, api, self._ip_families, self._taken),
+            publication=computed.publication,
+            noted=computed.noted.get(key, ()),
+            now=self._now(),
+        )
+        plan = plan_writes(observed, desired.applied, namespaces=namespaces)
+        problems = [*desired.problems, *plan.problems]
+        accepted = True
+        for write in plan.applied:
+            if not self._may_write:
+                return False
+            try:
+                self._objects.put_written(write.id.kind, await client.apply(write.document, write.subresource or None))
+            except KubeError as error:
+                accepted = False
+                if _is_overtaken(error):
+                    break
+                problems += self._refused(write, text(write.document.get("apiVersion")), error)
+        self._heed()
+        for deletion in plan.deleted if accepted else ():
+            if not self._may_write:
+                return False
+            if key in self._backlog:
+                # Something is new, or was just written: only a plan that knows of it may delete.
+                break
+            version = _API_VERSIONS.get(deletion.id.kind, api.version)
+            try:
+                await client.delete(deletion.id, deletion.uid, deletion.resource_version, api_version=version)
+            except KubeError as error:
+                accepted = False
+                if _is_overtaken(error):
+                    break
+                problems += self._refused(deletion, version, error)
+        self._note(key, tuple(problems))
+        return accepted
+
+    def _refused(self, write: Apply | Delete, api_version: str, error: KubeError) -> list[Problem]:
+        """What a refusal means; raises it again where it is not about this object."""
+        match error.status:
+            case HTTPStatus.FORBIDDEN:
+                subresource = write.subresource if isinstance(write, Apply) else ""
+                verbs = "delete" if isinstance(write, Delete) else "patch" if subresource else "create, patch"
+                rule = missing_rule(write.id, api_version, subresource, verbs)
+                return [Problem(str(write.id), "Forbidden", f"{error}; the role must have the rule {rule}")]
+            case 0 | HTTPStatus.UNAUTHORIZED | HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
+                raise error
+            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise error
+            case HTTPStatus.UNPROCESSABLE_ENTITY if isinstance(write, Apply) and _is_address_refused(write, error):
+                refused = texts(section(write.document, "spec").get("clusterIPs"))
+                self._taken |= {*refused}
+                told = f"gets another clusterset IP: {', '.join(refused)} is no longer to be had"
+                _log.warning("clusterset IP is lost", object=str(write.id), ips=refused)
+                return [Problem(str(write.id), "ClustersetIPTaken", told)]
+            case _:
+                return [Problem(str(write.id), "Refused", str(error))]
+
+    def _note(self, key: ServiceKey, problems: tuple[Problem, ...]) -> None:
+        for problem in sorted({*problems} - {*self._problems.get(key, ())}):
+            _log.warning(
+                "object is not as it should be", object=problem.subject, reason=problem.reason, cause=problem.message
+            )
+        self._problems.pop(key, None)
+        if problems:
+            self._problems[key] = problems
+
+    def _tell_trouble(self, error: KubeError) -> None:
+        trouble = (Problem("objects in Kubernetes", "Unwritable", f"{error}; what is marked is written later"),)
+        if trouble != self._trouble:
+            _log.warning("objects can't be written", reason=str(error), hint=error.hint)
+        self._trouble = trouble
+
+
+def _is_overtaken(error: KubeError) -> bool:
+    """Whether the cluster is no longer as it was when the plan was made."""
+    terminating = any(reason == _TERMINATING for reason, _ in error.causes)
+    return terminating or error.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}
+
+
+def _is_address_refused(write: Apply, error: KubeError) -> bool:
+    stated = "clusterIPs" in section(write.document, "spec")
+    return stated and any(name.startswith("spec.clusterIP") for _, name in error.causes)

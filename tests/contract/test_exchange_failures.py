@@ -107,7 +107,7 @@ async def test_a_server_that_comes_back_empty_is_filled_again(server: EmbeddedRe
         await until(lambda: west.of("east") == newer)
         expected = ["endpoints/demo/new", "endpoints/demo/s7", "endpoints/demo/s8"]
         assert expected == sorted(west.changed)
-        assert east.session.publications == 2
+        await until(lambda: east.session.publications == 2)
         assert dict(west.session.rejections) == {}
 
 

@@ -36,6 +36,7 @@ from federation.membership.requests import Request, Wish, sign_request
 from federation.membership.roster_file import RosterFile
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import ConfigError, ExchangeDeniedError, TrustError
+from federation.model.names import key_name
 from federation.model.problems import Problem
 from federation.model.records import Member
 
@@ -109,8 +110,8 @@ class Seat:
             serial=known.roster.serial,
             members=len(known.roster.members),
             seat=known.roster.seat,
-            authority=_fingerprint(known.authority_key),
-            member_key=_fingerprint(public_key(self._key)),
+            authority=key_name(known.authority_key),
+            member_key=key_name(public_key(self._key)),
             rekeying=self._rekey_asked.is_set(),
             rekey_refused=self._rekey_refused,
             rejected=dict(sorted(self.roster.rejections.items())),
@@ -198,7 +199,7 @@ class Seat:
         self.session.rekey(self._member(fresh), _signing(fresh))
         self._key = fresh
         self._keys.activate()
-        _log.info("member key replaced", key=_fingerprint(public_key(fresh)))
+        _log.info("member key replaced", key=key_name(public_key(fresh)))
 
     def _awaits(self, fresh: Ed25519PrivateKey) -> bool:
         """Whether the roster, as it is believed here, may still come to name this key."""
@@ -274,10 +275,6 @@ def _compare(settings: ClusterSettings, clusterset: str, trust_domain: str) -> N
             violations=broken,
             hint="put back what it was; to change it, leave the clusterset and join anew",
         )
-
-
-def _fingerprint(key: bytes) -> str:
-    return key.hex()[:16]
 
 
 def _signing(key: Ed25519PrivateKey) -> MemberKey:

@@ -12,7 +12,7 @@ from controllers.status import StatusReport
 from federation.app.preflight_lines import Line, failed, note, ok
 from federation.membership.roster import KnownRoster, RosterMember
 from federation.model.configuration import ClusterSettings
-from federation.model.names import ClusterId
+from federation.model.names import ClusterId, key_name
 from federation.model.problems import Problem
 from federation.model.wire import SCHEMA_MAJOR, SCHEMA_MINOR
 
@@ -80,7 +80,7 @@ def judge_member_key(present: bytes, prepared: bytes | None, own: RosterMember, 
             f"is not the one that the roster names for {own.cluster}",
             "restore the key from a backup, or evict the cluster and let it join again",
         )
-    words = f"{own.public_key.hex()[:16]} is the one that the roster names"
+    words = f"{key_name(own.public_key)} is the one that the roster names"
     if own.retiring_until is not None and now < own.retiring_until:
         words += f"; the one before it is believed until {own.retiring_until:%Y-%m-%d %H:%M:%SZ}"
     return ok(Line.MEMBER_KEY, words)

@@ -12,6 +12,7 @@ import typer
 
 from federation.cli.processes import Directory
 from federation.model.errors import ConfigError
+from federation.model.names import key_name
 
 if TYPE_CHECKING:
     from federation.membership.adoption import Adoption
@@ -70,7 +71,7 @@ def adoption_lines(adoption: Adoption) -> Iterator[str]:
 
 
 def _shown(member: RosterMember) -> str:
-    key = member.public_key.hex()[:16]
+    key = key_name(member.public_key)
     return f"{member.cluster}, {member.trust_domain}, key {key}, admitted {member.admitted_at:%Y-%m-%d %H:%M:%SZ}"
 
 

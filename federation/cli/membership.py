@@ -14,7 +14,7 @@ from federation.cli.processes import Directory
 from federation.cli.views import Output
 from federation.model.errors import ConfigError, ExchangeUnavailableError
 from federation.model.exchange_address import ExchangeAddress, parse_exchange_address
-from federation.model.names import ClusterId, is_dns_label, is_trust_domain
+from federation.model.names import ClusterId, is_dns_label, is_trust_domain, key_name
 
 Region = Annotated[str, typer.Option(metavar="NAME", help="Where the cluster is; needed to make its cluster.yaml.")]
 Network = Annotated[str, typer.Option(metavar="NAME", help="Network that it shares with others; default: its own.")]
@@ -215,13 +215,13 @@ def members(directory: Directory = Path(), output: Output = Format.TABLE) -> Non
             content = {"clusterset": known.roster.clusterset, "serial": known.roster.serial, "members": rows}
             typer.echo(data_text(content, DataFormat(output.value)))
         case Format.TABLE | Format.WIDE:
-            width = None if output is Format.WIDE else 16
+            shown = bytes.hex if output is Format.WIDE else key_name
             table = [
                 (
                     member.cluster,
                     member.trust_domain,
                     f"{member.admitted_at:%Y-%m-%d %H:%M:%SZ}",
-                    member.public_key.hex()[:width],
+                    shown(member.public_key),
                     "authority" if member.cluster == known.roster.seat else "",
                 )
                 for member in known.roster.members

@@ -9,6 +9,7 @@ import typer
 
 from federation.cli.owner import ask
 from federation.cli.processes import Directory
+from federation.model.names import key_name
 
 app = typer.Typer(help="Replace keys without an outage.", no_args_is_help=True)
 
@@ -89,4 +90,4 @@ def rotate_authority(directory: Directory = Path()) -> None:
         async with opened_authority(load_cluster(directory)) as (authority, _):
             return await authority.rotate_key()
 
-    typer.echo(f"authority has the key {asyncio.run(run()).hex()[:16]}")
+    typer.echo(f"authority has the key {key_name(asyncio.run(run()))}")

@@ -37,6 +37,11 @@ def is_trust_domain(text: str) -> bool:
     return _TRUST_DOMAIN.fullmatch(text) is not None
 
 
+def key_name(public_key: bytes) -> str:
+    """What a person calls a public key: the first 16 digits of its hex form."""
+    return public_key.hex()[:16]
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ServiceKey:
     """A service, the same in every cluster of the set (namespace sameness, KEP-1645)."""

@@ -13,6 +13,7 @@ from federation.model.names import (
     endpoints_key,
     export_key,
     is_dns_label,
+    key_name,
     parse_service_key,
     parse_sni,
     service_of,
@@ -95,3 +96,8 @@ def test_record_keys_name_their_service(key: ServiceKey) -> None:
 def test_record_keys_without_a_service(text: str) -> None:
     """Other kinds and malformed keys name no service."""
     assert service_of(RecordKey(text)) is None
+
+
+def test_a_key_is_called_by_its_beginning() -> None:
+    """Sixteen digits tell keys apart for a person, and fit into a table."""
+    assert key_name(bytes(range(32))) == "0001020304050607"

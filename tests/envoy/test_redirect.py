@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,6 +21,7 @@ import pytest
 
 from federation.exchange.server import find_redis_server
 from support.clusterset import Cluster, ClusterSet, Pod, Sidecar, all_ready, app_command
+from support.namespaces import Namespace, run, skip_without_namespaces
 from support.processes import Child, eventually
 
 pytestmark = [pytest.mark.envoy, pytest.mark.netns, pytest.mark.timeout(120)]
@@ -44,23 +43,6 @@ with socket.create_connection((sys.argv[2], int(sys.argv[3])), 10) as connection
     while data := connection.recv(65536):
         sys.stdout.write(data.decode())
 """
-
-
-@dataclass(frozen=True)
-class Namespace:
-    """One network namespace."""
-
-    name: str
-
-    @property
-    def prefix(self) -> tuple[str, ...]:
-        return ("ip", "netns", "exec", self.name)
-
-    def run(self, *command: str) -> str:
-        done = subprocess.run([*self.prefix, *command], capture_output=True, text=True, check=False, timeout=30)
-        if done.returncode:
-            raise OSError(f"{' '.join(command[:6])}: {done.stderr.strip()[-300:]}")
-        return done.stdout
 
 
 @dataclass(frozen=True)
@@ -88,18 +70,15 @@ class Sites:
 
 def namespaces(stack: ExitStack) -> tuple[Namespace, Namespace]:
     """The networks of east and west, gone at the end; skips where they can't be had."""
-    if os.geteuid() != 0:
-        pytest.skip("network namespaces need root")
-    if missing := [program for program in ("ip", "iptables") if shutil.which(program) is None]:
-        pytest.skip(f"not on this machine: {', '.join(missing)}")
+    skip_without_namespaces()
     suffix = os.getpid() % 100_000
-    made = Namespace(f"fge{suffix}"), Namespace(f"fgw{suffix}")
+    made = Namespace(f"fge{suffix}", EAST_HOST), Namespace(f"fgw{suffix}", WEST_HOST)
     try:
         for namespace in made:
-            _run("ip", "netns", "add", namespace.name)
-            stack.callback(_run, "ip", "netns", "del", namespace.name)
+            run("ip", "netns", "add", namespace.name)
+            stack.callback(run, "ip", "netns", "del", namespace.name)
         inside = f"fgv{suffix}"
-        _run(
+        run(
             "ip",
             "-n",
             made[0].name,
@@ -114,23 +93,17 @@ def namespaces(stack: ExitStack) -> tuple[Namespace, Namespace]:
             "netns",
             made[1].name,
         )
-        for namespace, host, other in zip(made, (EAST_HOST, WEST_HOST), (WEST_HOST, EAST_HOST), strict=True):
+        for namespace, other in zip(made, reversed(made), strict=True):
             namespace.run("ip", "link", "set", "lo", "up")
-            namespace.run("ip", "address", "add", f"{host}/24", "dev", inside)
+            namespace.run("ip", "address", "add", f"{namespace.host}/24", "dev", inside)
             namespace.run("ip", "link", "set", inside, "up")
             # As in a pod: what is nobody's neighbour goes to a router, so that a clusterset IP can be connected to.
-            namespace.run("ip", "route", "add", "default", "via", other)
+            namespace.run("ip", "route", "add", "default", "via", other.host)
         rule = ("-p", "tcp", "-m", "owner", "--uid-owner", str(CALLER_UID), "-j", "REDIRECT", "--to-ports")
         made[0].run("iptables", "-t", "nat", "-A", "OUTPUT", *rule, str(REDIRECT_PORT))
     except OSError as error:
         pytest.skip(f"no network namespaces with iptables here: {error}")
     return made
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    if done.returncode:
-        raise OSError(f"{' '.join(command[:4])}: {done.stderr.strip()}")
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ class Namespace:
     def prefix(self) -> tuple[str, ...]:
         return ("ip", "netns", "exec", self.name)
 
-    def run(self, *command: str) -> None:
-        run(*self.prefix, *command)
+    def run(self, *command: str) -> str:
+        return run(*self.prefix, *command)
 
     def cut(self, other: Namespace) -> None:
         """Drop all packets from and to the other; its own end says nothing either way."""
@@ -37,19 +37,25 @@ class Namespace:
         self.run("iptables", "-F")
 
 
-def run(*command: str) -> None:
-    """Run a command to its end; raises OSError with its last words."""
+def run(*command: str) -> str:
+    """What a command prints; raises OSError with its last words where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     if done.returncode:
         raise OSError(f"{' '.join(command[:6])}: {done.stderr.strip()[-300:]}")
+    return done.stdout
 
 
-def bridged_namespaces(stack: ExitStack, count: int) -> tuple[Namespace, ...]:
-    """Namespaces that reach one another; skips where they can't be had."""
+def skip_without_namespaces() -> None:
+    """Skip the test where network namespaces can't be had, with the reason."""
     if os.geteuid() != 0:
         pytest.skip("network namespaces need root")
     if missing := [program for program in ("ip", "iptables") if shutil.which(program) is None]:
         pytest.skip(f"not on this machine: {', '.join(missing)}")
+
+
+def bridged_namespaces(stack: ExitStack, count: int) -> tuple[Namespace, ...]:
+    """Namespaces that reach one another; skips where they can't be had."""
+    skip_without_namespaces()
     suffix = os.getpid() % 10_000_000
     network, bridge = f"10.203.{suffix % 250}", f"fgb{suffix}"
     made = tuple(Namespace(f"fg{number}n{suffix}", f"{network}.{number}") for number in range(1, count + 1))

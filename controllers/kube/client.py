@@ -25,7 +25,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_kube_config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
-from controllers.kube.locations import location
+from controllers.kube.locations import collection, location
 from controllers.mcs.objects import FIELD_MANAGER, Document, mapping, section, sequence, text
 from controllers.sources.manifests import ObjectId
 from federation.model.errors import FederationError
@@ -38,7 +38,14 @@ WRITE_SECONDS: Final = 30.0
 
 _MAX_MESSAGE: Final = 300
 _ACCEPTED: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED})
-_RIGHTS: Final[Mapping[str, str]] = {"GET": "list and watch", "PATCH": "create and patch", "DELETE": "delete"}
+_MANAGED: Final[Mapping[str, str]] = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+_RIGHTS: Final[Mapping[str, str]] = {
+    "GET": "list and watch",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "create and patch",
+    "DELETE": "delete",
+}
 """What a method needs, in the words of RBAC; a patch that is applied may create."""
 
 
@@ -103,12 +110,25 @@ class KubeClient:
 
         Raises KubeError, also where the API server would drop a field.
         """
-        metadata = section(document, "metadata")
-        id_ = ObjectId(text(document.get("kind")), text(metadata.get("namespace")), text(metadata.get("name")))
-        path = location(id_, text(document.get("apiVersion")), subresource or "")
-        query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        path = _location(document, subresource or "")
+        query = {**_MANAGED, "force": "true"}
         with _failures_told():
             return await self._whole("PATCH", path, query, timeout_seconds, document, "application/apply-patch+yaml")
+
+    async def create(self, document: Document, *, timeout_seconds: float = WRITE_SECONDS) -> Document:
+        """Make an object that is not there; returns it as it is then. Raises KubeError, with 409 where it is there."""
+        kind, version = text(document.get("kind")), text(document.get("apiVersion"))
+        path = collection(kind, version, text(section(document, "metadata").get("namespace")))
+        with _failures_told():
+            return await self._whole("POST", path, _MANAGED, timeout_seconds, document, "application/json")
+
+    async def replace(self, document: Document, *, timeout_seconds: float = WRITE_SECONDS) -> Document:
+        """Put an object in the place of the version that it names; returns it as it is then. Raises KubeError, with 409
+        where another version is there by now."""
+        with _failures_told():
+            return await self._whole(
+                "PUT", _location(document), _MANAGED, timeout_seconds, document, "application/json"
+            )
 
     async def delete(
         self,
@@ -209,6 +229,12 @@ async def _load(access: KubeAccess) -> ApiClient:
         # A kubeconfig that is being written may be cut anywhere, and the package takes it as it is. The text of the
         # error may hold what stands in the file.
         raise _unusable(f"they are malformed ({type(error).__name__})") from error
+
+
+def _location(document: Document, subresource: str = "") -> str:
+    metadata = section(document, "metadata")
+    id_ = ObjectId(text(document.get("kind")), text(metadata.get("namespace")), text(metadata.get("name")))
+    return location(id_, text(document.get("apiVersion")), subresource)
 
 
 def _unusable(cause: str) -> KubeError:

@@ -13,20 +13,32 @@ from controllers.sources.manifests import ObjectId
 
 PLURALS: Final[Mapping[str, str]] = {
     "ClusterProperty": "clusterproperties",
+    "ConfigMap": "configmaps",
     "EndpointSlice": "endpointslices",
+    "Event": "events",
+    "Lease": "leases",
+    "MutatingWebhookConfiguration": "mutatingwebhookconfigurations",
+    "Secret": "secrets",
     "Service": "services",
     "ServiceExport": "serviceexports",
     "ServiceImport": "serviceimports",
+    "TokenReview": "tokenreviews",
 }
 """The kinds that are written."""
 
 
+def collection(kind: str, api_version: str, namespace: str = "") -> str:
+    """The path under which objects of a kind are made; raises KeyError for a kind that is never written."""
+    root = "apis" if "/" in api_version else "api"
+    within = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"/{root}/{api_version}{within}/{PLURALS[kind]}"
+
+
 def location(id_: ObjectId, api_version: str, subresource: str = "") -> str:
     """The path of an object, or of its subresource; raises KeyError for a kind that is never written."""
-    root = "apis" if "/" in api_version else "api"
-    within = ["namespaces", id_.namespace] if id_.namespace else []
-    parts = [*within, PLURALS[id_.kind], id_.name, *([subresource] if subresource else [])]
-    return f"/{root}/{api_version}/" + "/".join(quote(part, safe="") for part in parts)
+    parts = [id_.name, *([subresource] if subresource else [])]
+    within = "/".join(quote(part, safe="") for part in parts)
+    return f"{collection(id_.kind, api_version, id_.namespace)}/{within}"
 
 
 def missing_rule(id_: ObjectId, api_version: str, subresource: str, verbs: str) -> str:

@@ -168,3 +168,18 @@ async def test_a_write_that_is_refused_tells_why(server: StandIn, access: KubeAc
     assert (errors[0].status, [field for _, field in errors[0].causes]) == (422, ["spec.ports[0].port"])
     assert (errors[1].status, errors[1].hint) == (403, "give the user the rights to create and patch it")
     assert (busy.status, busy.retry_after_seconds) == (429, 3.0)
+
+
+async def test_an_object_is_made_once_and_replaced_only_as_it_was_read(access: KubeAccess) -> None:
+    """Whoever comes second is refused, whether the object is there already or is another by now."""
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "default", "name": "one"}}
+    async with open_client(access) as client:
+        made = await client.create({**body, "data": {"turn": "first"}})
+        replaced = await client.replace({**made, "data": {"turn": "second"}})
+        refused = []
+        for late in (client.create(body), client.replace({**made, "data": {"turn": "late"}})):
+            with pytest.raises(KubeError) as caught:
+                await late
+            refused.append(caught.value.status)
+
+    assert (replaced["data"], refused) == ({"turn": "second"}, [409, 409])

@@ -41,7 +41,9 @@ class PublishLoop:
         monotonic: Callable[[], float],
         rng: random.Random,
         on_rejected: Callable[[tuple[Rejected, ...]], None],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``leads``: whether this process may take over from another one that publishes as the same member."""
         self._publisher = publisher
         self._exchange = exchange
         self._disk = disk
@@ -50,6 +52,7 @@ class PublishLoop:
         self._monotonic = monotonic
         self._backoff = Backoff(timing, rng)
         self._on_rejected = on_rejected
+        self._leads = leads
         self._desired: Mapping[RecordKey, Record] | None = None
         self._wake = asyncio.Event()
         self._epoch = 0
@@ -129,6 +132,8 @@ class PublishLoop:
             return await self._replace()
         if publisher.rekeyed and await self._replace():
             return True
+        if publisher.written is None:
+            return False
         if publisher.compacting and not await self._compact():
             return await self._lost()
         spoke = False
@@ -193,6 +198,12 @@ class PublishLoop:
             publisher.epoch_of(BlobKind.MANIFEST, None if stored is None else stored.manifest),
             publisher.epoch_of(BlobKind.LEASE, lease),
         ]
+        if not self._leads() and (not self._epoch or max(claimed) > self._epoch):
+            # Another process speaks for this member. Had nobody overtaken us, what the exchange has lost would be ours
+            # to say again, whoever may lead by now: where nobody can be elected, somebody must go on speaking.
+            publisher.lost()
+            self._replace_at = now + self._timing.beat
+            return False
         try:
             await self._take_epoch(claimed)
         except OSError as error:

@@ -40,7 +40,8 @@ class ExchangeSession:
 
     ``on_change(cluster, keys)`` is called in the event loop after the records ``keys`` of ``cluster``
     changed, and with no keys when its freshness or knowledge did. What ``disk`` holds is in the snapshot
-    from the start, without a call.
+    from the start, without a call. Of several sessions of one member only one that ``leads`` begins to publish; the
+    one that published goes on until another has.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ExchangeSession:
         rng: random.Random,
         on_change: OnChange,
         timing: Timing | None = None,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self._exchange = exchange
         self._clusterset = clusterset
@@ -77,6 +79,7 @@ class ExchangeSession:
             monotonic=monotonic,
             rng=rng,
             on_rejected=self._rejections.count,
+            leads=leads,
         )
         self._followers: dict[ClusterId, Follower] = {}
         self._discarded: set[ClusterId] = set()
@@ -127,6 +130,10 @@ class ExchangeSession:
     def recent_rejections(self) -> tuple[Rejected, ...]:
         """The last hundred, oldest first."""
         return self._rejections.recent
+
+    def hurry(self) -> None:
+        """This process may lead now: look at once whether something is to be published."""
+        self._publishing.hurry()
 
     async def wait_synced(self) -> None:
         """Return when ``synced`` holds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +66,11 @@ class FullDisk(ReplicaDisk):
 
 
 def loop_on(
-    exchange: FlakyExchange, rejected: list[Rejected], disk: ReplicaDisk | None = None, timing: Timing = TIMING
+    exchange: FlakyExchange,
+    rejected: list[Rejected],
+    disk: ReplicaDisk | None = None,
+    timing: Timing = TIMING,
+    leads: Callable[[], bool] = lambda: True,
 ) -> PublishLoop:
     return PublishLoop(
         Publisher(EAST, key_of("east"), CLUSTERSET),
@@ -76,6 +81,7 @@ def loop_on(
         monotonic=time.monotonic,
         rng=random.Random(1),
         on_rejected=rejected.extend,
+        leads=leads,
     )
 
 
@@ -297,3 +303,52 @@ async def test_a_loss_is_counted_as_one() -> None:
         await until(lambda: publishing.losses == 1)
         task.cancel()
     assert publishing.publications == 2
+
+
+async def test_of_two_processes_of_one_member_the_one_that_leads_speaks() -> None:
+    """The other waits, takes over when it leads, and whoever was overtaken says nothing more."""
+    store = MemoryExchange(time.monotonic)
+    leader = ["first"]
+    watched = Watched(store)
+    first = loop_on(watched, [], leads=lambda: leader[0] == "first")
+    second = loop_on(FlakyExchange(store), [], leads=lambda: leader[0] == "second")
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(loop.run()) for loop in (first, second)]
+        second.desire(by_key(gateway(port=2)))
+        first.desire(by_key(gateway(port=1)))
+        await until(lambda: first.published is not None)
+        waited_for, silent = first.published, second.published
+        leader[0] = "second"
+        second.hurry()
+        await until(lambda: second.published is not None and first.published is None)
+        first.desire(by_key(gateway(port=3)))
+        looks, publications = watched.looks, second.publications
+        await until(lambda: watched.looks > looks + 3)
+        for task in running:
+            task.cancel()
+
+    assert silent is None
+    assert second.published is not None
+    assert waited_for is not None
+    assert second.published.epoch > waited_for.epoch
+    assert (first.publications, second.publications) == (1, publications)
+
+
+async def test_where_nobody_can_be_elected_whoever_spoke_last_goes_on() -> None:
+    """What the exchange has lost is said again, as long as nobody else has spoken."""
+    store = MemoryExchange(time.monotonic)
+    leads = [True]
+    incumbent = loop_on(FlakyExchange(store), [], leads=lambda: leads[0])
+    newcomer = loop_on(FlakyExchange(store), [], leads=lambda: False)
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(loop.run()) for loop in (incumbent, newcomer)]
+        incumbent.desire(by_key(gateway(port=1)))
+        newcomer.desire(by_key(gateway(port=2)))
+        await until(lambda: incumbent.published is not None)
+        leads[0] = False
+        store.forget()
+        await until(lambda: incumbent.losses == 1 and incumbent.published is not None)
+        for task in running:
+            task.cancel()
+
+    assert newcomer.publications == 0

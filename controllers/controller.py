@@ -237,8 +237,14 @@ class Controller:
         keys = set(dirty.services)
         if not self._started:
             keys |= state.services.keys() | _exported_by(peers) | self._journal.first_seen.keys()
-        exported = {key for key in keys if (local := state.services.get(key)) is not None and local.export is not None}
-        self._journal.see(exported, keys - exported, now)
+        undated = {
+            key
+            for key in keys
+            if (local := state.services.get(key)) is not None
+            and local.export is not None
+            and local.export.created is None
+        }
+        self._journal.see(undated, keys - undated, now)
         changed = self._projection.update(keys, state, peers, self._around, self._journal.first_seen, now)
         for key, (before, after) in changed.items():
             self._changed[key] = (self._changed.get(key, (before,))[0], after)

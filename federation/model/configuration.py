@@ -43,7 +43,8 @@ class ExchangeSettings:
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     addresses: tuple[HostPort, ...]
-    """Where the other clusters reach the gateway, behind whatever load balancer. Default: ``listen``."""
+    """Where the other clusters reach the gateway, behind whatever load balancer. Default: ``listen``; in Kubernetes none,
+    then they are found by the gateways' Service."""
     listen: HostPort = _GATEWAY
     """Where the east-west gateway takes mutual TLS. On loopback until someone decides that it be reachable."""
     admin: HostPort = _ENVOY_ADMIN
@@ -126,6 +127,18 @@ class BundleEndpointSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KubernetesSettings:
+    namespace: str = "federation-system"
+    """Where this program itself runs: its Lease, its Secret, its gateways' Service."""
+    kubeconfig: Path | None = None
+    """How the API server is found. None: by the service account of the pod that this runs in."""
+    context: str = ""
+    """Of the kubeconfig; empty: its current one."""
+    gateway_service: str = "federation-gateway"
+    """The gateways' Service, by which the others reach them where ``gateway.addresses`` names no address."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSettings:
     clusterset: str
     """DNS label of the clusterset that signed statements are bound to. Required."""
@@ -160,6 +173,8 @@ class ClusterSettings:
     ca: CaSettings = field(default_factory=CaSettings)
     bundle_endpoint: BundleEndpointSettings | None = None
     """None: the own bundle is not served to others than members."""
+    kubernetes: KubernetesSettings | None = None
+    """The Kubernetes cluster whose objects are read and written. None: manifests in the cluster's directory are read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from federation.model.configuration import (
     ExchangeSettings,
     GatewaySettings,
     HttpSettings,
+    KubernetesSettings,
     MeshSettings,
     OutboundListener,
     ProbeSettings,
@@ -124,6 +125,13 @@ class _Ca(Section):
     bundle_endpoint: _BundleSource | None = LEFT_OUT
 
 
+class _Kubernetes(Section):
+    namespace: Label = LEFT_OUT
+    kubeconfig: FilePath | None = LEFT_OUT
+    context: str = LEFT_OUT
+    gateway_service: Label = LEFT_OUT
+
+
 class _Cluster(Section):
     clusterset: Label
     cluster: Label
@@ -144,6 +152,7 @@ class _Cluster(Section):
     vip_range: VipRange = LEFT_OUT
     ca: _Ca = _Ca()
     bundle_endpoint: _BundleEndpoint | None = LEFT_OUT
+    kubernetes: _Kubernetes | None = LEFT_OUT
 
 
 class _Outbound(Section):
@@ -190,19 +199,22 @@ def parse_cluster_settings(text: str, *, directory: Path) -> ClusterSettings:
     """
     source = _read(_Cluster, text, directory, "cluster settings", _CLUSTER_HINT)
     gateway = GatewaySettings(**{"addresses": (), **given(source.gateway)})
+    # In Kubernetes they are found by the gateways' Service.
+    found = source.kubernetes is not None
     settings = ClusterSettings(
         **given(source)
         | {
             "cluster": ClusterId(source.cluster),
             "network": source.network or source.cluster,
             "exchange": ExchangeSettings(**given(source.exchange)),
-            "gateway": replace(gateway, addresses=gateway.addresses or (gateway.listen,)),
+            "gateway": gateway if found else replace(gateway, addresses=gateway.addresses or (gateway.listen,)),
             "mesh": MeshSettings(**given(source.mesh)),
             "xds": XdsSettings(**given(source.xds)),
             "http": HttpSettings(**given(source.http)),
             "dns": DnsSettings(**given(source.dns)),
             "ca": _ca_settings(source.ca),
             "bundle_endpoint": source.bundle_endpoint and BundleEndpointSettings(**given(source.bundle_endpoint)),
+            "kubernetes": source.kubernetes and KubernetesSettings(**given(source.kubernetes)),
         }
     )
     if broken := _cluster_relations(settings, directory):

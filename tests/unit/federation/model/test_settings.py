@@ -241,6 +241,18 @@ def test_text_that_is_no_mapping_is_one_violation_of_the_file(text: str) -> None
     assert caught.value.hint == "docs/reference/cluster.yaml shows every key with its default"
 
 
+def test_a_cluster_that_is_backed_by_kubernetes_may_leave_the_addresses_of_its_gateway_to_be_found() -> None:
+    """They are those of the gateways' Service; without Kubernetes nobody could know them."""
+    settings = cluster(kubernetes={}, gateway={"listen": "0.0.0.0:15443"})
+
+    assert settings.kubernetes == configuration.KubernetesSettings()
+    assert settings.gateway.addresses == ()
+    assert cluster(kubernetes={"kubeconfig": "k"}).kubernetes == configuration.KubernetesSettings(
+        kubeconfig=DIRECTORY / "k"
+    )
+    assert broken(cluster, gateway={"listen": "0.0.0.0:15443"})[0].startswith("gateway.addresses: ")
+
+
 def test_a_sidecar_takes_what_is_given() -> None:
     """Every optional part of the sidecar's file becomes its value."""
     settings = sidecar(
@@ -328,7 +340,7 @@ def test_the_reference_of_the_cluster_is_complete_and_equals_the_defaults() -> N
 
     assert parse_cluster_settings(text, directory=DIRECTORY) == cluster()
     parts = keys_of(grammar._BundleSource, "ca.bundleEndpoint.")
-    parts |= keys_of(grammar._BundleEndpoint, "bundleEndpoint.")
+    parts |= keys_of(grammar._BundleEndpoint, "bundleEndpoint.") | keys_of(grammar._Kubernetes, "kubernetes.")
     assert keys_of(grammar._Cluster) == keys_in(yaml.safe_load(text)) | parts
 
 

@@ -132,7 +132,7 @@ class PublishLoop:
             return await self._replace()
         if publisher.rekeyed and await self._replace():
             return True
-        if publisher.written is None:
+        if self.published is None:
             return False
         if publisher.compacting and not await self._compact():
             return await self._lost()

@@ -43,8 +43,8 @@ class ExchangeSettings:
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     addresses: tuple[HostPort, ...]
-    """Where the other clusters reach the gateway, behind whatever load balancer. Default: ``listen``; in Kubernetes none,
-    then they are found by the gateways' Service."""
+    """Where the other clusters reach the gateway, behind whatever load balancer. Default: ``listen``; in Kubernetes
+    none, then they are found by the gateways' Service."""
     listen: HostPort = _GATEWAY
     """Where the east-west gateway takes mutual TLS. On loopback until someone decides that it be reachable."""
     admin: HostPort = _ENVOY_ADMIN
@@ -174,7 +174,7 @@ class ClusterSettings:
     bundle_endpoint: BundleEndpointSettings | None = None
     """None: the own bundle is not served to others than members."""
     kubernetes: KubernetesSettings | None = None
-    """The Kubernetes cluster whose objects are read and written. None: manifests in the cluster's directory are read."""
+    """The Kubernetes cluster whose objects are read and written. None: manifests in the cluster's directory count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import structlog
 
 from controllers.kube.backlog import Backlog
 from controllers.kube.client import KubeError
+from controllers.kube.cluster_watch import ClusterWatch
 from controllers.kube.locations import missing_rule
 from controllers.kube.observed_objects import WRITER_RESOURCES, ObservedObjects
 from controllers.mcs.desired import KubernetesCluster, desired_objects
@@ -30,7 +31,7 @@ from controllers.mcs.objects import Apply, Delete, Document, export_id, section,
 from controllers.mcs.plan import plan_writes
 from controllers.projection import ServiceResult, Surroundings
 from controllers.sources.manifests import ObjectId
-from controllers.sources.resource_watch import Api, Patience, ResourceWatch
+from controllers.sources.resource_watch import Api, Patience
 from federation.model.names import ServiceKey
 from federation.model.problems import Problem
 from federation.model.state import ServiceState
@@ -66,7 +67,10 @@ class WritingApi(Api, Protocol):
 
 
 class ObjectWriter:
-    """Writes to one cluster, in whose name ``opened`` gives clients; ``now`` dates conditions."""
+    """Writes to one cluster, in whose name ``opened`` gives clients; ``now`` dates conditions.
+
+    ``watch`` is one that others share, and that somebody runs.
+    """
 
     def __init__(
         self,
@@ -75,8 +79,10 @@ class ObjectWriter:
         *,
         ip_families: tuple[str, ...] = ("IPv4",),
         patience: Patience | None = None,
+        watch: ClusterWatch | None = None,
     ) -> None:
         self._opened = opened
+        self._shared = watch
         self._now = now
         self._ip_families = ip_families
         self._patience = patience or Patience()
@@ -116,14 +122,13 @@ class ObjectWriter:
 
     async def run(self) -> None:
         """Observe and write until cancelled."""
-        watches = [
-            ResourceWatch(self._opened, one, self._objects, self._heed, self._patience) for one in WRITER_RESOURCES
-        ]
-        async with asyncio.TaskGroup() as tasks:
-            for watch in watches:
-                tasks.create_task(watch.run(), name=f"writer's watch of {watch.resource.plural}")
-            for number in range(_WORKERS):
-                tasks.create_task(self._work(), name=f"writer {number}")
+        watch = self._shared or ClusterWatch(self._opened, self._patience)
+        with watch.follow(WRITER_RESOURCES, self._objects, self._heed):
+            async with asyncio.TaskGroup() as tasks:
+                if self._shared is None:
+                    tasks.create_task(watch.run(), name="writer's watch")
+                for number in range(_WORKERS):
+                    tasks.create_task(self._work(), name=f"writer {number}")
 
     @property
     def _may_write(self) -> bool:

@@ -1,7 +1,7 @@
 """The Kubernetes source: the objects of a cluster's API server as a Source.
 
-Drives the parts that do the work: a ``resource_watch`` for each resource reads, ``watched_objects`` says what it means.
-Events in quick succession come as one update.
+Drives the parts that do the work: a ``cluster_watch`` reads, ``watched_objects`` says what it means. Events in quick
+succession come as one update.
 """
 
 from __future__ import annotations
@@ -11,39 +11,42 @@ from collections.abc import AsyncGenerator
 from functools import partial
 
 from controllers.kube.client import KubeAccess, open_client
+from controllers.kube.cluster_watch import ClusterWatch
 from controllers.sources.base import SourceUpdate
-from controllers.sources.resource_watch import Patience, ResourceWatch
+from controllers.sources.resource_watch import Patience
 from controllers.sources.watched_objects import RESOURCES, WatchedObjects
 
 
 class KubernetesSource:
-    """Source of a cluster that is backed by Kubernetes."""
+    """Source of a cluster that is backed by Kubernetes; ``watch`` is one that others share, and that somebody runs."""
 
-    def __init__(self, access: KubeAccess, patience: Patience | None = None) -> None:
+    def __init__(
+        self, access: KubeAccess, patience: Patience | None = None, *, watch: ClusterWatch | None = None
+    ) -> None:
         self._access = access
-        self._patience = patience or Patience()
+        self._patience = patience
+        self._shared = watch
 
     async def updates(self) -> AsyncGenerator[SourceUpdate, None]:
         """See Source; an API server that can't be reached, or lacks the MCS API, is waited for."""
         objects, news = WatchedObjects(), asyncio.Event()
-        opened = partial(open_client, self._access)
-        watches = [ResourceWatch(opened, one, objects, news.set, self._patience) for one in RESOURCES]
-        # No task group: it can't span a yield (closing the stream would raise out of it).
-        loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(watch.run(), name=f"watch of {watch.resource.plural}") for watch in watches]
-        for task in tasks:
-            task.add_done_callback(lambda _: news.set())
-        try:
-            while True:
-                await news.wait()
-                news.clear()
-                for task in tasks:
-                    if task.done():
-                        # They end by a bug of ours alone, which must not go unnoticed.
-                        task.result()
-                if (update := objects.update()) is not None:
-                    yield update
-        finally:
+        watch = self._shared or ClusterWatch(partial(open_client, self._access), self._patience)
+        with watch.follow(RESOURCES, objects, news.set):
+            # No task group: it can't span a yield (closing the stream would raise out of it).
+            tasks = [] if self._shared else [asyncio.get_running_loop().create_task(watch.run(), name="watch of all")]
             for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                task.add_done_callback(lambda _: news.set())
+            try:
+                while True:
+                    await news.wait()
+                    news.clear()
+                    for task in tasks:
+                        if task.done():
+                            # It ends by a bug of ours alone, which must not go unnoticed.
+                            task.result()
+                    if (update := objects.update()) is not None:
+                        yield update
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)

@@ -69,18 +69,27 @@ async def test_a_name_is_taken_once(site: Site) -> None:
 
 
 async def test_a_body_must_fit_its_address(site: Site) -> None:
-    """Another namespace, kind or name than those of the path, and a value of the wrong type, is 400."""
+    """Another namespace, version or name than those of the path, a custom resource that does not say what it is, and a
+    value of the wrong type, are 400; another kind is 400 of a built-in kind, and 422 of a custom resource."""
     elsewhere = {**config_map(), "metadata": {"name": "x", "namespace": "default"}}
     await site.made(site.config_maps, config_map())
     replies = [
         await site.admin.post(site.config_maps, elsewhere),
-        await site.admin.post(site.path("serviceexports"), imported()),
+        await site.admin.post(site.path("serviceexports"), {"metadata": {"name": "x"}}),
+        await site.admin.post(
+            site.path("serviceexports"), {**export(), "apiVersion": "multicluster.x-k8s.io/v1alpha1"}
+        ),
+        await site.admin.post(site.config_maps, {**config_map(), "kind": "Secret"}),
         await site.admin.put(f"{site.config_maps}/settings", config_map("other")),
         await site.admin.ask("POST", site.config_maps, "{no json"),
         await site.admin.post(site.config_maps, {"metadata": {"name": "x", "ownerReferences": [1]}}),
         await site.admin.post(site.path("services", api=CORE), service(ports="http")),
     ]
-    assert [reply.reason for reply in replies] == [(400, "BadRequest")] * 6
+    other_kind = await site.admin.post(site.path("serviceexports"), imported())
+
+    assert [reply.reason for reply in replies] == [(400, "BadRequest")] * 8
+    assert other_kind.reason == (422, "Invalid")
+    assert [cause["field"] for cause in other_kind.body["details"]["causes"]] == ["kind"]
 
 
 async def test_methods_and_media_types_that_make_no_sense_are_refused(site: Site) -> None:

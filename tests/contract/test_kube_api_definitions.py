@@ -77,6 +77,21 @@ async def test_a_definition_must_be_structural(site: Site) -> None:
     assert (await site.admin.post(DEFINITIONS, misnamed)).reason == (422, "Invalid")
 
 
+async def test_a_definition_of_a_protected_group_must_be_approved(site: Site) -> None:
+    """Below k8s.io it takes an annotation; x-k8s.io is free."""
+    body = definition("colors")
+    body["metadata"]["name"] = "colors.contract.k8s.io"
+    body["spec"]["group"] = "contract.k8s.io"
+    refused = await site.admin.post(DEFINITIONS, body, dryRun="All")
+    body["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, a test"}
+    taken = await site.admin.post(DEFINITIONS, body, dryRun="All")
+
+    assert refused.reason == (422, "Invalid")
+    causes = refused.body["details"]["causes"]
+    assert [cause["field"] for cause in causes] == ["metadata.annotations[api-approved.kubernetes.io]"]
+    assert taken.code == 201
+
+
 async def test_discovery_names_what_is_served(site: Site) -> None:
     """Groups with their versions, newest first; resources with verbs, short names and subresources."""
     groups = {one["name"]: one for one in (await site.admin.get("/apis")).body["groups"]}

@@ -22,11 +22,14 @@ from support.kube.site import (
 async def test_json_patch_does_all_or_nothing(site: Site) -> None:
     """Operations are carried out in order; a test that fails refuses the whole with 422."""
     path = f"{site.config_maps}/settings"
-    await site.made(site.config_maps, config_map(a="1"))
+    await site.made(site.config_maps, config_map(a="1", labels={"b/c": "1"}))
     done = await site.admin.ask(
         "PATCH",
         path,
-        [{"op": "test", "path": "/data/a", "value": "1"}, {"op": "add", "path": "/data/b~1c", "value": "2"}],
+        [
+            {"op": "test", "path": "/data/a", "value": "1"},
+            {"op": "replace", "path": "/metadata/labels/b~1c", "value": "2"},
+        ],
         media=JSON_PATCH,
     )
     refused = await site.admin.ask(
@@ -35,9 +38,9 @@ async def test_json_patch_does_all_or_nothing(site: Site) -> None:
         [{"op": "remove", "path": "/data/a"}, {"op": "test", "path": "/data/a", "value": "9"}],
         media=JSON_PATCH,
     )
-    assert done.body["data"] == {"a": "1", "b/c": "2"}
+    assert (done.body["data"], done.body["metadata"]["labels"]) == ({"a": "1"}, {"b/c": "2"})
     assert refused.code == 422
-    assert (await site.admin.get(path)).body["data"] == {"a": "1", "b/c": "2"}
+    assert (await site.admin.get(path)).body["data"] == {"a": "1"}
 
 
 async def test_merge_patch_removes_by_null_and_minds_the_version(site: Site) -> None:

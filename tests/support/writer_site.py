@@ -108,7 +108,9 @@ class WriterSite:
         return found[0] if found else {}
 
     def create(self, kind: str, body: dict[str, Any], namespace: str = "demo") -> None:
-        self.server.registry.create(self._kind(kind), namespace, body, SOMEBODY)
+        stored = self._kind(kind)
+        whole = {"apiVersion": stored.api_version, "kind": stored.kind, **body}
+        self.server.registry.create(stored, namespace, whole, SOMEBODY)
 
     def edit(self, kind: str, patch: dict[str, Any]) -> None:
         """Somebody edits the only object of a kind by hand."""

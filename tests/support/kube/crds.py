@@ -12,6 +12,10 @@ from support.kube.refusals import Cause
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 """The finalizer that keeps a definition until its objects are gone."""
 
+PROTECTED = (".k8s.io", ".kubernetes.io")
+APPROVED = "api-approved.kubernetes.io"
+"""The annotation that definitions of protected groups must have."""
+
 
 def definition_faults(crd: Json) -> Iterator[Cause]:
     """The rules of a definition that this project's could break: its name, one storage version, structural schemas."""
@@ -21,6 +25,9 @@ def definition_faults(crd: Json) -> Iterator[Cause]:
     if crd["metadata"].get("name") != expected:
         message = f'Invalid value: "{crd["metadata"].get("name")}": must be spec.names.plural+"."+spec.group'
         yield Cause("FieldValueInvalid", "metadata.name", message)
+    if spec.get("group", "").endswith(PROTECTED) and not (crd["metadata"].get("annotations") or {}).get(APPROVED):
+        message = f'Required value: protected groups must have approval annotation "{APPROVED}"'
+        yield Cause("FieldValueRequired", f"metadata.annotations[{APPROVED}]", message)
     if sum(bool(version.get("storage")) for version in versions) != 1:
         message = "Invalid value: must have exactly one version marked as storage version"
         yield Cause("FieldValueInvalid", "spec.versions", message)

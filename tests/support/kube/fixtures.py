@@ -12,12 +12,11 @@ from support.kube.plane import (
     STAND_IN,
     Plane,
     assets,
-    install_definitions,
     plane_of,
-    real_plane,
     told_servers,
 )
-from support.kube.server import StandIn, running
+from support.kube.real import RealServer, real_server
+from support.kube.server import StandIn, multicluster_definitions, running
 
 
 @pytest.fixture
@@ -28,13 +27,17 @@ async def api_server() -> AsyncIterator[StandIn]:
 
 
 @pytest.fixture(scope="session")
-def real_api_server() -> Iterator[Plane]:
-    """A real control plane, one for the whole run; the test is skipped, with the reason, where there is none."""
+def real_api_server() -> Iterator[RealServer]:
+    """A real control plane with the CRDs, one for the whole run; the test is skipped, with the reason, where there is
+    none."""
     programs = assets()
     if programs is None:
         pytest.skip(f"{ASSETS} names no directory with kube-apiserver and etcd")
-    with real_plane(programs) as plane:
-        yield plane
+    with real_server(programs) as server:
+        for definition in multicluster_definitions():
+            server.install(definition)
+        server.start_controllers()
+        yield server
 
 
 @pytest.fixture(params=[STAND_IN, REAL])
@@ -44,9 +47,7 @@ async def kube_plane(request: pytest.FixtureRequest) -> AsyncIterator[Plane]:
         async with running() as server:
             yield plane_of(server)
         return
-    plane: Plane = request.getfixturevalue("real_api_server")
-    await install_definitions(plane)
-    yield plane
+    yield plane_of(request.getfixturevalue("real_api_server"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

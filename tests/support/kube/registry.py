@@ -88,7 +88,8 @@ class Registry:
         kind = self.catalog.stored(resource)
         assert kind is not None, f"{resource} is not served"
         live = self.store.get(resource, Key(namespace, body["metadata"]["name"]))
-        return live or self.create(kind, namespace, body, Write("kube-apiserver")).body
+        whole = {"apiVersion": kind.api_version, "kind": kind.kind, **body}
+        return live or self.create(kind, namespace, whole, Write("kube-apiserver")).body
 
     def update(self, kind: ResourceType, key: Key, body: Json, write: Write) -> Written:
         """A whole object in place of the one there is; raises a 409 where that has changed meanwhile."""
@@ -263,12 +264,15 @@ class Registry:
         told = at(body, ("metadata", "namespace"))
         if told and told != namespace:
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-        sent = (body.get("apiVersion"), body.get("kind"))
-        if sent not in {(kind.api_version, kind.kind), (None, None)}:
-            message = (
-                f"{sent[0]}, Kind={sent[1]} in body does not match the expected {kind.api_version}, Kind={kind.kind}"
-            )
-            raise bad_request(f"the object provided is unrecognized: {message}")
+        version, name = body.get("apiVersion"), body.get("kind")
+        if kind.custom and not (version and name):
+            raise bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
+        if version not in {None, kind.api_version} or (name not in {None, kind.kind} and not kind.custom):
+            message = f"{name} in version {json.dumps(version)} cannot be handled as a {kind.kind}"
+            raise bad_request(message)
+        if name not in {None, kind.kind}:
+            cause = Cause("FieldValueInvalid", "kind", f"Invalid value: {json.dumps(name)}: must be {kind.kind}")
+            raise invalid(kind.group, str(name), at(body, ("metadata", "name")) or "", [cause])
 
     def _check_namespace(self, kind: ResourceType, body: Json) -> None:
         if not kind.namespaced:

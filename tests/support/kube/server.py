@@ -7,8 +7,6 @@ event loop that started it; only kubeconfigs are written to disk.
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,6 +25,7 @@ from support.kube.housekeeping import ACCOUNTS, CRDS, NAMESPACES, Housekeeping
 from support.kube.http import Front
 from support.kube.identity import ADMIN, Tokens, User, service_account, user_named
 from support.kube.kinds import Catalog
+from support.kube.kubeconfig import kubeconfig, write_private
 from support.kube.listing import Listings
 from support.kube.objects import GroupResource, Json, Key, duplicate, finalizers
 from support.kube.pki import server_tls
@@ -133,24 +132,16 @@ class StandIn:
         user: User = service_account(namespace, name, account["metadata"]["uid"])
         return self.tokens.grant(user, lifetime=lifetime, account=Key(namespace, name))
 
-    def kubeconfig(self, token: str | None = None, *, namespace: str = "default") -> dict[str, Any]:
+    def kubeconfig(self, token: str | None = None, *, namespace: str = "default") -> Json:
         """A kubeconfig for the holder of a token, the administrator if none is given."""
-        authority = base64.b64encode(self.ca_pem.encode()).decode()
-        context = {"cluster": self.name, "user": "user", "namespace": namespace}
-        return {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": self.name, "cluster": {"server": self.url, "certificate-authority-data": authority}}],
-            "users": [{"name": "user", "user": {"token": token or self.admin_token}}],
-            "contexts": [{"name": self.name, "context": context}],
-            "current-context": self.name,
-        }
+        return kubeconfig(self.name, self.url, self.ca_pem, token=token or self.admin_token, namespace=namespace)
 
-    def write_kubeconfig(self, path: Path, token: str | None = None) -> Path:
-        """The kubeconfig as a file that only its owner reads."""
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            yaml.safe_dump(self.kubeconfig(token), file)
-        return path
+    def write_kubeconfig(
+        self, path: Path, token: str | None = None, *, user: str = "", groups: Sequence[str] = ()
+    ) -> Path:
+        """The kubeconfig as a file that only its owner reads: of a token, of a user, or of the administrator."""
+        token = token or (self.token_for(user, groups) if user else None)
+        return write_private(path, yaml.safe_dump(self.kubeconfig(token)).encode())
 
     # Faults
 

@@ -9,7 +9,7 @@ Envoy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
@@ -163,9 +163,10 @@ class CertificateAuthority:
         ends = tuple(math.ceil(slot.leaves_until.timestamp()) for slot in state.slots)
         return TrustBundle(self._trust_domain, state.sequence, tuple(slot.certificate for slot in state.slots), ends)
 
-    def issue(self, spiffe_id: SpiffeId, now: datetime) -> Svid:
+    def issue(self, spiffe_id: SpiffeId, now: datetime, dns_names: Sequence[str] = ()) -> Svid:
         """A new key and a certificate for a workload of this trust domain, for at most the policy's leaf ttl.
 
+        ``dns_names`` stand beside the identity, for clients that verify a host as an API server does its webhooks.
         Raises TrustError for identities of other trust domains and while no CA can sign (``tick`` was not
         called).
         """
@@ -187,6 +188,7 @@ class CertificateAuthority:
             not_after=not_after,
             issuer=ca.certificate,
             issuer_key=self._keys[ca.id],
+            dns_names=dns_names,
         )
         half = (not_after - issued) / 2
         return Svid(

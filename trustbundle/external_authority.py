@@ -6,6 +6,7 @@ issues nothing. It takes content and time as arguments and must not fetch anythi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Never, Protocol
 
@@ -137,7 +138,12 @@ class ExternalAuthority:
         """Raises TrustError: others revoke of this CA."""
         self._elsewhere()
 
-    def issue(self, spiffe_id: SpiffeId, now: datetime) -> Never:  # noqa: ARG002 - as CertificateAuthority
+    def issue(
+        self,
+        spiffe_id: SpiffeId,
+        now: datetime,  # noqa: ARG002 - as CertificateAuthority
+        dns_names: Sequence[str] = (),  # noqa: ARG002
+    ) -> Never:
         """Raises TrustError: nothing is issued here. Who asked is told of by ``problems``."""
         self._refused.add(spiffe_id)
         raise TrustError(f"{spiffe_id}: {_NONE_ISSUED}", reason="ExternalCa")

@@ -6,6 +6,7 @@ to §5. It must not decide whom to trust; ``bundle`` and ``verification`` do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -102,9 +103,11 @@ def build_svid(
     not_after: datetime,
     issuer: bytes,
     issuer_key: ec.EllipticCurvePrivateKey,
+    dns_names: Sequence[str] = (),
 ) -> bytes:
     """A leaf X.509-SVID (DER) for a workload, signed by the CA certificate ``issuer`` (DER).
 
+    ``dns_names`` are for verifiers that know hosts only; an SVID may have them beside its one URI (X509-SVID §2).
     Raises ValueError for an identity without a path, which no leaf may carry (X509-SVID §2).
     """
     if not spiffe_id.path:
@@ -127,14 +130,15 @@ def build_svid(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         # Critical because the subject is empty (RFC 5280 §4.2.1.6).
-        .add_extension(_uri_san(spiffe_id), critical=True)
+        .add_extension(_uri_san(spiffe_id, dns_names), critical=True)
         .sign(issuer_key, hashes.SHA256())
     )
     return certificate.public_bytes(Encoding.DER)
 
 
-def _uri_san(spiffe_id: SpiffeId) -> x509.SubjectAlternativeName:
-    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(spiffe_id))])
+def _uri_san(spiffe_id: SpiffeId, dns_names: Sequence[str] = ()) -> x509.SubjectAlternativeName:
+    names = [x509.DNSName(name) for name in dns_names]
+    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(spiffe_id)), *names])
 
 
 def _key_usage(*, digital_signature: bool, signs_certificates: bool) -> x509.KeyUsage:

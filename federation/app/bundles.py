@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -134,13 +134,16 @@ class BundleFollower:
         return self._interval
 
 
-def own_certificate(authority: OwnAuthority, trust_domain: str) -> Callable[[], ServingCertificate]:
-    """The controller's own SVID, renewed whenever it is asked for and due. Raises TrustError where none is issued."""
-    held = [authority.issue(controller_id(TrustDomain(trust_domain)), utc_now())]
+def own_certificate(
+    authority: OwnAuthority, trust_domain: str, dns_names: Sequence[str] = ()
+) -> Callable[[], ServingCertificate]:
+    """The controller's own SVID, renewed whenever it is asked for and due; ``dns_names`` are for clients that verify
+    the host. Raises TrustError where none is issued."""
+    held = [authority.issue(controller_id(TrustDomain(trust_domain)), utc_now(), dns_names)]
 
     def certificate() -> ServingCertificate:
         if utc_now() >= authority.renew_after(held[0]):
-            held[0] = authority.issue(held[0].spiffe_id, utc_now())
+            held[0] = authority.issue(held[0].spiffe_id, utc_now(), dns_names)
         return ServingCertificate(held[0].chain_pem.encode(), held[0].key_pem.reveal())
 
     return certificate

@@ -61,6 +61,19 @@ def test_issue() -> None:
     assert (certificate.not_valid_before_utc, certificate.not_valid_after_utc) == (svid.not_before, svid.not_after)
 
 
+def test_names_of_a_host_stand_beside_the_identity() -> None:
+    """A leaf with DNS names proves the same one identity, and names those hosts and no other."""
+    clock = ManualClock()
+    authority = _started(clock)
+    svid = authority.issue(ECHO, clock.now(), ["controller.system.svc", "controller.system"])
+
+    (certificate,) = x509.load_pem_x509_certificates(svid.chain_pem.encode())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert _verifies(svid, authority, clock.now())
+    assert names.get_values_for_type(x509.DNSName) == ["controller.system.svc", "controller.system"]
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [str(ECHO)]
+
+
 def test_tick_is_idempotent() -> None:
     """A tick reports a change once; another one at the same time finds nothing due."""
     clock = ManualClock()

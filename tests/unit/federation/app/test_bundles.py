@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -246,9 +247,11 @@ async def test_the_own_certificate_is_renewed_when_asked_for(tmp_path: Path) -> 
     """It names the controller; a CA elsewhere gives none."""
     write(tmp_path, OLD.pem)
     certificate = own_certificate(await own_authority(cluster(tmp_path / "built-in")), EAST)
+    named = own_certificate(await own_authority(cluster(tmp_path / "named")), EAST, ["controller.system.svc"])()
     first, second = certificate(), certificate()
     with pytest.raises(TrustError) as caught:
         own_certificate(await own_authority(from_file(tmp_path)), EAST)
 
     assert first == second
+    assert b"controller.system.svc" in ssl.PEM_cert_to_DER_cert(named.chain_pem.decode())
     assert caught.value.reason == "ExternalCa"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import IPv4Address
 from typing import Protocol
 
 import structlog
@@ -22,6 +23,7 @@ from controllers.revocations import held_back, revise
 from controllers.sources.base import SourceUpdate
 from controllers.trust import accept_bundles, held_sequences
 from federation.exchange.base import ExchangeSnapshot
+from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings
 from federation.model.names import BUNDLE_KEY, TRUST_KEY, ClusterId, RecordKey, ServiceKey, service_of
 from federation.model.problems import Problem
@@ -66,11 +68,13 @@ class _Dirty:
 
     services: set[ServiceKey]
     own: set[ServiceKey]
+    moved: set[ServiceKey]
+    """Services whose clusterset IP was given or taken by others."""
     members: bool = True
 
     @staticmethod
     def nothing() -> _Dirty:
-        return _Dirty(set(), set(), members=False)
+        return _Dirty(set(), set(), set(), members=False)
 
 
 class Controller:
@@ -100,10 +104,12 @@ class Controller:
         self._clock = clock
         self._monotonic = monotonic
         self._state: ClusterState | None = None
-        self._dirty = _Dirty(set(), set())
+        self._dirty = _Dirty(set(), set(), set())
         self._projection = Projection()
         self._zone = None if settings.dns.listen is None else Zone()
         self._own = own_site(settings)
+        self._gateway_addresses = settings.gateway.addresses
+        self._given_vips: Mapping[ServiceKey, IPv4Address] | None = None
         self._around = Surroundings(self._own, settings.trust_domain, settings.mesh.sidecar_port)
         self._trust = TrustView()
         self._acknowledged = TrustRecord()
@@ -199,6 +205,19 @@ class Controller:
         """The own CA changed, or time may have run out for an authority of a peer."""
         self._dirty.members = True
 
+    def on_gateway_addresses(self, addresses: tuple[HostPort, ...]) -> None:
+        """The others reach the own gateways there from now on."""
+        self._gateway_addresses = addresses
+
+    def on_vips(self, vips: Mapping[ServiceKey, IPv4Address]) -> None:
+        """Somebody else allocates the clusterset IPs, and these are all there are now."""
+        before, self._given_vips = self._given_vips or {}, vips
+        self._dirty.moved |= {key for key in {*before, *vips} if before.get(key) != vips.get(key)}
+
+    def on_journal(self) -> None:
+        """The journal was read again: another process of this cluster has written it."""
+        self._dirty.members = True
+
     def on_handed_over(self) -> None:
         """The Envoys verify by all bundles that are accepted: the next pass tells the peers."""
         self._acknowledged = TrustRecord(held_sequences(self._trust, self._settings.trust_domain))
@@ -226,6 +245,7 @@ class Controller:
             # Nothing that was marked may be forgotten: the next pass starts from the same.
             self._dirty.services |= dirty.services
             self._dirty.own |= dirty.own
+            self._dirty.moved |= dirty.moved
             self._dirty.members |= dirty.members
             raise
 
@@ -249,6 +269,9 @@ class Controller:
         for key, (before, after) in changed.items():
             self._changed[key] = (self._changed.get(key, (before,))[0], after)
         self._assign_vips(self._changed)
+        for key in dirty.moved:
+            if (result := self._projection.results.get(key)) is not None:
+                self._changed.setdefault(key, (result, result))
         self._save()
         # The others first: what our own Envoys are sent keeps the loop for milliseconds, in which the exchange works.
         self._publish(self._changed, first=not self._started)
@@ -296,6 +319,9 @@ class Controller:
         return self._projection.backed_by(moved(around, after)) | self._projection.outdated(revocations)
 
     def _assign_vips(self, changed: Changes) -> None:
+        if self._given_vips is not None:
+            self._journal.take_vips(self._given_vips)
+            return
         held = self._journal.vips
         if self._started and all(_imported(after) == (key in held) for key, (_, after) in changed.items()):
             return
@@ -326,7 +352,7 @@ class Controller:
             for key in () if before is None else before.records:
                 records.pop(key, None)
             records.update({} if after is None else after.records)
-        gateway = own_gateway(self._settings)
+        gateway = own_gateway(self._settings, self._gateway_addresses)
         bundle = self._authority.bundle().record
         records |= {each.record_key: each for each in (gateway, bundle, self._acknowledged)}
         if first or records != self._records:

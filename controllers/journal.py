@@ -47,10 +47,11 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         """Read the journal; raises ConfigError where one is there that can't be read."""
         self._path = directory / "journal.json"
-        self._vips: dict[ServiceKey, IPv4Address] = {}
-        self._first_seen: dict[ServiceKey, datetime] = {}
+        self._vips: Mapping[ServiceKey, IPv4Address] = {}
+        self._first_seen: Mapping[ServiceKey, datetime] = {}
         self._revocations = Revocations()
         self._claims: Claims = NO_CLAIMS
+        self._remembers_vips = True
         self._unsaved = False
         try:
             document = msgspec.json.decode(self._path.read_bytes(), type=_Document)
@@ -104,6 +105,18 @@ class Journal:
         if vips != self._vips:
             self._vips, self._unsaved = dict(vips), True
 
+    def take_vips(self, vips: Mapping[ServiceKey, IPv4Address]) -> None:
+        """Go by clusterset IPs that somebody else allocates, and remembers."""
+        self._vips, self._remembers_vips = vips, False
+
+    def reload(self) -> None:
+        """Read what another process of this cluster has written; raises ConfigError and then changes nothing."""
+        read = Journal(self._path.parent)
+        self._first_seen, self._revocations, self._claims = read.first_seen, read.revocations, read.claims
+        if self._remembers_vips:
+            self._vips = read.vips
+        self._unsaved = False
+
     def revoke(self, revocations: Revocations) -> None:
         """Remember which trust was withdrawn, and what is trusted."""
         if revocations != self._revocations:
@@ -122,7 +135,8 @@ class Journal:
             self._unsaved = False
 
     def _save(self) -> None:
-        vips, first_seen, revocations = self._vips, self._first_seen, self._revocations
+        vips = self._vips if self._remembers_vips else {}
+        first_seen, revocations = self._first_seen, self._revocations
         document = _Document(
             {str(key): str(vips[key]) for key in sorted(vips)},
             {str(key): first_seen[key] for key in sorted(first_seen)},

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from controllers.revocations import Revocations, Servers
 from federation.exchange.base import ExchangeSnapshot
+from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings
 from federation.model.export import Exported, export_service
 from federation.model.locality import Site, rank_clusters
@@ -75,10 +76,10 @@ def own_site(settings: ClusterSettings) -> Site:
     return Site(settings.cluster, settings.region, settings.network)
 
 
-def own_gateway(settings: ClusterSettings) -> GatewayRecord:
-    """What this cluster tells the others of its gateways."""
-    addresses = tuple(GatewayAddress(address.host, address.port) for address in settings.gateway.addresses)
-    return GatewayRecord(addresses, settings.region, settings.network)
+def own_gateway(settings: ClusterSettings, addresses: Iterable[HostPort]) -> GatewayRecord:
+    """What this cluster tells the others of its gateways, which are at ``addresses``."""
+    told = tuple(GatewayAddress(address.host, address.port) for address in addresses)
+    return GatewayRecord(told, settings.region, settings.network)
 
 
 def meet(

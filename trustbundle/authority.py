@@ -120,6 +120,18 @@ class CertificateAuthority:
             changed = True
         return changed
 
+    def reload(self) -> bool:
+        """Go on with what another process of this cluster has stored; returns whether anything changed.
+
+        Raises TrustError where it can't be used whole, and then goes on with what it had.
+        """
+        state = self._keystore.load()
+        if state is None or state == self._state:
+            return False
+        self._keys = {slot.id: _matching_key(slot, self._keystore.load_key(slot.id)) for slot in _signing(state)}
+        self._state = state
+        return True
+
     def next_wakeup(self, now: datetime, reach: Reach = NOTHING_KNOWN) -> datetime:
         """When ``tick`` has something to do next."""
         return now if self._state is None else rotation.next_wakeup(self._state, now, self._policy, reach)

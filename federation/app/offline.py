@@ -57,7 +57,7 @@ def load_site(directory: Path) -> OfflineSite:
     projection = Projection()
     around = Surroundings(own_site(settings), settings.trust_domain, settings.mesh.sidecar_port)
     projection.update(update.state.services, update.state, ExchangeSnapshot(), around, {}, _UNDATED)
-    gateway = own_gateway(settings)
+    gateway = own_gateway(settings, settings.gateway.addresses)
     records: dict[RecordKey, Record] = {gateway.record_key: gateway}
     problems = list(update.problems)
     for result in projection.results.values():

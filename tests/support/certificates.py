@@ -282,6 +282,8 @@ class MemoryKeystore:
         self.state = state
 
     def load_key(self, slot_id: str) -> SecretBytes:
+        if slot_id not in self.keys:
+            raise TrustError(f"there is no key of {slot_id}", reason="Unusable")
         return self.keys[slot_id]
 
     def save_key(self, slot_id: str, key: SecretBytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,17 @@ from structlog.testing import capture_logs
 from controllers.journal import Journal
 from controllers.liveness import State
 from controllers.revocations import Revocations
+from federation.model.addresses import HostPort
 from federation.model.errors import InvariantError
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, TRUST_KEY, export_key, sni
-from federation.model.records import BundleRecord, EndpointAddress, GatewayAddress, ImportType, TrustRecord
+from federation.model.records import (
+    BundleRecord,
+    EndpointAddress,
+    GatewayAddress,
+    GatewayRecord,
+    ImportType,
+    TrustRecord,
+)
 from federation.model.state import ServiceState
 from gateway.nodes import Listen, LocalPort, SidecarNode
 from gateway.xds import protos as pb
@@ -787,3 +796,39 @@ def test_endpoints_of_a_peer_are_found_while_it_is_called(loop: ControlLoop) -> 
     seen.append(found())
 
     assert seen == [None, [["10.1.0.1"]], [["10.0.0.9"], ["10.1.0.1"]], [["10.0.0.9"]], None]
+
+
+# A cluster that is backed by Kubernetes
+
+
+def test_clusterset_ips_that_others_allocate_are_taken_as_they_come(loop: ControlLoop) -> None:
+    """A redirecting sidecar listens at the address once there is one, and no longer when it is gone."""
+    loop.controller.on_vips({})
+    loop.own({})
+    exported_by(loop)
+    loop.connect("web", SidecarNode(address="10.0.0.1", inbound_port=15006, redirect_port=15001))
+    loop.step()
+    seen = [loop.names("web", "LDS")]
+    for vips in ({ECHO: IPv4Address("10.96.0.7")}, {}):
+        loop.controller.on_vips(vips)
+        loop.step()
+        seen.append(loop.names("web", "LDS"))
+
+    assert [[name for name in names if "10.96.0.7" in name] for names in seen[::2]] == [[], []]
+    assert any("10.96.0.7" in name for name in seen[1])
+    assert loop.controller.zone is not None
+
+
+def test_the_others_are_told_where_the_gateways_are_now(loop: ControlLoop) -> None:
+    """A load balancer may get its address late, and another one later."""
+    loop.own({})
+    loop.step()
+    told = []
+    for addresses in ((), (HostPort("192.0.2.1", 15443), HostPort("192.0.2.2", 15443))):
+        loop.controller.on_gateway_addresses(addresses)
+        loop.step()
+        record = loop.peers.published[-1][GATEWAY_KEY]
+        assert isinstance(record, GatewayRecord)
+        told.append(record.addresses)
+
+    assert told == [(), (GatewayAddress("192.0.2.1", 15443), GatewayAddress("192.0.2.2", 15443))]

@@ -149,3 +149,27 @@ def test_a_journal_from_before_revocations_is_read(tmp_path: Path) -> None:
     """It tells of none, and what is trusted next is trusted for the first time."""
     (tmp_path / "journal.json").write_text('{"vips": {"demo/echo": "240.96.0.1"}, "first_seen": {}}')
     assert (Journal(tmp_path).revocations, Journal(tmp_path).claims) == (Revocations(), {})
+
+
+def test_addresses_that_others_remember_are_not_written(tmp_path: Path) -> None:
+    """The journal goes by them, and what it writes has none."""
+    journal = Journal(tmp_path)
+    journal.take_vips(VIPS)
+    journal.see([ECHO], [], START)
+    journal.save()
+
+    assert (journal.vips, Journal(tmp_path).vips) == (VIPS, {})
+
+
+def test_what_another_process_has_written_is_taken_over(tmp_path: Path) -> None:
+    """But for the addresses, where somebody else allocates them."""
+    journal, other, keeps = Journal(tmp_path), Journal(tmp_path), Journal(tmp_path)
+    keeps.take_vips({})
+    other.see([ECHO], [], START)
+    other.assign(VIPS)
+    other.save()
+    for one in (journal, keeps):
+        one.reload()
+
+    assert (journal.first_seen, journal.vips, journal.unsaved) == ({ECHO: START}, VIPS, False)
+    assert (keeps.first_seen, keeps.vips) == ({ECHO: START}, {})

@@ -316,3 +316,30 @@ def test_a_name_of_no_ca_or_of_several_taints_nothing(name: str) -> None:
         authority.taint(name, clock.now())
     assert (caught.value.reason, authority.state) == ("UnknownAuthority", state)
     assert all(slot.short_id in caught.value.hint for slot in state.slots)
+
+
+def test_what_another_process_has_stored_is_taken_over() -> None:
+    """Its CA signs from then on; a store that can't be used whole changes nothing."""
+    clock = ManualClock()
+    keystore = MemoryKeystore()
+    leader = _started(clock, keystore)
+    standby = _authority(keystore)
+    unchanged = standby.reload()
+    leader.request_rotation(clock.now())
+    leader.tick(clock.now())
+    leader.mark_published(leader.bundle().sequence, clock.now())
+    clock.advance(POLICY.propagation)
+    leader.tick(clock.now())
+    before = standby.bundle()
+    keys = dict(keystore.keys)
+    keystore.keys.clear()
+    with pytest.raises(TrustError):
+        standby.reload()
+    kept = standby.bundle()
+    keystore.keys.update(keys)
+
+    assert not unchanged
+    assert kept == before
+    assert standby.reload()
+    assert standby.bundle() == leader.bundle()
+    assert standby.issue(ECHO, clock.now()).slot_id == leader.issue(ECHO, clock.now()).slot_id

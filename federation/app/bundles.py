@@ -42,16 +42,19 @@ _SETTLE = timedelta(seconds=0.2)
 _HINTS_IN_PROPAGATION = 4
 
 
-async def own_authority(settings: ClusterSettings) -> OwnAuthority:
-    """The authority that the settings name, with a bundle in force. Raises TrustError where there is none to be had."""
+async def own_authority(settings: ClusterSettings, *, leads: bool = True) -> OwnAuthority:
+    """The authority that the settings name, with a bundle in force; one that is stored is left as it is unless this
+    process ``leads``. Raises TrustError where there is none to be had."""
     trust_domain = TrustDomain(settings.trust_domain)
     keystore = FileKeystore(settings.state_directory / "ca", trust_domain)
     store = BundleStore(settings.state_directory / TAKEN_FILE, trust_domain)
     if not settings.ca.external:
-        _outgrow(keystore, store)
+        if leads:
+            _outgrow(keystore, store)
         policy = RotationPolicy(settings.ca.leaf_ttl, settings.ca.ca_ttl, settings.ca.propagation)
         authority = CertificateAuthority(trust_domain, policy, keystore)
-        authority.tick(utc_now())
+        if leads:
+            authority.tick(utc_now())
         return authority
     built_in = keystore.load()
     above = 0 if built_in is None else built_in.sequence

@@ -53,9 +53,16 @@ class Seat:
     joined yet, or as another than the settings say."""
 
     def __init__(
-        self, settings: ClusterSettings, exchange: Exchange, board: Board, replicas: ReplicaDisk, on_peer: OnChange
+        self,
+        settings: ClusterSettings,
+        exchange: Exchange,
+        board: Board,
+        replicas: ReplicaDisk,
+        on_peer: OnChange,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
+        self._leads = leads
         self._exchange = exchange
         self._board = board
         rng = random.Random()  # noqa: S311 - spreads retries, protects nothing
@@ -85,9 +92,10 @@ class Seat:
             rng=rng,
             on_change=on_peer,
             timing=Timing(beat=settings.exchange.beat_seconds, lease=settings.exchange.lease_seconds),
+            leads=leads,
         )
         self._rekey_asked = asyncio.Event()
-        if self._keys.prepared is not None:
+        if self._keys.prepared is not None and leads():
             # A restart interrupted the change: the authority may have granted it since.
             self._rekey_asked.set()
         self._roster_changed = asyncio.Event()
@@ -152,9 +160,12 @@ class Seat:
         own = self.roster.own
         if self._lost is not None or (own is not None and own.public_key == public_key(self._key)):
             return
-        if own is not None and own.public_key == self._keys.prepared:
+        if own is not None and own.public_key == self._keys.prepared and self._leads():
             # Granted, perhaps long after anybody waited for it.
             self._rekey_asked.set()
+            return
+        if own is not None and not self._leads():
+            # The process that leads has changed it; this one will be told, and begin anew with it.
             return
         self._lost = _GONE if own is None else _ANOTHER
         _log.error("this cluster has lost its place", cluster=self._settings.cluster, problem=str(self._lost))
@@ -162,6 +173,10 @@ class Seat:
     async def _rekey(self) -> None:
         while True:
             await self._rekey_asked.wait()
+            if not self._leads():
+                self._rekey_refused = "this controller does not lead its cluster"
+                self._rekey_asked.clear()
+                continue
             try:
                 await self._replace_key()
             except (OSError, TrustError, RefusedError) as error:
@@ -281,8 +296,8 @@ def _signing(key: Ed25519PrivateKey) -> MemberKey:
     return MemberKey(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
 
 
-def open_seat(settings: ClusterSettings, on_peer: OnChange) -> Seat:
+def open_seat(settings: ClusterSettings, on_peer: OnChange, leads: Callable[[], bool] = lambda: True) -> Seat:
     """The seat at the exchange that the settings name; raises OSError where the state directory can't be used."""
     access = access_of(settings.exchange)
     exchange, board = RedisExchange(access, settings.clusterset), RedisBoard(access, settings.clusterset)
-    return Seat(settings, exchange, board, ReplicaDisk(settings.state_directory / "replicas"), on_peer)
+    return Seat(settings, exchange, board, ReplicaDisk(settings.state_directory / "replicas"), on_peer, leads)

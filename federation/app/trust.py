@@ -69,8 +69,9 @@ class TrustKeeper:
         bundle_file: Path,
         mark: Callable[[], None],
         clock: Callable[[], datetime],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``mark`` asks for a pass of the control loop."""
+        """``mark`` asks for a pass of the control loop; the CA's life goes on while this process ``leads``."""
         self._settings = settings
         self._authority = authority
         self._session = session
@@ -82,6 +83,7 @@ class TrustKeeper:
         self._bundle_file = bundle_file
         self._mark = mark
         self._clock = clock
+        self._leads = leads
         self._bundle = authority.bundle()
         self._hurry = asyncio.Event()
         self._lagging_since: dict[str, datetime] = {}
@@ -94,16 +96,28 @@ class TrustKeeper:
         """What will break if nobody acts."""
 
     def rotate(self, *, urgent: bool) -> None:
-        """Begin a rotation of the CA; ``urgent``: it waits for the peers' word, and not for time."""
+        """Begin a rotation of the CA; ``urgent``: it waits for the peers' word, and not for time. Raises TrustError where
+        it is not this process's to rotate."""
+        self._refuse_standby()
         self._authority.request_rotation(self._clock(), urgent=urgent)
         self._hurry.set()
 
     def taint(self, name: str | None) -> str:
-        """Have a CA replaced and then distrusted; returns its id. Raises TrustError where ``name`` is none of ours."""
+        """Have a CA replaced and then distrusted; returns its id. Raises TrustError where ``name`` is none of ours, or it
+        is not this process's to replace."""
+        self._refuse_standby()
         tainted = self._authority.taint(name, self._clock())
         _log.warning("CA is tainted", authority=tainted)
         self._hurry.set()
         return tainted
+
+    def _refuse_standby(self) -> None:
+        if not self._leads():
+            raise TrustError(
+                "this controller does not lead its cluster, and must not change its CA",
+                reason="NotLeader",
+                hint="ask the one that leads: `federation status` names it",
+            )
 
     def report(self) -> TrustReport:
         """Whose authorities are in force, and who verifies by ours."""
@@ -222,7 +236,7 @@ class TrustKeeper:
         settled = self._session.settled and self._controller.offered_bundle == sequence
         if settled and (self.published is None or self.published.sequence != sequence):
             self.published = Published(sequence, now)
-        if not isinstance(self._authority, CertificateAuthority):
+        if not isinstance(self._authority, CertificateAuthority) or not self._leads():
             return
         if settled:
             self._authority.mark_published(sequence, now)

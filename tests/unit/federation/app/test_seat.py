@@ -50,6 +50,7 @@ class Bench:
         self.store = AuthorityStore(directory / "authority")
         self.authority = Authority(self.store, self.board, None, Meeting("redis://exchange"), utc_now)
         self.told: list[tuple[str, ...]] = []
+        self.leads = True
         ledger = ledger_of(EAST, WEST, NORTH)
         self.store.create(ledger, key("authority"))
         save_signing_key(self.settings.member_key_file, key(WEST))
@@ -62,7 +63,7 @@ class Bench:
 
     def seat(self) -> Seat:
         disk = ReplicaDisk(self.directory / "replicas")
-        return Seat(self.settings, self.exchange, self.board, disk, lambda cluster, keys: None)
+        return Seat(self.settings, self.exchange, self.board, disk, lambda cluster, keys: None, lambda: self.leads)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Seat]:
@@ -133,6 +134,22 @@ async def test_another_key_in_the_roster_ends_the_membership_too(bench: Bench) -
         await bench.board.publish_roster(sign_roster(other, key("authority")))
         await until(lambda: bench.told == [()])
         assert [problem.reason for problem in seat.problems] == ["WrongKey"]
+
+
+async def test_a_standby_leaves_the_key_to_the_process_that_leads(bench: Bench) -> None:
+    """That one may have changed it, which is no loss of the place; asked for itself, it says why not."""
+    bench.leads = False
+    async with bench.running() as seat:
+        east, north, west = ledger_of(EAST, NORTH, WEST).roster.members
+        other = replace(ledger_of().roster, serial=5, members=(east, north, replace(west, public_key=public("other"))))
+        await bench.board.publish_roster(sign_roster(other, key("authority")))
+        await until(lambda: seat.status().serial == 5)
+        seat.ask_for_new_key()
+        await until(lambda: not seat.status().rekeying)
+
+        assert (seat.problems, seat.status().lost) == ((), False)
+        assert seat.status().rekey_refused == "this controller does not lead its cluster"
+        assert (seat.session.published, MemberKeys(bench.settings.member_key_file).prepared) == (None, None)
 
 
 async def test_whoever_has_lost_its_place_asks_for_no_key(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from federation.app.nodes import NodeDesk
 from federation.app.trust import HANDOVER_BOUND, TrustKeeper
 from federation.membership.tokens import TokenStore, create_token
+from federation.model.errors import TrustError
 from federation.model.names import TRUST_KEY
 from federation.model.records import TrustRecord
 from gateway.nodes import node_metadata
@@ -73,6 +74,7 @@ class Office:
         self.loop = ControlLoop(directory, clock=self.clock, peers=self.peers, authority=self.authority)
         self.envoys = Envoys(self.loop)
         self.marks = 0
+        self.leads = True
         tokens = directory / "tokens"
         tokens.mkdir(mode=0o700)
         create_token(tokens / "demo.web.token")
@@ -91,6 +93,7 @@ class Office:
             bundle_file=self.file,
             mark=self.mark,
             clock=self.clock,
+            leads=lambda: self.leads,
         )
 
     def mark(self) -> None:
@@ -279,6 +282,24 @@ async def test_a_peer_is_not_trusted_beyond_its_last_authority(office: Office) -
     office.turn()
     assert (trusted, office.loop.controller.trusted) == ({WEST}, frozenset())
     assert wait <= SECOND + timedelta(milliseconds=1)
+
+
+async def test_a_standby_leaves_the_ca_as_it_is(office: Office) -> None:
+    """However old it is: it renews certificates by it, and what it is asked for it refuses."""
+    office.leads = False
+    slots = office.slots()
+    office.clock.advance(23 * HOUR)
+    office.turn()
+    kept = office.slots()
+    for order in (lambda: office.keeper.rotate(urgent=True), lambda: office.keeper.taint(None)):
+        with pytest.raises(TrustError) as caught:
+            order()
+        assert caught.value.reason == "NotLeader"
+    office.leads = True
+    office.turn()
+
+    assert kept == slots
+    assert office.slots() != slots
 
 
 async def test_a_peer_that_starts_again_is_no_trouble(office: Office) -> None:

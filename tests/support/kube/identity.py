@@ -6,18 +6,20 @@ import base64
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from support.kube.objects import Json, Key, at, timestamp
-from support.kube.refusals import unauthorized
+from support.kube.objects import GroupResource, Json, Key, at, timestamp
+from support.kube.refusals import Cause, bad_request, conflict, invalid, not_found, unauthorized
 from support.kube.store import Store
 
 ISSUER = "https://kubernetes.default.svc"
 AUTHENTICATED = "system:authenticated"
 MASTERS = "system:masters"
 SHORTEST_SECONDS = 600
+ACCOUNTS: GroupResource = ("", "serviceaccounts")
+PODS: GroupResource = ("", "pods")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,8 @@ class _Grant:
     user: User
     audiences: tuple[str, ...]
     expires: datetime | None
-    account: Key | None
+    bound: tuple[tuple[GroupResource, Key, str], ...]
+    """The objects that must be there, by their uid, for the token to be good."""
 
 
 class Tokens:
@@ -76,17 +79,28 @@ class Tokens:
         account: Key | None = None,
         bound_to: Json | None = None,
     ) -> str:
-        """A new token; without a lifetime it holds until it is expired by hand."""
+        """A new token; without a lifetime it holds until it is expired by hand. ``bound_to`` is its kubernetes.io
+        claim."""
         now = self._clock()
+        jti = secrets.token_hex(8)
         expires = None if lifetime is None else now + lifetime
         claims: Json = {"iss": ISSUER, "sub": user.name, "aud": list(audiences), "iat": int(now.timestamp())}
-        claims |= {"jti": secrets.token_hex(8)}
+        claims |= {"jti": jti}
         if expires is not None:
             claims["exp"] = int(expires.timestamp())
         if bound_to is not None:
             claims["kubernetes.io"] = bound_to
         token = f"{_segment({'alg': 'none', 'typ': 'JWT'})}.{_segment(claims)}.{secrets.token_urlsafe(16)}"
-        self._grants[token] = _Grant(user, tuple(audiences), expires, account)
+        bound: list[tuple[GroupResource, Key, str]] = []
+        if account is not None:
+            bound.append((ACCOUNTS, account, user.uid))
+            extra = [("authentication.kubernetes.io/credential-id", (f"JTI={jti}",))]
+            pod = (bound_to or {}).get("pod")
+            if pod:
+                extra += [(f"authentication.kubernetes.io/pod-{part}", (pod[part],)) for part in ("name", "uid")]
+                bound.append((PODS, Key(account.namespace, pod["name"]), pod["uid"]))
+            user = replace(user, extra=tuple(extra))
+        self._grants[token] = _Grant(user, tuple(audiences), expires, tuple(bound))
         return token
 
     def expire(self, token: str) -> None:
@@ -105,9 +119,9 @@ class Tokens:
             return None
         if grant.expires is not None and grant.expires <= self._clock():
             return None
-        if grant.account is not None:
-            account = self._store.get(("", "serviceaccounts"), grant.account)
-            if account is None or account["metadata"]["uid"] != grant.user.uid:
+        for resource, key, uid in grant.bound:
+            body = self._store.get(resource, key)
+            if body is None or body["metadata"]["uid"] != uid:
                 return None
         return grant.user
 
@@ -125,17 +139,17 @@ class Tokens:
         """The answer to a TokenRequest for a service account."""
         metadata, spec = account["metadata"], body.get("spec") or {}
         key = Key(metadata["namespace"], metadata["name"])
-        seconds = max(int(spec.get("expirationSeconds") or 3600), SHORTEST_SECONDS)
+        seconds = int(spec.get("expirationSeconds") or 3600)
+        if seconds < SHORTEST_SECONDS:
+            why = f"Invalid value: {seconds}: may not specify a duration less than 10 minutes"
+            cause = Cause("FieldValueInvalid", "spec.expirationSeconds", why)
+            raise invalid("authentication.k8s.io", "TokenRequest", "", [cause])
         audiences = spec.get("audiences") or [ISSUER]
         bound: Json = {"namespace": key.namespace, "serviceaccount": {"name": key.name, "uid": metadata["uid"]}}
         reference = spec.get("boundObjectRef")
         if reference:
-            kind = reference.get("kind", "").lower()
-            bound[kind] = {name: reference[name] for name in ("name", "uid") if name in reference}
+            bound["pod"] = self._bound_pod(key, reference)
         user = service_account(*key, uid=metadata["uid"])
-        if reference and reference.get("kind") == "Pod":
-            extra = [(f"authentication.kubernetes.io/pod-{name}", (value,)) for name, value in bound["pod"].items()]
-            user = User(user.name, user.groups, user.uid, tuple(extra))
         lifetime = timedelta(seconds=seconds)
         token = self.grant(user, audiences=audiences, lifetime=lifetime, account=key, bound_to=bound)
         status = {"token": token, "expirationTimestamp": timestamp(self._clock() + lifetime)}
@@ -146,6 +160,24 @@ class Tokens:
             "spec": {**spec, "audiences": audiences, "expirationSeconds": seconds},
             "status": status,
         }
+
+    def _bound_pod(self, account: Key, reference: Json) -> Json:
+        """Name and uid of the pod that a token is asked for; Secrets and Nodes, which may be bound too, nobody needs
+        here."""
+        if reference.get("kind") != "Pod":
+            raise bad_request(f"cannot bind token to object of type {reference.get('kind')}")
+        pod = self._store.get(PODS, Key(account.namespace, reference["name"]))
+        if pod is None:
+            raise not_found("", "pods", reference["name"])
+        uid = pod["metadata"]["uid"]
+        if reference.get("uid") not in {None, "", uid}:
+            why = f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record"
+            raise conflict("", "pods", reference["name"], f"{why} ({uid})")
+        if (at(pod, ("spec", "serviceAccountName")) or "default") != account.name:
+            raise bad_request(
+                f'cannot bind token for serviceaccount "{account.name}" to pod running with different serviceaccount'
+            )
+        return {"name": reference["name"], "uid": uid}
 
     def reviewed(self, body: Json) -> Json:
         """The answer to a TokenReview."""

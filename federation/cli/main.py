@@ -18,6 +18,7 @@ from federation.cli import (
     membership,
     processes,
     rotate,
+    redirect,
     token,
     translate,
     trust,
@@ -51,6 +52,7 @@ app.command("controller")(processes.controller)
 app.command("gateway")(processes.gateway)
 app.command("sidecar")(processes.sidecar)
 app.command("init")(membership.init)
+app.command("redirect")(redirect.redirect)
 app.command("join")(membership.join)
 app.command("leave")(membership.leave)
 app.command("evict")(membership.evict)

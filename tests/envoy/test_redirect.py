@@ -1,8 +1,8 @@
 """Transparent redirect: a caller that knows nothing of a mesh, in a network namespace like a pod's.
 
 Two namespaces joined by a veth pair are the networks of two clusters; no address outside them is touched. The caller's
-connections are redirected by iptables to its sidecar, whose own are not: caller and sidecar are different users. The
-controllers and the Redis stay outside: their Unix sockets are reached from every namespace.
+connections are redirected to its sidecar by `federation redirect`, the sidecar's own are not: caller and sidecar are
+different users. The controllers and the Redis stay outside: their Unix sockets are reached from every namespace.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ import pytest
 from federation.exchange.server import find_redis_server
 from support.clusterset import Cluster, ClusterSet, Pod, Sidecar, all_ready, app_command
 from support.namespaces import Namespace, run, skip_without_namespaces
-from support.processes import Child, eventually
+from support.processes import Child, eventually, federation_command
 
 pytestmark = [pytest.mark.envoy, pytest.mark.netns, pytest.mark.timeout(120)]
 
 HTTP, TCP, PLAIN = 8080, 9000, 8090
 REDIRECT_PORT = 15001
 CALLER_UID = 65534
+PROXY_UID = 0
+"""Sidecars run as whoever runs the tests."""
+REDIRECT = federation_command("redirect", "--uid", str(PROXY_UID), "--port", str(REDIRECT_PORT))
 EAST_HOST, WEST_HOST = "10.201.7.1", "10.201.7.2"
 
 # Speaks to a host and port and prints what comes back, as an unprivileged user: one who may not be able to read this
@@ -50,6 +53,7 @@ class Sites:
     east: Cluster
     west: Cluster
     network: Namespace
+    west_network: Namespace
     caller: Sidecar
     server: Pod
 
@@ -99,8 +103,7 @@ def namespaces(stack: ExitStack) -> tuple[Namespace, Namespace]:
             namespace.run("ip", "link", "set", inside, "up")
             # As in a pod: what is nobody's neighbour goes to a router, so that a clusterset IP can be connected to.
             namespace.run("ip", "route", "add", "default", "via", other.host)
-        rule = ("-p", "tcp", "-m", "owner", "--uid-owner", str(CALLER_UID), "-j", "REDIRECT", "--to-ports")
-        made[0].run("iptables", "-t", "nat", "-A", "OUTPUT", *rule, str(REDIRECT_PORT))
+        made[0].run(*REDIRECT)
     except OSError as error:
         pytest.skip(f"no network namespaces with iptables here: {error}")
     return made
@@ -135,7 +138,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         server.start()
         caller.start()
         all_ready(east, west)
-        sites = Sites(east, west, east_network, caller, server)
+        sites = Sites(east, west, east_network, west_network, caller, server)
         eventually(lambda: sites.get(vip(east), HTTP), "the caller reaches the clusterset IP")
         yield sites
 
@@ -184,3 +187,46 @@ def test_other_destinations_pass_through_untouched(sites: Sites) -> None:
     seen = sites.get(WEST_HOST, PLAIN, "/elsewhere")
     assert (seen["app"], seen["path"]) == ("plain", "/elsewhere")
     assert "x-forwarded-client-cert" not in str(seen["headers"])
+
+
+def rules_of(network: Namespace) -> list[str]:
+    """The rules of table nat, without counters and comments."""
+    lines = network.run("iptables-save", "-t", "nat").splitlines()
+    return [line for line in lines if line.startswith("-A")]
+
+
+@pytest.fixture
+def spare() -> Iterator[Namespace]:
+    """A network namespace with nothing in it."""
+    skip_without_namespaces()
+    network = Namespace(f"fgs{os.getpid() % 100_000}", "")
+    with ExitStack() as stack:
+        try:
+            run("ip", "netns", "add", network.name)
+            stack.callback(run, "ip", "netns", "del", network.name)
+            rules_of(network)
+        except OSError as error:
+            pytest.skip(f"no network namespaces with iptables here: {error}")
+        yield network
+
+
+def test_redirecting_again_changes_nothing_and_undoing_leaves_nothing(spare: Namespace) -> None:
+    """A restarted init step writes the same rules; rules of others stay, whatever is done."""
+    network = spare
+    network.run("iptables", "-t", "nat", "-A", "OUTPUT", "-p", "udp", "-j", "RETURN")
+    others = rules_of(network)
+    network.run(*REDIRECT)
+    once = rules_of(network)
+    network.run(*REDIRECT)
+    twice = rules_of(network)
+    network.run(*federation_command("redirect", "--undo"))
+
+    assert len(once) > len(others)
+    assert twice == once
+    assert rules_of(network) == others
+
+
+def test_the_sidecars_own_port_leads_nowhere(sites: Sites) -> None:
+    """Who connects to the redirect port itself is cut off: passed on, the connection would come back for ever."""
+    client = (sys.executable, "-c", _SPEAK, str(CALLER_UID), EAST_HOST, str(REDIRECT_PORT), "GET / HTTP/1.1\r\n\r\n")
+    assert sites.west_network.run(*client) == ""

@@ -96,15 +96,15 @@ class TrustKeeper:
         """What will break if nobody acts."""
 
     def rotate(self, *, urgent: bool) -> None:
-        """Begin a rotation of the CA; ``urgent``: it waits for the peers' word, and not for time. Raises TrustError where
-        it is not this process's to rotate."""
+        """Begin a rotation of the CA; ``urgent``: it waits for the peers' word, and not for time. Raises TrustError
+        where it is not this process's to rotate."""
         self._refuse_standby()
         self._authority.request_rotation(self._clock(), urgent=urgent)
         self._hurry.set()
 
     def taint(self, name: str | None) -> str:
-        """Have a CA replaced and then distrusted; returns its id. Raises TrustError where ``name`` is none of ours, or it
-        is not this process's to replace."""
+        """Have a CA replaced and then distrusted; returns its id. Raises TrustError where ``name`` is none of ours, or
+        it is not this process's to replace."""
         self._refuse_standby()
         tainted = self._authority.taint(name, self._clock())
         _log.warning("CA is tainted", authority=tainted)

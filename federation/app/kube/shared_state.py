@@ -1,0 +1,210 @@
+"""SharedState: the lasting files of a cluster's directory, kept in one Secret that all its controllers share.
+
+A pod's disk goes with the pod. What must not (member key, roster, CA, ledger of the authority, journal) is written to
+the directory as on any other site, and the controller that leads carries it to the Secret; the others take it from
+there, and so does a pod that starts. Nothing else is in the Secret: copies of the peers' records are read again.
+
+An edge. A write names the version of the Secret that it replaces, so that of two controllers that believe they lead one
+is refused; whoever leads by then is right, because it took over all that was there before it led.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from controllers.kube.client import KubeError
+from controllers.kube.locations import location
+from controllers.mcs.objects import Document, section, text
+from controllers.sources.manifests import ObjectId
+from federation.model.problems import Problem
+from federation.storage.private_file import replace_private
+
+_log = structlog.get_logger(__name__)
+
+SECRET: Final = "federation-state"  # noqa: S105 - a name
+
+_FILES: Final = (
+    "cluster.yaml",
+    "member.key",
+    "member.key.next",
+    "exchange.credentials",
+    "exchange-ca.pem",
+    "authority/*",
+    "state/ca/*",
+    "state/journal.json",
+    "state/own-bundle.json",
+    "state/roster",
+    "state/leaving",
+)
+_SEPARATOR: Final = "__"
+"""In the place of the slash, which no key of a Secret may have."""
+
+_LOOK_SECONDS: Final = 0.25
+"""How often the directory is looked at: what a controller that dies has made since then is lost."""
+_FOLLOW_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 30.0
+"""How often whoever leads looks whether the Secret is still what it wrote: somebody may edit or delete it."""
+_TIMEOUT_SECONDS: Final = 10.0
+
+
+class Client(Protocol):
+    """What is needed of a client of the API server; see ``controllers.kube.client.KubeClient``."""
+
+    async def get(self, path: str, query: Mapping[str, str], *, timeout_seconds: float) -> Document: ...
+
+    async def create(self, document: Document, *, timeout_seconds: float = ...) -> Document: ...
+
+    async def replace(self, document: Document, *, timeout_seconds: float = ...) -> Document: ...
+
+
+class SharedState:
+    """The Secret in ``namespace`` and the files in ``directory`` (a cluster's)."""
+
+    def __init__(
+        self, opened: Callable[[], AbstractAsyncContextManager[Client]], namespace: str, directory: Path
+    ) -> None:
+        self._opened = opened
+        self._id = ObjectId("Secret", namespace, SECRET)
+        self._directory = directory
+        self._version = ""
+        """Of the Secret as it was last read or written; empty: there is none."""
+        self._stored: Mapping[str, bytes] = {}
+        self._trouble = ""
+        self._check_at = 0.0
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why the Secret is not as it should be."""
+        return (Problem(str(self._id), "NotShared", self._trouble),) if self._trouble else ()
+
+    async def restore(self) -> frozenset[str]:
+        """Have the directory hold what the Secret holds; returns the files that changed. Raises KubeError, OSError."""
+        async with self._opened() as client:
+            stored = await self._read(client)
+        known = self._shared()
+        changed = {name for name in {*stored, *known} if stored.get(name) != known.get(name)}
+        for name in sorted(changed):
+            path = self._directory / name
+            if name in stored:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                replace_private(path, stored[name])
+            else:
+                path.unlink(missing_ok=True)
+        self._stored = stored
+        self._trouble = ""
+        return frozenset(changed)
+
+    async def save(self, *, seconds_left: float) -> bool:
+        """Have the Secret hold what the directory holds, within so many seconds; returns whether it had to be written.
+
+        Raises KubeError, OSError. Only whoever leads may call it, and only once it has restored.
+        """
+        files = self._shared()
+        if files == self._stored:
+            return False
+        data = {name.replace("/", _SEPARATOR): base64.b64encode(content).decode() for name, content in files.items()}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"namespace": self._id.namespace, "name": self._id.name},
+            "type": "Opaque",
+            "data": data,
+        }
+        limit = min(_TIMEOUT_SECONDS, seconds_left)
+        async with self._opened() as client:
+            if self._version:
+                document["metadata"] = {**section(document, "metadata"), "resourceVersion": self._version}
+                written = await client.replace(document, timeout_seconds=limit)
+            else:
+                written = await client.create(document, timeout_seconds=limit)
+        self._version = text(section(written, "metadata").get("resourceVersion"))
+        self._stored = files
+        return True
+
+    async def run(
+        self,
+        leads: Callable[[], bool],
+        seconds_left: Callable[[], float],
+        on_change: Callable[[frozenset[str]], None],
+    ) -> None:
+        """Carry to the Secret what changes here while this process leads, and else take from it what others have
+        written, of which ``on_change`` hears; until cancelled."""
+        while True:
+            try:
+                if not leads():
+                    if changed := await self.restore():
+                        on_change(changed)
+                else:
+                    await self._check()
+                    await self.save(seconds_left=seconds_left())
+                    self._trouble = ""
+            except KubeError as error:
+                self._fail(error)
+            except OSError as error:
+                self._tell(f"{self._directory} can't be read or written: {error.strerror or error}")
+            await asyncio.sleep(_LOOK_SECONDS if leads() and not self._trouble else _FOLLOW_SECONDS)
+
+    async def _check(self) -> None:
+        """Read the Secret once in a while: the next write then replaces what is there by then."""
+        now = asyncio.get_running_loop().time()
+        if now < self._check_at:
+            return
+        async with self._opened() as client:
+            self._stored = await self._read(client)
+        self._check_at = now + CHECK_SECONDS
+
+    def _fail(self, error: KubeError) -> None:
+        self._tell(f"{error}{f'; {error.hint}' if error.hint else ''}")
+        if error.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}:
+            self._check_at = 0.0
+
+    def _tell(self, cause: str) -> None:
+        if cause != self._trouble:
+            _log.warning("state is not shared", secret=str(self._id), reason=cause)
+        self._trouble = cause
+
+    async def _read(self, client: Client) -> Mapping[str, bytes]:
+        try:
+            secret = await client.get(location(self._id, "v1"), {}, timeout_seconds=_TIMEOUT_SECONDS)
+        except KubeError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            self._version = ""
+            return {}
+        self._version = text(section(secret, "metadata").get("resourceVersion"))
+        found = {name.replace(_SEPARATOR, "/"): _decoded(content) for name, content in section(secret, "data").items()}
+        return {name: content for name, content in found.items() if _is_shared(name)}
+
+    def _shared(self) -> dict[str, bytes]:
+        paths = (path for pattern in _FILES for path in self._directory.glob(pattern))
+        return {
+            name: path.read_bytes()
+            for path in sorted(paths)
+            if path.is_file() and _is_shared(name := str(path.relative_to(self._directory)))
+        }
+
+
+def _is_shared(name: str) -> bool:
+    """Whether a file is one of those that are shared; a name that leads elsewhere, or is of a file that is just being
+    written, is none."""
+    parts = Path(name).parts
+    hidden = any(part.startswith(".") for part in parts)
+    return not hidden and any(
+        len(parts) == len(Path(pattern).parts) and Path(name).match(pattern) for pattern in _FILES
+    )
+
+
+def _decoded(content: object) -> bytes:
+    try:
+        return base64.b64decode(text(content), validate=True)
+    except binascii.Error as error:
+        raise KubeError("a value of the Secret is not base64") from error

@@ -1,0 +1,146 @@
+"""The files that a cluster's controllers share: two directories over one Secret of a stand-in API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from controllers.kube.client import KubeAccess, KubeError, open_client
+from federation.app.kube import shared_state
+from federation.app.kube.shared_state import SECRET, SharedState
+from support.exchange import until
+from support.kube.objects import Key
+from support.kube.server import StandIn, running
+
+SECRETS = ("", "secrets")
+NAMESPACE = "federation-system"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[StandIn]:
+    async with running() as started:
+        started.put(("", "namespaces"), {"metadata": {"name": NAMESPACE}})
+        yield started
+
+
+def shared(server: StandIn, directory: Path) -> SharedState:
+    directory.mkdir(exist_ok=True)
+    access = KubeAccess(server.write_kubeconfig(directory.parent / f"{directory.name}.kubeconfig"))
+    return SharedState(partial(open_client, access), NAMESPACE, directory)
+
+
+def write(directory: Path, name: str, content: str) -> None:
+    path = directory / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def files(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): path.read_text() for path in sorted(directory.rglob("*")) if path.is_file()
+    }
+
+
+async def test_what_one_has_saved_another_begins_with(server: StandIn, tmp_path: Path) -> None:
+    """Lasting files alone, private ones, and the same bytes; what is gone is gone there too."""
+    one, other = shared(server, tmp_path / "one"), shared(server, tmp_path / "other")
+    lasting = {"member.key": "key", "state/ca/1a.key.pem": "ca", "state/roster": "roster", "authority/ledger": "all"}
+    passing = {"state/replicas/east": "copy", "state/controller.lock": "1", "state/ca/.journal.json.new": "half"}
+    for name, content in {**lasting, **passing}.items():
+        write(tmp_path / "one", name, content)
+    nothing = await other.restore()
+    saved = [await one.save(seconds_left=9), await one.save(seconds_left=9)]
+    taken = await other.restore()
+    first = files(tmp_path / "other")
+    (tmp_path / "one" / "state/ca/1a.key.pem").unlink()
+    await one.save(seconds_left=9)
+    gone = await other.restore()
+
+    assert (nothing, saved, taken, first) == (frozenset(), [True, False], frozenset(lasting), lasting)
+    assert (gone, "state/ca/1a.key.pem" in files(tmp_path / "other")) == ({"state/ca/1a.key.pem"}, False)
+    assert (tmp_path / "other" / "member.key").stat().st_mode & 0o777 == 0o600
+
+
+async def test_of_two_that_believe_they_lead_one_is_refused(server: StandIn, tmp_path: Path) -> None:
+    """The one that has not read what the other wrote."""
+    one, other = shared(server, tmp_path / "one"), shared(server, tmp_path / "other")
+    for name, state in (("one", one), ("other", other)):
+        await state.restore()
+        write(tmp_path / name, "member.key", name)
+    await one.save(seconds_left=9)
+    with pytest.raises(KubeError) as caught:
+        await other.save(seconds_left=9)
+
+    assert caught.value.status == 409
+    assert await other.restore() == {"member.key"}
+    assert files(tmp_path / "other") == {"member.key": "one"}
+
+
+async def test_the_others_follow_whoever_leads(server: StandIn, tmp_path: Path) -> None:
+    """And hear which files changed."""
+    one, other = shared(server, tmp_path / "one"), shared(server, tmp_path / "other")
+    heard: list[frozenset[str]] = []
+    tasks = [
+        asyncio.create_task(one.run(lambda: True, lambda: 9.0, lambda _: None)),
+        asyncio.create_task(other.run(lambda: False, lambda: 0.0, heard.append)),
+    ]
+    try:
+        write(tmp_path / "one", "state/journal.json", "{}")
+        await until(lambda: heard == [{"state/journal.json"}])
+        write(tmp_path / "one", "state/journal.json", "{1}")
+        await until(lambda: files(tmp_path / "other") == {"state/journal.json": "{1}"})
+        await until(lambda: one.problems == ())
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def test_a_secret_that_somebody_deletes_is_made_again(
+    server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nothing in the directory changes: it is looked at once in a while."""
+    monkeypatch.setattr(shared_state, "CHECK_SECONDS", 0.1)
+    state = shared(server, tmp_path / "one")
+    write(tmp_path / "one", "member.key", "key")
+    task = asyncio.create_task(state.run(lambda: True, lambda: 9.0, lambda _: None))
+    try:
+        await until(lambda: bool(server.objects(SECRETS)))
+        kind = next(one for one in server.registry.catalog.all() if one.resource == SECRETS)
+        server.registry.delete(kind, Key(NAMESPACE, SECRET), {})
+        await until(lambda: bool(server.objects(SECRETS)))
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_an_api_server_that_is_away_is_told_and_waited_for(server: StandIn, tmp_path: Path) -> None:
+    """What changed meanwhile is written when it is back."""
+    state = shared(server, tmp_path / "one")
+    await server.vanish()
+    task = asyncio.create_task(state.run(lambda: True, lambda: 9.0, lambda _: None))
+    try:
+        write(tmp_path / "one", "member.key", "key")
+        await until(lambda: [problem.reason for problem in state.problems] == ["NotShared"])
+        await server.come_back()
+        await until(lambda: state.problems == ())
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+    assert list(server.objects(SECRETS)) == [Key(NAMESPACE, SECRET)]
+
+
+async def test_names_that_lead_elsewhere_are_not_written(server: StandIn, tmp_path: Path) -> None:
+    """Whoever may edit the Secret writes no other file by it."""
+    names = ("..__evil", "authority__..__evil", "other__state__roster", "state__replicas__east", "member.key")
+    data = dict.fromkeys(names, "eA==")
+    server.put(SECRETS, {"metadata": {"namespace": NAMESPACE, "name": SECRET}, "data": data})
+    await shared(server, tmp_path / "one").restore()
+
+    assert files(tmp_path / "one") == {"member.key": "x"}
+    assert not (tmp_path / "evil").exists()

@@ -14,7 +14,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, Protocol
@@ -80,6 +80,9 @@ class SharedState:
         self._stored: Mapping[str, bytes] = {}
         self._trouble = ""
         self._check_at = 0.0
+        self._wake = asyncio.Event()
+        self.taken_over = False
+        """Whether this process leads and has all that was there before it led."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -87,9 +90,15 @@ class SharedState:
         return (Problem(str(self._id), "NotShared", self._trouble),) if self._trouble else ()
 
     async def restore(self) -> frozenset[str]:
-        """Have the directory hold what the Secret holds; returns the files that changed. Raises KubeError, OSError."""
+        """Have the directory hold what the Secret holds; returns the files that changed. Raises KubeError, OSError.
+
+        Where there is no Secret nothing is changed: what is in the directory may be all that is left.
+        """
         async with self._opened() as client:
             stored = await self._read(client)
+        if not self._version:
+            self._stored, self._trouble = {}, ""
+            return frozenset()
         known = self._shared()
         changed = {name for name in {*stored, *known} if stored.get(name) != known.get(name)}
         for name in sorted(changed):
@@ -139,9 +148,14 @@ class SharedState:
         """Carry to the Secret what changes here while this process leads, and else take from it what others have
         written, of which ``on_change`` hears; until cancelled."""
         while True:
+            leading = leads()
             try:
-                if not leads():
-                    if changed := await self.restore():
+                if not (leading and self.taken_over):
+                    self.taken_over = False
+                    changed = await self.restore()
+                    self.taken_over = leading
+                    # Also without a change: whoever has waited for its turn to lead hears that it has come.
+                    if changed or leading:
                         on_change(changed)
                 else:
                     await self._check()
@@ -151,7 +165,16 @@ class SharedState:
                 self._fail(error)
             except OSError as error:
                 self._tell(f"{self._directory} can't be read or written: {error.strerror or error}")
-            await asyncio.sleep(_LOOK_SECONDS if leads() and not self._trouble else _FOLLOW_SECONDS)
+            wait = _LOOK_SECONDS if self.taken_over and not self._trouble else _FOLLOW_SECONDS
+            self._wake.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+
+    def hurry(self) -> None:
+        """Who leads has changed: look now."""
+        self.taken_over = False
+        self._wake.set()
 
     async def _check(self) -> None:
         """Read the Secret once in a while: the next write then replaces what is there by then."""

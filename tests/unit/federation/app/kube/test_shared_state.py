@@ -89,6 +89,7 @@ async def test_the_others_follow_whoever_leads(server: StandIn, tmp_path: Path) 
         asyncio.create_task(other.run(lambda: False, lambda: 0.0, heard.append)),
     ]
     try:
+        await until(lambda: one.taken_over)
         write(tmp_path / "one", "state/journal.json", "{}")
         await until(lambda: heard == [{"state/journal.json"}])
         write(tmp_path / "one", "state/journal.json", "{1}")
@@ -144,3 +145,35 @@ async def test_names_that_lead_elsewhere_are_not_written(server: StandIn, tmp_pa
 
     assert files(tmp_path / "one") == {"member.key": "x"}
     assert not (tmp_path / "evil").exists()
+
+
+async def test_whoever_comes_to_lead_first_takes_all_that_was_there(server: StandIn, tmp_path: Path) -> None:
+    """What it has itself, from an earlier time, is not carried over it; and it hears when it may begin."""
+    one, other = shared(server, tmp_path / "one"), shared(server, tmp_path / "other")
+    write(tmp_path / "one", "member.key", "new")
+    write(tmp_path / "other", "member.key", "old")
+    await one.save(seconds_left=9)
+    leads = [False]
+    heard: list[frozenset[str]] = []
+    task = asyncio.create_task(other.run(lambda: leads[0], lambda: 9.0, heard.append))
+    try:
+        await until(lambda: heard == [{"member.key"}])
+        write(tmp_path / "one", "member.key", "newer")
+        await one.save(seconds_left=9)
+        leads[0] = True
+        other.hurry()
+        await until(lambda: other.taken_over)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+    assert (files(tmp_path / "other"), heard[1:]) == ({"member.key": "newer"}, [{"member.key"}])
+
+
+async def test_where_there_is_no_secret_nothing_is_taken_away(server: StandIn, tmp_path: Path) -> None:
+    """What is in the directory may be all that is left of it."""
+    state = shared(server, tmp_path / "one")
+    write(tmp_path / "one", "member.key", "key")
+
+    assert await state.restore() == frozenset()
+    assert files(tmp_path / "one") == {"member.key": "key"}

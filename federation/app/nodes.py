@@ -10,7 +10,7 @@ import structlog
 
 from controllers.dataplane import DataPlane
 from federation.app.bundles import OwnAuthority
-from federation.membership.tokens import NodePrincipal, TokenStore, fingerprint
+from federation.membership.tokens import NodePrincipal, NodeTokens, fingerprint
 from federation.model.errors import ConfigError
 from gateway.nodes import GatewayNode, parse_node_metadata
 from gateway.xds.server import Node, NodeIdentity
@@ -29,7 +29,7 @@ class NodeDesk:
     def __init__(
         self,
         dataplane: DataPlane,
-        tokens: TokenStore,
+        tokens: NodeTokens,
         authority: OwnAuthority,
         trust_domain: str,
         clock: Callable[[], datetime],
@@ -41,7 +41,9 @@ class NodeDesk:
         self._clock = clock
         self._seen: dict[str, datetime] = {}
         self._principals: dict[str, NodePrincipal] = {}
+        """By fingerprint of the token: of nodes that are known, and of those on their way in."""
         self._credentials: dict[str, str] = {}
+        """The fingerprint that a node came with last."""
 
     async def authenticate(
         self,
@@ -49,20 +51,19 @@ class NodeDesk:
         node_id: str,  # noqa: ARG002 - the token alone counts
         metadata: Mapping[str, Any],  # noqa: ARG002
     ) -> NodeIdentity | None:
-        """Whom a bearer token proves; token files are looked at anew, so that a new one works at once."""
+        """Whom a bearer token proves; raises FederationError where that can't be told now."""
         if token is None:
             return None
-        self._tokens.refresh()
-        principal = self._tokens.authenticate(token)
+        principal = await self._tokens.authenticate(token)
         if principal is None:
             return None
-        subject = self._subject(principal)
-        self._principals[subject] = principal
-        return NodeIdentity(subject, fingerprint(token))
+        credential = fingerprint(token)
+        self._principals[credential] = principal
+        return NodeIdentity(self._subject(principal), credential)
 
     async def on_node(self, identity: NodeIdentity, node: Node) -> str | None:
         """The view of a node: named after its proved identity first, so that a borrowed node id finds nothing."""
-        principal = self._principals[identity.subject]
+        principal = self._principals[identity.credential]
         try:
             spec = parse_node_metadata(node.metadata)
         except ConfigError as error:
@@ -71,6 +72,8 @@ class NodeDesk:
         if isinstance(spec, GatewayNode) != (principal.role == "gateway"):
             return None
         name = f"{identity.subject} {node.id}"
+        if principal.pod and self._credentials.get(name) != identity.credential:
+            _log.info("node proved by its pod's token", node=name, pod=principal.pod)
         self._seen[name] = self._clock()
         self._credentials[name] = identity.credential
         for problem in self._dataplane.connect(name, spec, principal, self._issue):
@@ -93,9 +96,11 @@ class NodeDesk:
             self._forget(name)
 
     def withdrawn(self) -> frozenset[str]:
-        """Forget the nodes whose token is gone or was replaced, and name them: they get no certificate any more."""
-        self._tokens.refresh()
-        gone = frozenset(name for name, known in self._credentials.items() if not self._tokens.knows(known))
+        """Forget the nodes whose token proves nothing any more, and name them: they get no certificate any more."""
+        held = frozenset(self._credentials.values())
+        self._principals = {known: who for known, who in self._principals.items() if known in held}
+        lost = self._tokens.withdrawn(held)
+        gone = frozenset(name for name, known in self._credentials.items() if known in lost)
         for name in gone:
             self._forget(name)
         return gone

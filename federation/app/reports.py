@@ -31,7 +31,7 @@ from federation.app.bundles import OwnAuthority, bundle_problems
 from federation.app.readiness import waited_for, waited_for_place
 from federation.app.trust import TrustKeeper
 from federation.exchange.session import ExchangeSession
-from federation.membership.tokens import TokenStore
+from federation.membership.tokens import NodeTokens
 from federation.model.configuration import ClusterSettings
 from federation.model.problems import Problem
 from gateway.xds.server import XdsServer
@@ -52,7 +52,7 @@ class Reports:
     authority: OwnAuthority
     dataplane: DataPlane
     journal: Journal
-    tokens: TokenStore
+    tokens: NodeTokens
     xds: XdsServer
     keeper: TrustKeeper
     clock: Callable[[], datetime]

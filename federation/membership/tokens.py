@@ -1,19 +1,18 @@
-"""TokenStore: the tokens by which the proxies of a site without Kubernetes prove who they are to its
-control plane.
+"""Tokens by which proxies prove who they are to their control plane; TokenStore: those of a site without Kubernetes.
 
-An edge over one directory: ``<namespace>.<service-account>.token`` for a sidecar, ``gateway.token`` for the
-gateways. It keeps digests, never tokens, and must not put a token into any message.
+TokenStore is an edge over one directory: ``<namespace>.<service-account>.token`` for a sidecar, ``gateway.token`` for
+the gateways. It keeps digests, never tokens, and must not put a token into any message.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from federation.model.names import is_dns_label
 from federation.model.problems import Problem
@@ -36,6 +35,22 @@ class NodePrincipal:
     namespace: str = ""
     """Of the workload; empty for a gateway."""
     service_account: str = ""
+    pod: str = ""
+    """That the token is bound to; empty where it is bound to none."""
+
+
+class NodeTokens(Protocol):
+    """What proves who a proxy is. Tokens are remembered by their ``fingerprint``."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why tokens are not used, sorted."""
+
+    async def authenticate(self, token: str) -> NodePrincipal | None:
+        """Who holds this token, or None; raises FederationError where that can't be told now."""
+
+    def withdrawn(self, held: Collection[str]) -> frozenset[str]:
+        """Which of these tokens, once proved and held by nodes that are known, prove nothing any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +91,18 @@ class TokenStore:
         """Files that are not used, and why, sorted."""
         return self._problems
 
-    def authenticate(self, token: str) -> NodePrincipal | None:
-        """Who holds this token, or None. Time tells nothing of the tokens: only digests are looked up."""
+    async def authenticate(self, token: str) -> NodePrincipal | None:
+        """Who holds this token, or None; files are looked at anew, so that a new one works at once.
+
+        Time tells nothing of the tokens: only digests are looked up.
+        """
+        self.refresh()
         return self._principals.get(_digest(token.encode(errors="replace")))
 
-    def knows(self, fingerprint: str) -> bool:
-        """Whether a token with this fingerprint is (still) there, as last read."""
-        return bytes.fromhex(fingerprint) in self._principals
+    def withdrawn(self, held: Collection[str]) -> frozenset[str]:
+        """Those of these tokens whose file is gone or holds another one."""
+        self.refresh()
+        return frozenset(fingerprint for fingerprint in held if bytes.fromhex(fingerprint) not in self._principals)
 
     def refresh(self) -> bool:
         """Read the directory again if anything about its files has changed; returns whether it had."""

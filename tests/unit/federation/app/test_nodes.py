@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from cryptography import x509
 from structlog.testing import capture_logs
 
 from federation.app.nodes import NodeDesk
-from federation.membership.tokens import TokenStore, create_token
+from federation.membership.tokens import NodePrincipal, TokenStore, create_token, fingerprint
+from federation.model.errors import ConfigError
 from gateway.nodes import Node as Spec
 from gateway.nodes import SidecarNode, node_metadata
 from gateway.xds.server import Node, NodeIdentity
@@ -97,6 +99,45 @@ async def test_a_token_that_goes_takes_its_nodes_along(reception: Reception) -> 
     assert reception.desk.withdrawn() == frozenset()
     assert db not in reception.loop.dataplane.nodes
     assert await reception.come("demo.db", "db-1") == db
+
+
+class Elsewhere:
+    """Tokens that are proved by somebody else, who can't tell any but one."""
+
+    problems = ()
+
+    def __init__(self) -> None:
+        self.held: frozenset[str] = frozenset()
+
+    async def authenticate(self, token: str) -> NodePrincipal | None:
+        if token != "good":
+            raise ConfigError("nobody answers")
+        return NodePrincipal("sidecar", "demo", "web", "web-1")
+
+    def withdrawn(self, held: Collection[str]) -> frozenset[str]:
+        self.held = frozenset(held)
+        return frozenset()
+
+
+async def test_what_can_not_be_told_now_is_no_refusal(reception: Reception) -> None:
+    """The error passes, so that the server answers UNAVAILABLE and Envoy comes back."""
+    desk = NodeDesk(reception.loop.dataplane, Elsewhere(), reception.authority, "east.test", reception.clock)
+    with pytest.raises(ConfigError):
+        await desk.authenticate("other", "web", {})
+
+
+async def test_whoever_proves_tokens_is_told_which_are_held(reception: Reception) -> None:
+    """Those that nodes came with last; a node that comes with a new token holds the old one no more."""
+    elsewhere = Elsewhere()
+    desk = NodeDesk(reception.loop.dataplane, elsewhere, reception.authority, "east.test", reception.clock)
+    identity = await desk.authenticate("good", "web", {})
+    assert identity is not None
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert await desk.on_node(identity, Node("web", "east", node_metadata(SIDECAR))) is not None
+    assert desk.withdrawn() == frozenset()
+    assert elsewhere.held == {fingerprint("good")}
+    assert [line["pod"] for line in logs] == ["web-1"]
 
 
 # Whose certificate

@@ -22,6 +22,7 @@ PLURALS: Final[Mapping[str, str]] = {
     "Service": "services",
     "ServiceExport": "serviceexports",
     "ServiceImport": "serviceimports",
+    "SubjectAccessReview": "subjectaccessreviews",
     "TokenReview": "tokenreviews",
 }
 """The kinds that are written."""

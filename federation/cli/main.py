@@ -14,11 +14,12 @@ from federation.cli import (
     check,
     credentials,
     demo,
+    dns,
     exchange,
     membership,
     processes,
-    rotate,
     redirect,
+    rotate,
     token,
     translate,
     trust,
@@ -51,8 +52,8 @@ app.command("demo")(demo.demo)
 app.command("controller")(processes.controller)
 app.command("gateway")(processes.gateway)
 app.command("sidecar")(processes.sidecar)
-app.command("init")(membership.init)
 app.command("redirect")(redirect.redirect)
+app.command("init")(membership.init)
 app.command("join")(membership.join)
 app.command("leave")(membership.leave)
 app.command("evict")(membership.evict)
@@ -67,6 +68,7 @@ app.add_typer(rotate.app, name="rotate")
 app.add_typer(trust.app, name="trust")
 app.add_typer(credentials.app, name="credentials")
 app.add_typer(exchange.app, name="exchange")
+app.add_typer(dns.app, name="dns")
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback protocol

@@ -8,8 +8,10 @@ from pathlib import Path
 import yaml
 
 from controllers.dns.answers import AMPLIFICATION, MAX_QUERY, MAX_UDP
+from controllers.dns.corefile_edit import forwarding, with_plugin, without
 from controllers.dns.server import Limits
 from controllers.dns.zone import SPEC_VERSION
+from federation.app.dns_plan import CUSTOM_KEY, OLDEST_COREDNS
 from federation.model.addresses import HostPort
 from federation.model.configuration import DnsSettings
 from federation.model.names import CLUSTERSET_DOMAIN
@@ -89,3 +91,29 @@ def test_the_corefiles_serve_the_zone() -> None:
     assert "loadbalance" not in forwarding[f"{CLUSTERSET_DOMAIN}:53"]
     assert f"    kubernetes cluster.local {CLUSTERSET_DOMAIN} in-addr.arpa ip6.arpa {{\n" in plugin[".:53"]
     assert f"        multicluster {CLUSTERSET_DOMAIN}\n" in plugin[".:53"]
+
+
+def test_what_is_done_by_hand_is_what_the_command_does() -> None:
+    """The block and the plugin's line of deploy/coredns are those that `federation dns install` writes."""
+    told = [line for line in (COREDNS / "forward.Corefile").read_text().splitlines() if not line.startswith("#")]
+    _, _, by_hand = (COREDNS / "multicluster.Corefile").read_text().partition("\n")
+    before = by_hand.replace(f" {CLUSTERSET_DOMAIN} in-addr", " in-addr").replace(
+        f"        multicluster {CLUSTERSET_DOMAIN}\n", ""
+    )
+    edited = [line for line in with_plugin(before).splitlines() if "# federation-gateway:" not in line]
+
+    assert told == list(forwarding(HostPort("192.0.2.53", 53)))
+    assert before != by_hand
+    assert edited == by_hand.splitlines()
+    assert without(with_plugin(before)) == before
+
+
+def test_the_rights_of_the_plugin_are_those_that_it_is_checked_for() -> None:
+    """List and watch of ServiceImports, and nothing else; the page names version and key as the code has them."""
+    role, binding = yaml.safe_load_all((COREDNS / "multicluster-rbac.yaml").read_text())
+    rule = {"apiGroups": ["multicluster.x-k8s.io"], "resources": ["serviceimports"], "verbs": ["list", "watch"]}
+    assert role["rules"] == [rule]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "namespace": "kube-system", "name": "coredns"}]
+    assert f"CoreDNS {'.'.join(map(str, OLDEST_COREDNS))} or newer" in PAGE
+    assert f"`{CUSTOM_KEY}`" in PAGE

@@ -1,0 +1,76 @@
+"""Clusterset IPs as they are found in derived Services, whoever has edited them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Any
+
+from controllers.kube.cluster_watch import ClusterWatch
+from controllers.kube.derived_addresses import _SERVICES, DerivedAddresses
+from controllers.mcs.objects import MANAGED_BY, MANAGER, derived_id
+from federation.model.names import ServiceKey
+from support.builders import ECHO
+from support.exchange import until
+
+TOLD = list[Mapping[ServiceKey, IPv4Address]]
+
+
+def derived(*ips: str, of: ServiceKey = ECHO, name: str = "", manager: str = MANAGER, says: str = "") -> dict[str, Any]:
+    return {
+        "metadata": {
+            "namespace": of.namespace,
+            "name": name or derived_id(of).name,
+            "labels": {MANAGED_BY["Service"]: manager},
+            "annotations": {"federation-gateway.dev/service": says or str(of)},
+        },
+        "spec": {"clusterIPs": list(ips)},
+    }
+
+
+async def test_addresses_are_told_from_the_first_list_on() -> None:
+    """An empty list is told too; then every change, and nothing where none was."""
+    told: TOLD = []
+    addresses = DerivedAddresses(ClusterWatch(never), told.append)
+    task = asyncio.create_task(addresses.run())
+    try:
+        addresses.replace(_SERVICES, [])
+        await until(lambda: told == [{}])
+        addresses.put(_SERVICES, derived("fd00::1", "10.96.0.7"))
+        await until(lambda: told[1:] == [{ECHO: IPv4Address("10.96.0.7")}])
+        addresses.put(_SERVICES, derived("10.96.0.7"))
+        addresses.put(_SERVICES, derived("10.96.0.8"))
+        await until(lambda: told[2:] == [{ECHO: IPv4Address("10.96.0.8")}])
+        addresses.mark_unreadable(_SERVICES, "away")
+        addresses.remove(_SERVICES, derived("10.96.0.8"))
+        await until(lambda: told[3:] == [{}])
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_service_that_is_none_of_ours_or_says_nothing_usable_has_no_address() -> None:
+    """Neither by its label, nor by its name, nor by what it says of itself."""
+    told: TOLD = []
+    addresses = DerivedAddresses(ClusterWatch(never), told.append)
+    task = asyncio.create_task(addresses.run())
+    try:
+        addresses.replace(
+            _SERVICES,
+            [
+                derived("10.0.0.1", manager="somebody"),
+                derived("10.0.0.2", name="derived-other"),
+                derived("10.0.0.3", says="no key"),
+                derived("None"),
+                derived(),
+            ],
+        )
+        await until(lambda: told == [{}])
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def never() -> Any:
+    raise AssertionError("nobody runs the watch")

@@ -13,11 +13,11 @@ from controllers.mcs.objects import MANAGED_BY, MANAGER, import_id
 from federation.model.names import ServiceKey
 from support.builders import EAST, ECHO, WEST
 from support.exchange import until
-from support.kube.authorization import GROUP
+from support.kube.cluster import grant
 from support.kube.housekeeping import NAMESPACES
 from support.kube.objects import Key
-from support.kube.server import StandIn
-from support.writer_site import DERIVED, WriterSite, exported, writer_site
+from support.kube.plane import Plane
+from support.writer_site import DERIVED, USER, WriterSite, exported, writer_site
 
 OURS = ("ServiceImport", "Service", "EndpointSlice")
 IMPORTS_CRD = "serviceimports.multicluster.x-k8s.io"
@@ -29,8 +29,16 @@ STALE = {
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[WriterSite]:
+async def site(kube_plane: Plane, tmp_path: Path) -> AsyncIterator[WriterSite]:
     """With the namespace demo; west exports demo/echo, and nobody was told."""
+    async with writer_site(tmp_path, kube_plane.server) as found:
+        found.namespace()
+        yield found
+
+
+@pytest.fixture
+async def faulty(tmp_path: Path) -> AsyncIterator[WriterSite]:
+    """The same on a stand-in of its own, whose faults a real API server does not have at will."""
     async with writer_site(tmp_path) as found:
         found.namespace()
         yield found
@@ -46,9 +54,9 @@ def content(site: WriterSite) -> list[Any]:
 async def quiet(site: WriterSite) -> None:
     """Resources are listed again, every service is looked at again, and no work is left."""
     before = site.lists()
-    site.server.compact()
-    site.server.drop_watches()
+    await site.cluster.forget()
     await until(lambda: site.lists() > before)
+    await until(lambda: site.writer.settled)
     site.tell()
     await until(lambda: site.writer.settled)
 
@@ -134,33 +142,35 @@ async def test_what_is_no_longer_exported_goes(site: WriterSite) -> None:
     assert site.writer.problems == ()
 
 
-async def test_nothing_is_written_before_all_is_known(site: WriterSite) -> None:
+async def test_nothing_is_written_before_all_is_known(faulty: WriterSite) -> None:
     """What is left over from before goes only when the computed state was told, and every resource was read."""
-    site.create("ServiceImport", STALE)
-    site.server.fail(500, times=10_000, verbs=["list"], plural="services")
-    site.tell()
-    site.start()
-    await until(lambda: site.lists("endpointslices") > 0 and site.lists("services") > 3)
-    before = site.writes
-    site.server.heal()
-    await site.in_order()
+    faulty.create("ServiceImport", STALE)
+    faulty.server.fail(500, times=10_000, verbs=["list"], plural="services")
+    faulty.tell()
+    faulty.start()
+    await until(lambda: faulty.lists("endpointslices") > 0 and faulty.lists("services") > 3)
+    before = faulty.writes
+    faulty.server.heal()
+    await faulty.in_order()
 
     assert before == []
-    await until(lambda: [id_.name for id_ in site.of("ServiceImport")] == ["echo"])
+    await until(lambda: [id_.name for id_ in faulty.of("ServiceImport")] == ["echo"])
 
 
-async def test_an_untold_writer_writes_nothing(site: WriterSite) -> None:
+async def test_an_untold_writer_writes_nothing(faulty: WriterSite) -> None:
     """All is observed, and what is exported is unknown: that is not the same as nothing."""
-    site.create("ServiceImport", STALE)
-    site.start()
-    await until(lambda: all(site.lists(one) for one in ("services", "namespaces", "serviceimports", "endpointslices")))
-    watched = len(site.server.audit)
-    site.edit("ServiceImport", {"metadata": {"labels": {"team": "a"}}})
-    site.server.compact()
-    site.server.drop_watches()
-    await until(lambda: len(site.server.audit) >= watched + 6)
+    faulty.create("ServiceImport", STALE)
+    faulty.start()
+    await until(
+        lambda: all(faulty.lists(one) for one in ("services", "namespaces", "serviceimports", "endpointslices"))
+    )
+    watched = len(faulty.server.audit)
+    faulty.edit("ServiceImport", {"metadata": {"labels": {"team": "a"}}})
+    faulty.server.compact()
+    faulty.server.drop_watches()
+    await until(lambda: len(faulty.server.audit) >= watched + 6)
 
-    assert (site.writes, len(site.of("ServiceImport"))) == ([], 1)
+    assert (faulty.writes, len(faulty.of("ServiceImport"))) == ([], 1)
 
 
 async def test_definitions_that_were_deleted_and_came_back_heal(site: WriterSite) -> None:
@@ -169,16 +179,15 @@ async def test_definitions_that_were_deleted_and_came_back_heal(site: WriterSite
     site.start()
     await site.in_order()
     before = content(site)
-    definition = await site.server.delete_definition(IMPORTS_CRD)
+    definition = await site.cluster.delete_definition(IMPORTS_CRD)
     await until(lambda: not site.writer.settled)
     without = site.writes
     site.tell()
     lists = site.lists()
-    site.server.compact()
-    site.server.drop_watches()
+    await site.cluster.forget()
     await until(lambda: site.lists() > lists + 1)
     during = site.writes
-    await site.server.restore_definition(definition)
+    await site.cluster.restore_definition(definition)
     await until(lambda: all(site.of(one) for one in OURS) and content(site) == before and site.writer.settled)
 
     assert during == without
@@ -192,13 +201,13 @@ async def test_an_api_server_that_was_away_is_caught_up_with(hang: bool, site: W
     site.start()
     await site.in_order()
     kept = content(site)[1]
-    await site.server.vanish(hang=hang)
+    await site.cluster.vanish(hang=hang)
     other = ServiceKey("demo", "other")
     site.exports[WEST][other] = exported(other)
     site.tell()
     if not hang:
         await until(lambda: bool(site.writer.problems))
-    await site.server.come_back()
+    await site.cluster.come_back()
     await until(lambda: len(site.of("EndpointSlice")) == 2 and site.writer.settled)
     await until(lambda: site.writer.problems == ())
 
@@ -207,41 +216,34 @@ async def test_an_api_server_that_was_away_is_caught_up_with(hang: bool, site: W
 
 
 @pytest.mark.parametrize("code", [429, 500, 503, 409, 404])
-async def test_failures_of_the_api_server_pass(code: int, site: WriterSite) -> None:
+async def test_failures_of_the_api_server_pass(code: int, faulty: WriterSite) -> None:
     """Whatever it answers for a while, all is in order in the end, and each write was tried again."""
-    site.server.fail(code, times=3, verbs=["patch"])
-    site.tell()
-    site.start()
-    await site.in_order()
+    faulty.server.fail(code, times=3, verbs=["patch"])
+    faulty.tell()
+    faulty.start()
+    await faulty.in_order()
 
-    assert [answer for _, _, answer in site.writes].count(code) == 3
-    await until(lambda: site.writer.problems == ())
+    assert [answer for _, _, answer in faulty.writes].count(code) == 3
+    await until(lambda: faulty.writer.problems == ())
 
 
-async def test_a_right_that_is_missing_is_told_and_hinders_nothing_else(tmp_path: Path) -> None:
+async def test_a_right_that_is_missing_is_told_and_hinders_nothing_else(kube_plane: Plane, tmp_path: Path) -> None:
     """The problem names verb, resource and rule; once the rule is there the slices are too."""
     rules: list[dict[str, Any]] = [
         {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": ["", "multicluster.x-k8s.io"], "resources": ["*"], "verbs": ["*"]},
     ]
-
-    def grant(server: StandIn, name: str, granted: list[dict[str, Any]]) -> None:
-        server.put((GROUP, "clusterroles"), {"metadata": {"name": name}, "rules": granted})
-        reference = {"kind": "ClusterRole", "apiGroup": GROUP, "name": name}
-        subjects = [{"kind": "User", "apiGroup": GROUP, "name": "writer"}]
-        body = {"metadata": {"name": name}, "roleRef": reference, "subjects": subjects}
-        server.put((GROUP, "clusterrolebindings"), body)
-
-    async with writer_site(tmp_path, token=lambda server: server.token_for("writer")) as site:
+    slices = {"apiGroups": ["discovery.k8s.io"], "resources": ["*"], "verbs": ["*"]}
+    async with writer_site(tmp_path, kube_plane.server, groups=()) as site:
         site.namespace()
-        grant(site.server, "some", rules)
+        grant(site.cluster, "some", USER, rules)
         site.tell()
         site.start()
         await until(lambda: any(one.reason == "Forbidden" for one in site.writer.problems))
         await until(lambda: "ips" in site.one("ServiceImport").get("spec", {}))
         (problem,) = site.writer.problems
         without = site.of("EndpointSlice")
-        grant(site.server, "rest", [{"apiGroups": ["discovery.k8s.io"], "resources": ["*"], "verbs": ["*"]}])
+        grant(site.cluster, "rest", USER, [slices])
         await site.in_order()
         await until(lambda: site.writer.problems == ())
 
@@ -280,6 +282,8 @@ async def test_an_export_is_told_how_far_it_came(site: WriterSite) -> None:
 
 async def test_namespaces_come_and_go(site: WriterSite) -> None:
     """An import comes with its namespace, and nothing is written to one that is gone."""
+    if not site.cluster.has_controllers:
+        pytest.skip("no kube-controller-manager runs beside this real-api-server")
     far = ServiceKey("far", "echo")
     site.exports[WEST][far] = exported(far)
     site.tell()
@@ -288,10 +292,9 @@ async def test_namespaces_come_and_go(site: WriterSite) -> None:
     before = len(site.of("ServiceImport"))
     site.namespace("far")
     await until(lambda: import_id(far) in site.of("ServiceImport") and site.writer.settled)
-    namespaces = site.server.registry.catalog.stored(NAMESPACES)
-    assert namespaces is not None
-    site.server.registry.delete(namespaces, Key("", "far"), {})
-    await until(lambda: import_id(far) not in site.of("ServiceImport"))
+    site.cluster.delete(NAMESPACES, Key("", "far"))
+    # A real namespace controller takes its time, above all after the API server was away.
+    await until(lambda: import_id(far) not in site.of("ServiceImport"), 50.0)
     written = site.writes
     await quiet(site)
 
@@ -299,30 +302,30 @@ async def test_namespaces_come_and_go(site: WriterSite) -> None:
     assert site.writes == written
 
 
-async def test_what_changed_since_it_was_seen_is_not_deleted_by_an_old_plan(site: WriterSite) -> None:
+async def test_what_changed_since_it_was_seen_is_not_deleted_by_an_old_plan(faulty: WriterSite) -> None:
     """The API server refuses, it is observed again, and only then it goes."""
-    site.tell()
-    site.start()
-    await site.in_order()
-    site.server.slow_watches(1.5)
-    site.edit("ServiceImport", {"metadata": {"annotations": {"note": "mine"}}})
-    site.exports[WEST] = {}
-    site.tell(ECHO)
-    await until(lambda: ("delete", "serviceimports", 409) in site.writes)
-    site.server.heal()
-    await until(lambda: not site.of("ServiceImport"))
+    faulty.tell()
+    faulty.start()
+    await faulty.in_order()
+    faulty.server.slow_watches(1.5)
+    faulty.edit("ServiceImport", {"metadata": {"annotations": {"note": "mine"}}})
+    faulty.exports[WEST] = {}
+    faulty.tell(ECHO)
+    await until(lambda: ("delete", "serviceimports", 409) in faulty.writes)
+    faulty.server.heal()
+    await until(lambda: not faulty.of("ServiceImport"))
 
-    assert ("delete", "serviceimports", 200) in site.writes
+    assert ("delete", "serviceimports", 200) in faulty.writes
 
 
-async def test_watches_that_tell_everything_twice_cost_no_write(site: WriterSite) -> None:
+async def test_watches_that_tell_everything_twice_cost_no_write(faulty: WriterSite) -> None:
     """What is known is no news."""
-    site.server.duplicate_events()
-    site.tell()
-    site.start()
-    await site.in_order()
-    before = site.writes
-    site.tell()
-    await until(lambda: site.writer.settled)
+    faulty.server.duplicate_events()
+    faulty.tell()
+    faulty.start()
+    await faulty.in_order()
+    before = faulty.writes
+    faulty.tell()
+    await until(lambda: faulty.writer.settled)
 
-    assert site.writes == before
+    assert faulty.writes == before

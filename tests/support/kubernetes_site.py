@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from controllers.kube.client import KubeAccess
 from controllers.sources.base import Source
 from controllers.sources.kubernetes import KubernetesSource
 from controllers.sources.resource_watch import Patience
-from support.kube.cluster import Cluster, cluster_of, emptied
+from support.kube.cluster import Cluster, cluster_of, emptied, resource_of
 from support.kube.housekeeping import NAMESPACES
 from support.kube.objects import GroupResource, Key
 from support.kube.real import RealServer
@@ -26,12 +25,6 @@ QUICK = Patience(first_retry_seconds=0.02, last_retry_seconds=0.1, silence_secon
 SERVICES: GroupResource = ("", "services")
 EXPORTS: GroupResource = ("multicluster.x-k8s.io", "serviceexports")
 SLICES: GroupResource = ("discovery.k8s.io", "endpointslices")
-RESOURCES: dict[str, GroupResource] = {
-    "Namespace": NAMESPACES,
-    "Service": SERVICES,
-    "EndpointSlice": SLICES,
-    "ServiceExport": EXPORTS,
-}
 
 
 class KubernetesSite:
@@ -54,7 +47,7 @@ class KubernetesSite:
     def put(self, name: str, text: str) -> None:
         """Make the object exist as the text says; ``name`` is the test's own handle of it."""
         body: dict[str, Any] = yaml.safe_load(text)
-        resource = RESOURCES[body["kind"]]
+        resource = resource_of(body)
         key = Key(body["metadata"].get("namespace", ""), body["metadata"]["name"])
         if key.namespace and Key("", key.namespace) not in self.cluster.objects(NAMESPACES):
             self.cluster.create(NAMESPACES, "", {"metadata": {"name": key.namespace}})
@@ -62,6 +55,8 @@ class KubernetesSite:
             self.cluster.patch(resource, key, body)
         else:
             self.cluster.create(resource, key.namespace, body)
+        if "status" in body:
+            self.cluster.patch(resource, key, {"status": body["status"]}, "status")
         self._placed[name] = resource, key
 
     def remove(self, name: str) -> None:

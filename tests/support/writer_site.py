@@ -1,4 +1,4 @@
-"""Cluster east on a stand-in API server, with the writer at work in it; a test tells what the clusterset exports.
+"""Cluster east on an API server, with the writer at work in it; a test tells what the clusterset exports.
 
 Service demo/echo is exported by west unless a test says otherwise.
 """
@@ -6,8 +6,8 @@ Service demo/echo is exported by west unless a test says otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,16 @@ from support.builders import (
     service_export,
 )
 from support.exchange import until
+from support.kube.cluster import Cluster, emptied, requests
 from support.kube.housekeeping import NAMESPACES
-from support.kube.kinds import ResourceType
+from support.kube.identity import MASTERS
 from support.kube.objects import Key
-from support.kube.registry import Write
+from support.kube.real import RealServer
 from support.kube.server import StandIn, running
 from support.kubernetes_site import QUICK
 from support.mcs_cluster import RESOURCES
 
-SOMEBODY = Write("kubectl")
+USER = "writer"
 DERIVED = derived_id(ECHO)
 Opened = Callable[[], AbstractAsyncContextManager[WritingApi]]
 
@@ -54,14 +55,16 @@ def exported(of: ServiceKey = ECHO) -> ServiceState:
 
 
 class WriterSite:
-    """The API server, the writer, and what the clusterset exports."""
+    """The cluster, the writer, and what the clusterset exports."""
 
-    def __init__(self, server: StandIn, opened: Opened) -> None:
-        self.server = server
+    def __init__(self, cluster: Cluster, opened: Opened) -> None:
+        self.cluster = cluster
         self.writer = ObjectWriter(opened, lambda: CREATED, patience=QUICK)
         self.exports: dict[ClusterId, dict[ServiceKey, ServiceState]] = {WEST: {ECHO: exported()}}
         self.publication = Publication(Delivery.EXPORTED)
         self._task: asyncio.Task[None] | None = None
+        # A real server lives for the whole run, and others than this writer had its name.
+        self._earlier = len(requests(cluster, USER))
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self.writer.run())
@@ -93,12 +96,18 @@ class WriterSite:
         wanted = kinds or ("ServiceImport", "Service", "EndpointSlice")
         await until(lambda: all(self.of(kind) for kind in wanted) and self.writer.settled)
 
+    @property
+    def server(self) -> StandIn:
+        """For the faults that only the stand-in has."""
+        assert isinstance(self.cluster.server, StandIn)
+        return self.cluster.server
+
     def namespace(self, name: str = "demo") -> None:
-        self.server.put(NAMESPACES, {"metadata": {"name": name}})
+        self.cluster.create(NAMESPACES, "", {"metadata": {"name": name}})
 
     def of(self, kind: str) -> dict[ObjectId, dict[str, Any]]:
         """What is stored of a kind."""
-        found = self.server.objects(RESOURCES[kind])
+        found = self.cluster.objects(RESOURCES[kind])
         return {ObjectId(kind, key.namespace, key.name): body for key, body in found.items()}
 
     def one(self, kind: str) -> dict[str, Any]:
@@ -108,48 +117,52 @@ class WriterSite:
         return found[0] if found else {}
 
     def create(self, kind: str, body: dict[str, Any], namespace: str = "demo") -> None:
-        stored = self._kind(kind)
-        whole = {"apiVersion": stored.api_version, "kind": stored.kind, **body}
-        self.server.registry.create(stored, namespace, whole, SOMEBODY)
+        self.cluster.create(RESOURCES[kind], namespace, body)
 
     def edit(self, kind: str, patch: dict[str, Any]) -> None:
         """Somebody edits the only object of a kind by hand."""
         (id_,) = self.of(kind)
-        key = Key(id_.namespace, id_.name)
-        self.server.registry.patch(self._kind(kind), key, "application/merge-patch+json", patch, SOMEBODY)
+        self.cluster.patch(RESOURCES[kind], Key(id_.namespace, id_.name), patch)
 
     def delete(self, kind: str) -> None:
         """Somebody deletes the only object of a kind by hand."""
         (id_,) = self.of(kind)
-        self.server.registry.delete(self._kind(kind), Key(id_.namespace, id_.name), {})
+        self.cluster.delete(RESOURCES[kind], Key(id_.namespace, id_.name))
 
     @property
     def writes(self) -> list[tuple[str, str, int]]:
-        """Every write so far: verb, resource, and how it was answered."""
+        """Every write of the writer so far: verb, resource, and how it was answered."""
         return [
             (one.asked.verb, "/".join(part for part in (one.asked.plural, one.asked.subresource) if part), one.code)
-            for one in self.server.audit
+            for one in requests(self.cluster, USER)[self._earlier :]
             if one.asked.verb not in {"get", "list", "watch"}
         ]
 
     def lists(self, plural: str = "") -> int:
-        """How often a resource, or any, was listed."""
-        return sum(1 for one in self.server.audit if one.asked.verb == "list" and plural in {"", one.asked.plural})
-
-    def _kind(self, kind: str) -> ResourceType:
-        return next(one for one in self.server.registry.catalog.all() if one.resource == RESOURCES[kind])
+        """How often the writer listed a resource, or any."""
+        asked = [one.asked for one in requests(self.cluster, USER)[self._earlier :]]
+        return sum(1 for one in asked if one.verb == "list" and plural in {"", one.plural})
 
 
 @asynccontextmanager
 async def writer_site(
-    directory: Path, *, token: Callable[[StandIn], str] | None = None, around: Callable[[Opened], Opened] | None = None
+    directory: Path,
+    server: StandIn | RealServer | None = None,
+    *,
+    groups: Sequence[str] = (MASTERS,),
+    around: Callable[[Opened], Opened] | None = None,
 ) -> AsyncIterator[WriterSite]:
-    """A site whose writer is neither started nor told anything; it asks as the administrator unless a token is given,
-    by clients that ``around`` may wrap."""
-    async with running() as server:
-        kubeconfig = server.write_kubeconfig(directory / "kubeconfig", token(server) if token else None)
+    """A site whose writer is neither started nor told anything; on a stand-in of its own if no server is given.
+
+    It asks as ``USER``, who may do everything unless other groups are named, by clients that ``around`` may wrap.
+    """
+    async with AsyncExitStack() as stack:
+        if server is None:
+            server = await stack.enter_async_context(running())
+        cluster = await stack.enter_async_context(emptied(server))
+        kubeconfig = server.write_kubeconfig(directory / "kubeconfig", user=USER, groups=groups)
         opened: Opened = partial(open_client, KubeAccess(kubeconfig))
-        site = WriterSite(server, around(opened) if around else opened)
+        site = WriterSite(cluster, around(opened) if around else opened)
         try:
             yield site
         finally:

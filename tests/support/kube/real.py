@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,10 @@ class RealServer:
         self._authority = Authority("test CA")
         self._client, self._peer, self._secure = free_ports(3)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        context = ssl.create_default_context(cadata=self._authority.pem)
+        self._connection = http.client.HTTPSConnection(
+            "127.0.0.1", self._secure, timeout=START_SECONDS, context=context
+        )
         self._log = AuditLog(directory / "audit.log")
         self.admin_token = os.urandom(16).hex()
         self.has_controllers = (programs / "kube-controller-manager").is_file()
@@ -101,16 +107,36 @@ class RealServer:
             process.kill()
             process.wait()
         self._processes.clear()
+        self._connection.close()
 
     def kill(self) -> None:
         """``kill -9`` of the API server; etcd and what it keeps stay."""
         process = self._processes.pop("kube-apiserver")
         process.kill()
         process.wait()
+        self._connection.close()
+
+    def freeze(self) -> None:
+        """Let it take connections and answer nothing."""
+        self._processes["kube-apiserver"].send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End that."""
+        if self.runs:
+            self._processes["kube-apiserver"].send_signal(signal.SIGCONT)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was not killed."""
+        return "kube-apiserver" in self._processes
 
     def come_back(self) -> None:
-        """The API server again, on the same port and the same etcd. Its watch cache is new: older watches get 410."""
-        self._start_server()
+        """The API server again, on the same port and the same etcd. If it was killed its watch cache is new, and older
+        watches get 410."""
+        if self.runs:
+            self.thaw()
+        else:
+            self._start_server()
 
     def install(self, definition: Json) -> None:
         """A CRD, established."""
@@ -158,18 +184,26 @@ class RealServer:
         accept: Sequence[int] = (200, 201),
     ) -> Json:
         """A request of the administrator, not through the event loop; raises AssertionError for another answer."""
-        context = ssl.create_default_context(cadata=self.ca_pem)
-        connection = http.client.HTTPSConnection("127.0.0.1", self._secure, timeout=START_SECONDS, context=context)
+        deadline = time.monotonic() + START_SECONDS
+        while (answered := self._asked(method, path, body, media))[0] == HTTPStatus.TOO_MANY_REQUESTS:
+            # As the storage of custom resources says while it is made ready.
+            assert time.monotonic() < deadline, (method, path, answered)
+            time.sleep(0.05)
+        status, media, content = answered
+        assert status in accept, (method, path, status, content[:500])
+        return json.loads(content) if media == "application/json" else {"text": content.decode()}
+
+    def _asked(self, method: str, path: str, body: Any, media: str) -> tuple[int, str, bytes]:
+        headers = {"Authorization": f"Bearer {self.admin_token}", "Content-Type": media}
+        content = None if body is None else json.dumps(body)
         try:
-            headers = {"Authorization": f"Bearer {self.admin_token}", "Content-Type": media}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            content = answer.read()
-        finally:
-            connection.close()
-        assert answer.status in accept, (method, path, answer.status, content[:500])
-        plain = answer.headers.get_content_type() != "application/json"
-        return {"text": content.decode()} if plain else json.loads(content)
+            self._connection.request(method, path, content, headers)
+            answer = self._connection.getresponse()
+            return answer.status, answer.headers.get_content_type(), answer.read()
+        except (OSError, http.client.HTTPException):
+            # The next request opens another.
+            self._connection.close()
+            raise
 
     # Processes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,8 @@ from controllers.sources.files import FileSource
 from federation.model.names import ServiceKey
 from federation.model.state import ServiceState
 from support.cluster_directory import endpoint_slice, export, next_update, service, settings_of, update_where
-from support.kubernetes_site import kubernetes_site
+from support.kube.plane import REAL, STAND_IN
+from support.kubernetes_site import kubernetes_site, real_site
 
 ECHO = ServiceKey("demo", "echo")
 OTHER = ServiceKey("demo", "other")
@@ -30,6 +31,10 @@ class Site(Protocol):
     def always(self) -> frozenset[str]:
         """Namespaces that are there before anything was put."""
 
+    @property
+    def present(self) -> frozenset[ServiceKey]:
+        """Services that are."""
+
     def put(self, name: str, text: str) -> None:
         """Make the object exist as the text says; ``name`` is the test's own handle of it."""
 
@@ -38,6 +43,7 @@ class Site(Protocol):
 
 class FileSite:
     always: frozenset[str] = frozenset()
+    present: frozenset[ServiceKey] = frozenset()
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -57,16 +63,18 @@ async def file_site(directory: Path) -> AsyncIterator[FileSite]:
     yield FileSite(directory)
 
 
-SITES: dict[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
-    "files": file_site,
-    "kubernetes": kubernetes_site,
-}
-
-
-@pytest.fixture(params=sorted(SITES))
+@pytest.fixture(params=["files", STAND_IN, REAL])
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
-    async with SITES[request.param](tmp_path) as opened:
-        yield opened
+    opened: AbstractAsyncContextManager[Site]
+    match request.param:
+        case "files":
+            opened = file_site(tmp_path)
+        case str(param) if param == STAND_IN:
+            opened = kubernetes_site(tmp_path)
+        case _:
+            opened = real_site(request.getfixturevalue("real_api_server"), tmp_path)
+    async with opened as found:
+        yield found
 
 
 async def test_the_first_update_is_the_whole(site: Site) -> None:
@@ -77,7 +85,7 @@ async def test_the_first_update_is_the_whole(site: Site) -> None:
     async with contextlib.aclosing(site.source.updates()) as updates:
         first = await next_update(updates)
 
-    assert first.changed == {ECHO, OTHER} == set(first.state.services)
+    assert first.changed == {ECHO, OTHER, *site.present} == set(first.state.services)
     assert first.state.namespaces == {"demo"} | site.always
     assert first.problems == ()
 
@@ -87,8 +95,7 @@ async def test_an_empty_site_is_said_to_be_empty(site: Site) -> None:
     async with contextlib.aclosing(site.source.updates()) as updates:
         first = await next_update(updates)
 
-    assert dict(first.state.services) == {}
-    assert first.changed == frozenset()
+    assert set(first.state.services) == first.changed == site.present
 
 
 async def test_a_change_names_the_services_that_differ(site: Site) -> None:
@@ -114,7 +121,7 @@ async def test_what_is_removed_is_changed_and_gone(site: Site) -> None:
         second = await next_update(updates)
 
     assert second.changed == {ECHO}
-    assert dict(second.state.services) == {}
+    assert set(second.state.services) == site.present
 
 
 async def test_the_parts_of_a_service_come_together(site: Site) -> None:

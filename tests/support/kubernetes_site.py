@@ -13,6 +13,7 @@ from controllers.kube.client import KubeAccess
 from controllers.sources.base import Source
 from controllers.sources.kubernetes import KubernetesSource
 from controllers.sources.resource_watch import Patience
+from federation.model.names import ServiceKey
 from support.kube.cluster import Cluster, cluster_of, emptied, resource_of
 from support.kube.housekeeping import NAMESPACES
 from support.kube.objects import GroupResource, Key
@@ -36,6 +37,8 @@ class KubernetesSite:
         self.source: Source = KubernetesSource(KubeAccess(kubeconfig), patience)
         self.always = frozenset(key.name for key in cluster.objects(NAMESPACES))
         """Namespaces that every cluster has."""
+        self.present = frozenset[ServiceKey]()
+        """Services that it has."""
         self._placed: dict[str, tuple[GroupResource, Key]] = {}
 
     @property
@@ -78,4 +81,6 @@ async def kubernetes_site(directory: Path, patience: Patience = QUICK, **options
 async def real_site(server: RealServer, directory: Path) -> AsyncIterator[KubernetesSite]:
     """A site on a real API server, which has nothing in it that others left."""
     async with emptied(server) as cluster:
-        yield KubernetesSite(cluster, server.write_kubeconfig(directory / "kubeconfig"))
+        site = KubernetesSite(cluster, server.write_kubeconfig(directory / "kubeconfig"))
+        site.present = frozenset({ServiceKey("default", "kubernetes")})
+        yield site

@@ -12,14 +12,18 @@ from urllib.parse import quote
 from controllers.sources.manifests import ObjectId
 
 PLURALS: Final[Mapping[str, str]] = {
+    "AuthorizationPolicy": "authorizationpolicies",
     "ClusterProperty": "clusterproperties",
     "ConfigMap": "configmaps",
+    "DestinationRule": "destinationrules",
     "EndpointSlice": "endpointslices",
     "Event": "events",
     "Lease": "leases",
+    "MeshTLSAuthentication": "meshtlsauthentications",
     "MutatingWebhookConfiguration": "mutatingwebhookconfigurations",
     "Secret": "secrets",
     "Service": "services",
+    "ServiceEntry": "serviceentries",
     "ServiceExport": "serviceexports",
     "ServiceImport": "serviceimports",
     "SubjectAccessReview": "subjectaccessreviews",

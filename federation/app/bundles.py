@@ -11,7 +11,8 @@ from pathlib import Path
 
 import structlog
 
-from controllers.http.bundle_endpoint import bundle_app, certificate_files, serve_tls
+from controllers.http.bundle_endpoint import FACE, bundle_app, certificate_files
+from controllers.http.rotating_tls import serve_tls
 from federation.app.clock import utc_now
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import TrustError
@@ -169,7 +170,7 @@ async def serving_bundle(settings: ClusterSettings, authority: OwnAuthority) -> 
             return certificate_files(*files)
 
     app = bundle_app(lambda: to_jwks(authority.bundle(), hint))
-    async with serve_tls(app, endpoint.listen, certificate, settings.state_directory):
+    async with serve_tls(app, endpoint.listen, certificate, settings.state_directory, FACE):
         _log.info("own bundle is served", listen=str(endpoint.listen), profile=endpoint.profile)
         yield
 

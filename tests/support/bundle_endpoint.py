@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from controllers.http.bundle_endpoint import bundle_app, rotating_context
+from controllers.http.bundle_endpoint import FACE, bundle_app
+from controllers.http.rotating_tls import rotating_context
 from gateway.xds.listening import ServingCertificate
 from support.certificates import Ca, Leaf, make_ca, make_leaf
 from trustbundle.bundle import TrustBundle, to_jwks
@@ -53,7 +54,7 @@ async def served(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=rotating_context(certificate, directory))
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=rotating_context(certificate, directory, FACE))
         await site.start()
         host, port = runner.addresses[0][:2]
         yield f"https://{host}:{port}/"

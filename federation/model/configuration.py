@@ -54,7 +54,8 @@ class GatewaySettings:
 @dataclass(frozen=True, slots=True)
 class MeshSettings:
     sidecar_port: int = 15006
-    """Port of the workloads' sidecars for mutual TLS, where an EndpointSlice names no other; 15006 as in Istio."""
+    """Port of the workloads' sidecars for mutual TLS, where an EndpointSlice names no other; 15006 as in Istio. 0 is
+    the port that the workload itself listens on, for a mesh that redirects what comes in there to its sidecars."""
 
 
 @dataclass(frozen=True, slots=True)

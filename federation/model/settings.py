@@ -51,6 +51,7 @@ from federation.model.settings_fields import (
     LoopbackListen,
     Place,
     Port,
+    PortOrZero,
     Reachable,
     Seconds,
     Section,
@@ -86,7 +87,7 @@ class _Gateway(Section):
 
 
 class _Mesh(Section):
-    sidecar_port: Port = LEFT_OUT
+    sidecar_port: PortOrZero = LEFT_OUT
 
 
 class _Xds(Section):

@@ -168,14 +168,20 @@ def _target_port(piece: EndpointSlice, port: ServicePort) -> int | None:
 
 
 def _ready_sidecars(state: ServiceState, port_name: str, sidecar_port: int) -> dict[str, tuple[Upstream, ...]]:
-    """Ready endpoints of one named port by zone, each by the address of its sidecar."""
+    """Ready endpoints of one named port by zone, each by the address of its sidecar.
+
+    A ``sidecar_port`` of 0 is the workload's own: a mesh that redirects what comes in (Istio) tells ports apart by it.
+    """
     zones: dict[str, set[Upstream]] = {}
     for piece in state.slices:
-        if not any(port.name == port_name and port.protocol is Protocol.TCP for port in piece.ports):
+        target = next(
+            (each.port for each in piece.ports if (each.name, each.protocol) == (port_name, Protocol.TCP)), None
+        )
+        if target is None:
             continue
         for endpoint in piece.endpoints:
             if endpoint.ready and endpoint.addresses:
                 # KEP-0752: all addresses of an endpoint are fungible, consumers use the first.
-                upstream = Upstream(endpoint.addresses[0], piece.inbound_port or sidecar_port)
+                upstream = Upstream(endpoint.addresses[0], piece.inbound_port or sidecar_port or target)
                 zones.setdefault(endpoint.zone, set()).add(upstream)
     return {zone: tuple(sorted(zones[zone])) for zone in sorted(zones)}

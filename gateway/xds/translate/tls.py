@@ -20,6 +20,10 @@ BUNDLES_SECRET = "ALL"  # noqa: S105
 
 _HTTP_ALPN = ("h2",)
 
+# What tells a sidecar of Istio that a caller speaks the mesh's mutual TLS: where it takes plaintext as well (PERMISSIVE,
+# the default), it takes TLS without this for the application's own. No server ever selects it.
+_MESH_ALPN = "istio"
+
 # One SPIFFE ID with a path, by the grammar of SPIFFE-ID §2. The input joins several URIs by commas, which it excludes.
 _SEGMENT = r"(?:\.*[a-zA-Z0-9_-][a-zA-Z0-9._-]*|\.{3,})"
 _ONE_SPIFFE_ID = rf"spiffe://[a-z0-9._-]+(?:/{_SEGMENT})+"
@@ -64,7 +68,8 @@ def upstream_tls(sni: str, identities: Sequence[str], *, http: bool) -> pb.Messa
     """
     if not identities:
         raise ValueError(f"{sni} has no identity to expect")
-    context = pb.UpstreamTlsContext(common_tls_context=_common(_HTTP_ALPN if http else (), identities), sni=sni)
+    alpn = (_MESH_ALPN, *(_HTTP_ALPN if http else ()))
+    context = pb.UpstreamTlsContext(common_tls_context=_common(alpn, identities), sni=sni)
     # Envoy keeps one session by default.
     context.max_session_keys.value = 0
     return _socket(context)

@@ -119,6 +119,11 @@ def test_given_values_are_taken() -> None:
     assert settings.ca.propagation == timedelta(milliseconds=500)
 
 
+def test_a_mesh_that_redirects_has_no_sidecar_port() -> None:
+    """0 is the workload's own port."""
+    assert cluster(mesh={"sidecarPort": 0}).mesh.sidecar_port == 0
+
+
 def test_all_violations_are_reported_together() -> None:
     """One reading names every wrong field by its path, unknown keys and missing ones among them."""
     violations = broken(

@@ -196,6 +196,17 @@ def test_a_gateway_passes_on_to_the_sidecars() -> None:
     )
 
 
+def test_without_a_sidecar_port_workloads_are_reached_where_they_listen() -> None:
+    """So it is where the mesh redirects; a slice that names a port of its own keeps it."""
+    state = exported_state(
+        endpoint_slice(endpoint("10.0.0.1")),
+        endpoint_slice(endpoint("10.0.0.2"), name="echo-2", ports=[endpoint_port(8081)]),
+        endpoint_slice(endpoint("10.0.0.3"), name="echo-3", inbound_port=16006),
+    )
+    (found,) = build_exports(ECHO, state, sidecar_port=0)
+    assert found.upstreams == (Upstream("10.0.0.1", 8080), Upstream("10.0.0.2", 8081), Upstream("10.0.0.3", 16006))
+
+
 @pytest.mark.parametrize(
     "state",
     [ServiceState(), ServiceState(service()), ServiceState(export=service_export())],

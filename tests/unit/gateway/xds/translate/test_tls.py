@@ -62,9 +62,11 @@ def test_both_sides_speak_tls_1_3_with_secrets_of_this_stream(context: pb.Messag
     assert [each.sds_config.HasField("ads") for each in (own, bundles)] == [True, True]
 
 
-@pytest.mark.parametrize(("http", "asked", "taken"), [(True, ["h2"], ["h2", "http/1.1"]), (False, [], [])])
+@pytest.mark.parametrize(
+    ("http", "asked", "taken"), [(True, ["istio", "h2"], ["h2", "http/1.1"]), (False, ["istio"], [])]
+)
 def test_http_is_negotiated_and_tcp_is_not(http: bool, asked: list[str], taken: list[str]) -> None:
-    """Sidecars ask for HTTP/2; opaque bytes are announced as nothing."""
+    """Sidecars ask for HTTP/2, and say that they are of a mesh; opaque bytes are announced as nothing."""
     assert list(upstream(http=http).common_tls_context.alpn_protocols) == asked
     assert list(downstream(http=http).common_tls_context.alpn_protocols) == taken
 

@@ -20,7 +20,7 @@ BUNDLES_SECRET = "ALL"  # noqa: S105
 
 _HTTP_ALPN = ("h2",)
 
-# What tells a sidecar of Istio that a caller speaks the mesh's mutual TLS: where it takes plaintext as well (PERMISSIVE,
+# What tells a sidecar of Istio that a caller speaks the mesh's mutual TLS: where it takes plaintext too (PERMISSIVE,
 # the default), it takes TLS without this for the application's own. No server ever selects it.
 _MESH_ALPN = "istio"
 

@@ -110,7 +110,7 @@ async def test_discovery_names_what_is_served(site: Site) -> None:
 
 
 async def test_a_table_has_the_columns_of_the_definition(site: Site) -> None:
-    """kubectl's table of ServiceImports shows type, addresses and age."""
+    """kubectl's table of ServiceImports shows type, addresses, clusters and age."""
     await site.made(site.path("serviceimports"), imported(ips=["10.1.2.3"]))
     accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
     async with site.plane.caller(headers=accept) as kubectl:
@@ -119,7 +119,7 @@ async def test_a_table_has_the_columns_of_the_definition(site: Site) -> None:
 
     assert (shown["kind"], [one["name"] for one in shown["columnDefinitions"]]) == (
         "Table",
-        ["Name", "Type", "IP", "Age"],
+        ["Name", "Type", "IP", "Clusters", "Age"],
     )
     assert row["cells"][:3] == ["echo", "ClusterSetIP", '["10.1.2.3"]']
     assert row["object"]["metadata"]["name"] == "echo"

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from federation.install.definitions import definitions
 from support.kube.admission import Admission
 from support.kube.api import Api, Audited
 from support.kube.authorization import BOOTSTRAP_BINDINGS, BOOTSTRAP_ROLES, GROUP, Authorizer
@@ -35,17 +35,11 @@ from support.kube.store import Store
 from support.kube.watching import Watches
 
 FIRST_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-DEFINITIONS = Path(__file__).parent / "definitions"
-
-
-@cache
-def _definitions() -> list[Json]:
-    return [yaml.load(path.read_bytes(), yaml.CSafeLoader) for path in sorted(DEFINITIONS.glob("*.yaml"))]
 
 
 def multicluster_definitions() -> list[Json]:
-    """The CRDs of the MCS API and of ClusterProperty."""
-    return [duplicate(one) for one in _definitions()]
+    """The CRDs of the MCS API and of ClusterProperty, as the product installs them."""
+    return [duplicate(one) for one in definitions()]
 
 
 class StandIn:

@@ -1,0 +1,124 @@
+"""The controllers: a Deployment of equals of which one leads, and the Services by which they are reached. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from federation.install.template import Node, Value, if_given
+from federation.install.vocabulary import (
+    CONTROLLER,
+    DNS,
+    DNS_PORT,
+    HTTP_PORT,
+    STATE_DIRECTORY,
+    UID,
+    WEBHOOK_PORT,
+    XDS_PORT,
+    container_port,
+    container_security,
+    disruption_budget,
+    empty_volume,
+    image_fields,
+    metadata,
+    mount,
+    placement,
+    pod_head,
+    pod_names,
+    pod_security,
+    port,
+    probe,
+    pull_secrets,
+    selector,
+)
+
+COMPONENT: Final = "controller"
+ARGUMENTS: Final = ("controller", "--kubernetes", "--dir", STATE_DIRECTORY)
+"""Of the program in a controller's container."""
+
+
+def controller_objects() -> tuple[Node, ...]:
+    return (_account(), _service(), _dns_service(), disruption_budget(CONTROLLER, COMPONENT), _deployment())
+
+
+def _account() -> Node:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(CONTROLLER, COMPONENT),
+        # Pods say for themselves whether they get a token.
+        "automountServiceAccountToken": False,
+    }
+
+
+def _service() -> Node:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(CONTROLLER, COMPONENT),
+        "spec": {
+            "selector": selector(COMPONENT),
+            "ports": (port("xds", XDS_PORT), port("webhook", 443), port("http-metrics", HTTP_PORT)),
+        },
+    }
+
+
+def _dns_service() -> Node:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(DNS, COMPONENT),
+        "spec": {
+            "selector": selector(COMPONENT),
+            "clusterIP": if_given("dns.clusterIP"),
+            "ports": (port("dns", 53, protocol="UDP"), port("dns-tcp", 53)),
+        },
+    }
+
+
+def _deployment() -> Node:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(CONTROLLER, COMPONENT),
+        "spec": {
+            "replicas": Value("controller.replicas"),
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": selector(COMPONENT)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {"metadata": pod_head(COMPONENT, "controller"), "spec": _pod()},
+        },
+    }
+
+
+def _pod() -> Node:
+    return {
+        "serviceAccountName": CONTROLLER,
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "imagePullSecrets": pull_secrets(),
+        "securityContext": pod_security(UID),
+        **placement(COMPONENT, "controller"),
+        # A leader that ends gives its Lease up first.
+        "terminationGracePeriodSeconds": 30,
+        "containers": (
+            {
+                "name": COMPONENT,
+                **image_fields(),
+                "args": ARGUMENTS,
+                "env": pod_names(),
+                "ports": (
+                    container_port("xds", XDS_PORT),
+                    container_port("http-metrics", HTTP_PORT),
+                    container_port("webhook", WEBHOOK_PORT),
+                    container_port("dns", DNS_PORT, protocol="UDP"),
+                    container_port("dns-tcp", DNS_PORT),
+                ),
+                "livenessProbe": probe("/healthz", period_seconds=10, failures=6),
+                "readinessProbe": probe("/readyz", period_seconds=5, failures=2),
+                "resources": Value("controller.resources"),
+                "securityContext": container_security(),
+                "volumeMounts": (mount("state", STATE_DIRECTORY), mount("tmp", "/tmp")),  # noqa: S108 - the pod's own
+            },
+        ),
+        "volumes": (empty_volume("state", size="1Gi"), empty_volume("tmp", size="64Mi")),
+    }

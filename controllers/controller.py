@@ -119,6 +119,8 @@ class Controller:
         self._changed: dict[ServiceKey, tuple[ServiceResult | None, ServiceResult | None]] = {}
         """What was computed and not yet handed on: empty unless a pass failed half way."""
         self._started = False
+        self.touched: frozenset[ServiceKey] = frozenset()
+        """The services that the last pass was about."""
         self.trusted: frozenset[ClusterId] = frozenset()
         self.source_problems: tuple[Problem, ...] = ()
         self.trust_problems: tuple[Problem, ...] = ()
@@ -151,6 +153,11 @@ class Controller:
     @property
     def projection(self) -> Projection:
         return self._projection
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What every service depends on."""
+        return self._around
 
     @property
     def zone(self) -> ZoneView | None:
@@ -281,6 +288,7 @@ class Controller:
             self._zone.update(self._changed, self._projection.results, self._journal.vips, int(now.timestamp()))
         for problem in self.refused:
             _log.error("data plane refused a change", problem=str(problem))
+        self.touched = frozenset({*self._changed, *dirty.own})
         self._changed = {}
         self._started = True
 

@@ -136,6 +136,8 @@ class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
     membership: MembershipStatus | None = None
     dns: DnsStatus | None = None
     """None where there is no DNS server."""
+    leader: str | None = None
+    """Pod of the controller that leads, where several run for the cluster; empty while none is elected."""
 
 
 class BackendStatus(msgspec.Struct, frozen=True, rename="camel"):

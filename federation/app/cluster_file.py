@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from federation.app.kube.base_settings import BASE_FILE, composed
 from federation.app.member_files import EXCHANGE_CA, EXCHANGE_CREDENTIALS, MemberFiles
 from federation.app.sites import CLUSTER_FILE, load_cluster
 from federation.model.configuration import ClusterSettings
@@ -50,7 +51,7 @@ def cluster_text(terms: Terms, place: Place) -> str:
     settings: dict[str, object] = {
         "clusterset": terms.clusterset,
         "cluster": terms.cluster,
-        "region": place.region,
+        **({"region": place.region} if place.region else {}),
         "trustDomain": terms.trust_domain,
         "exchange": exchange,
     }
@@ -63,18 +64,22 @@ def cluster_text(terms: Terms, place: Place) -> str:
 
 def settle(directory: Path, terms: Terms, place: Place | None, files: MemberFiles) -> ClusterSettings:
     """The settings in ``directory``; a file that is not there is made by way of ``files``, for which ``place`` is
-    needed.
+    needed unless an installation in Kubernetes has left its settings there.
 
     Raises ConfigError where the file that is there says otherwise than ``terms``, naming every key.
     """
-    path = directory / CLUSTER_FILE
+    path, base = directory / CLUSTER_FILE, directory / BASE_FILE
     if not path.exists():
-        if place is None:
+        if base.exists():
+            text = composed(base.read_text(encoding="utf-8"), cluster_text(terms, place or Place("")))
+        elif place is None:
             raise ConfigError(
                 f"{path} is not there, and no region is given to make it",
                 hint="name the cluster's region with --region",
             )
-        files.put_text(path, cluster_text(terms, place))
+        else:
+            text = cluster_text(terms, place)
+        files.put_text(path, text)
         return load_cluster(directory)
     settings = load_cluster(directory)
     if broken := _differences(settings, directory.absolute(), terms):

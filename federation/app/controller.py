@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -18,19 +18,22 @@ from controllers.http.metrics import registry
 from controllers.http.server import owner_app, public_app, serve_tcp, serve_unix
 from controllers.journal import Journal
 from controllers.probes import GatewayProbes
-from controllers.sources.base import SourceUpdate
+from controllers.sources.base import Source, SourceUpdate
 from controllers.sources.files import FileSource
 from federation.app.admissions import Admissions
 from federation.app.bundles import BundleFollower, OwnAuthority, own_authority, own_certificate, serving_bundle
 from federation.app.clock import monotonic, utc_now
+from federation.app.kube.cluster_side import ClusterSide
+from federation.app.kube.post import Post
+from federation.app.kube.shared_changes import BeginAnewError, SharedChanges
 from federation.app.lock import only_controller
 from federation.app.nodes import NodeDesk
 from federation.app.proxies import TRUST_BUNDLE_FILE
 from federation.app.reports import Reports
-from federation.app.seat import open_seat
+from federation.app.seat import Seat, open_seat
 from federation.app.sites import CLUSTER_FILE
 from federation.app.trust import TrustKeeper
-from federation.membership.tokens import TokenStore
+from federation.membership.tokens import NodeTokens, TokenStore
 from federation.model.addresses import UnixSocket
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import ConfigError
@@ -48,15 +51,22 @@ ADMIN_SOCKET = "admin.sock"
 _LIVENESS_SECONDS = 0.5
 
 
-async def run_controller(settings: ClusterSettings, directory: Path) -> None:
-    """Run one cluster's controller until cancelled. Raises ConfigError and TrustError where it can't start."""
+async def run_controller(settings: ClusterSettings, directory: Path, post: Post | None = None) -> None:
+    """Run one cluster's controller until cancelled; one at a ``post`` among several, until it must begin anew. Raises
+    ConfigError and TrustError where it can't start."""
     with only_controller(settings.state_directory):
-        await _run(settings, directory)
+        try:
+            await _run(settings, directory, post)
+        except* BeginAnewError as group:
+            _log.info("controller begins anew", reason=str(group.exceptions[0]))
 
 
-async def _run(settings: ClusterSettings, directory: Path) -> None:
+async def _run(settings: ClusterSettings, directory: Path, post: Post | None) -> None:
+    def leads() -> bool:
+        return post is None or post.leads
+
     with _usable(settings.state_directory):
-        authority = await own_authority(settings)
+        authority = await own_authority(settings, leads=leads())
     cache = SnapshotCache()
     dataplane = DataPlane(cache, settings.mesh.sidecar_port)
 
@@ -72,9 +82,11 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
     def step() -> None:
         controller.step()
         keeper.on_pass()
+        if side is not None:
+            side.after_pass()
 
     with _usable(settings.state_directory):
-        seat = open_seat(settings, on_peer)
+        seat = open_seat(settings, on_peer, leads)
     admissions = Admissions(settings)
     journal = Journal(settings.state_directory)
     probes = GatewayProbes(rng=random.Random())  # noqa: S311 - spreads probes, protects nothing
@@ -90,7 +102,9 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         monotonic=monotonic,
     )
     engine = Engine(step)
-    tokens = TokenStore.load(settings.tokens_directory)
+    side = _cluster_side(settings, post, seat, controller, engine)
+    source: Source = FileSource(directory, settings) if side is None else side.source
+    tokens: NodeTokens = TokenStore.load(settings.tokens_directory) if side is None else side.tokens
     desk = NodeDesk(dataplane, tokens, authority, settings.trust_domain, utc_now)
     xds = XdsServer(cache, authenticate=desk.authenticate, on_node=desk.on_node, now=utc_now)
     keeper = TrustKeeper(
@@ -105,6 +119,7 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         bundle_file=settings.state_directory / TRUST_BUNDLE_FILE,
         mark=engine.mark,
         clock=utc_now,
+        leads=leads,
     )
     names = _names(settings, controller)
     reports = Reports(
@@ -118,7 +133,8 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         authority=authority,
         dataplane=dataplane,
         journal=journal,
-        tokens=tokens,
+        cluster_problems=lambda: tokens.problems if side is None else side.problems,
+        leader=None if post is None else lambda: post.leader,
         xds=xds,
         keeper=keeper,
         clock=utc_now,
@@ -133,12 +149,43 @@ async def _run(settings: ClusterSettings, directory: Path) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(), name="engine")
             tasks.create_task(seat.run(on_members), name="seat")
-            tasks.create_task(admissions.run(), name="admissions")
+            tasks.create_task(_while_leading(post, admissions.run), name="admissions")
             tasks.create_task(probes.run(), name="probes")
             tasks.create_task(_watch_peers(controller, engine), name="liveness")
-            tasks.create_task(_follow_source(FileSource(directory, settings), controller, engine), name="source")
+            tasks.create_task(_follow_source(source, controller, engine), name="source")
             tasks.create_task(_follow_bundle(authority, settings, controller, engine, keeper), name="bundle")
             tasks.create_task(keeper.run(), name="trust")
+            if post is not None and side is not None:
+                tasks.create_task(side.run(), name="Kubernetes")
+                changes = SharedChanges(
+                    settings,
+                    post,
+                    authority=authority,
+                    journal=journal,
+                    controller=controller,
+                    keeper=keeper,
+                    session=seat.session,
+                    mark=engine.mark,
+                )
+                tasks.create_task(changes.run(side.clear_away), name="shared changes")
+
+
+def _cluster_side(
+    settings: ClusterSettings, post: Post | None, seat: Seat, controller: Controller, engine: Engine
+) -> ClusterSide | None:
+    """What there is to do besides in a cluster that is backed by Kubernetes."""
+    if post is None or settings.kubernetes is None:
+        return None
+    side = ClusterSide(
+        settings,
+        settings.kubernetes,
+        post,
+        session=seat.session,
+        is_member=lambda: not seat.status().lost,
+        mark=engine.mark,
+    )
+    side.attach(controller)
+    return side
 
 
 @asynccontextmanager
@@ -206,7 +253,7 @@ def _listen(xds: XdsServer, settings: ClusterSettings, authority: OwnAuthority) 
     xds.listen_tls(listen.host, listen.port, own_certificate(authority, settings.trust_domain))
 
 
-async def _follow_source(source: FileSource, controller: Controller, engine: Engine) -> None:
+async def _follow_source(source: Source, controller: Controller, engine: Engine) -> None:
     async with aclosing(source.updates()) as updates:
         async for update in updates:
             _report_problems(update, controller)
@@ -226,6 +273,23 @@ async def _follow_bundle(
 
     if isinstance(authority, ExternalAuthority):
         await BundleFollower(authority, settings, utc_now).run(on_change)
+
+
+async def _while_leading(post: Post | None, run: Callable[[], Awaitable[None]]) -> None:
+    """Run it while this process leads, again and again; a controller without a post always does."""
+    if post is None:
+        await run()
+        return
+    while True:
+        await post.wait_leading()
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(_awaited(run()))
+            await post.wait_following()
+            running.cancel()
+
+
+async def _awaited(one: Awaitable[None]) -> None:
+    await one
 
 
 async def _watch_peers(controller: Controller, engine: Engine) -> None:

@@ -31,7 +31,6 @@ from federation.app.bundles import OwnAuthority, bundle_problems
 from federation.app.readiness import waited_for, waited_for_place
 from federation.app.trust import TrustKeeper
 from federation.exchange.session import ExchangeSession
-from federation.membership.tokens import NodeTokens
 from federation.model.configuration import ClusterSettings
 from federation.model.problems import Problem
 from gateway.xds.server import XdsServer
@@ -52,11 +51,14 @@ class Reports:
     authority: OwnAuthority
     dataplane: DataPlane
     journal: Journal
-    tokens: NodeTokens
+    cluster_problems: Callable[[], tuple[Problem, ...]]
+    """What is wrong where the cluster's nodes and objects are."""
     xds: XdsServer
     keeper: TrustKeeper
     clock: Callable[[], datetime]
     dns: DnsServer | None = None
+    leader: Callable[[], str] | None = None
+    """Which of several controllers leads; None where there is one."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether nodes are answered as a member's, and if not, what is waited for."""
@@ -80,7 +82,7 @@ class Reports:
         results = self.controller.projection.results.values()
         problems = (
             *self.controller.source_problems,
-            *self.tokens.problems,
+            *self.cluster_problems(),
             *self.controller.trust_problems,
             *self.controller.held_back,
             *bundle_problems(self.authority, self.clock()),
@@ -121,6 +123,7 @@ class Reports:
             republished=self.session.losses,
             membership=membership,
             dns=self._dns(),
+            leader=None if self.leader is None else self.leader(),
         )
 
     def services(self) -> tuple[ServiceStatus, ...]:

@@ -20,20 +20,33 @@ Directory = Annotated[
 ]
 
 
-def controller(directory: Directory = Path()) -> None:
+def controller(
+    directory: Directory = Path(),
+    base: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="In Kubernetes: the installation's settings; it waits for a membership."),
+    ] = None,
+) -> None:
     """Run a cluster's controller.
 
     Reads the manifests, exchanges records with the other clusters, and serves xDS to the cluster's gateway and
     sidecars. /healthz, /readyz and /metrics are on http.listen.
 
+    In Kubernetes several run for one cluster: one leads, the others stand by and serve xDS and DNS as it does.
+
     \b
-    Example:
+    Examples:
       federation controller --dir clusters/us-east
+      federation controller --dir /var/lib/federation --base /etc/federation/cluster.yaml
     """
     # Imported here: the other commands start twice as fast without gRPC and Envoy's messages.
     from federation.app.controller import run_controller  # noqa: PLC0415
+    from federation.app.kube.replica import run_replica  # noqa: PLC0415
 
     _set_up_logging()
+    if base is not None:
+        asyncio.run(run_until_signal(run_replica(base, directory, run_controller)))
+        return
     settings = load_cluster(directory)
     asyncio.run(run_until_signal(run_controller(settings, directory)))
 

@@ -54,6 +54,19 @@ def test_without_a_region_none_is_made(tmp_path: Path) -> None:
     assert "--region" in caught.value.hint
 
 
+def test_an_installation_in_kubernetes_says_what_the_membership_does_not(tmp_path: Path) -> None:
+    """Its region counts too, so that none need be given; without one the file is not made."""
+    base = tmp_path / "base.yaml"
+    base.write_text("region: eu\nkubernetes: {}\n")
+    settings = settle(tmp_path, TERMS, None, MemberFiles())
+    (tmp_path / "cluster.yaml").unlink()
+    base.write_text("kubernetes: {}\n")
+    with pytest.raises(ConfigError, match="region: is required"):
+        settle(tmp_path, TERMS, None, MemberFiles())
+
+    assert (settings.region, settings.cluster, settings.kubernetes is None) == ("eu", "west", False)
+
+
 def test_every_key_that_disagrees_is_named(tmp_path: Path) -> None:
     """With what it is and what it must be."""
     settle(tmp_path, replace(TERMS, pinned=False, credentials=False), PLACE, MemberFiles())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -99,22 +101,28 @@ def test_sidecars_end_connections_within_seconds(tmp_path: Path, captured: list[
     assert [options for *_, options in captured] == [{}, {"drain_seconds": 5}]
 
 
-def test_each_start_takes_the_token_that_is_there(tmp_path: Path, captured: list[Any]) -> None:
-    """The bootstrap holds the workload's token, as the file has it at that time."""
+def test_the_token_stays_in_its_file(tmp_path: Path, captured: list[Any]) -> None:
+    """Envoy is told where the workload's token is; no file that is written for it holds the token."""
     path = tmp_path / "tokens" / "demo.echo.token"
     path.parent.mkdir()
-    seen = []
-    sent = []
-    for _ in range(2):
-        path.unlink(missing_ok=True)
-        create_token(path)
-        seen.append(path.read_text().strip())
-        if not captured:
-            sidecar_process(sidecar(tmp_path), cluster(tmp_path))
-        bootstrap = captured[0][1]()
-        services = bootstrap["dynamic_resources"]["ads_config"]["grpc_services"]
-        sent.append(services[0]["initial_metadata"][0]["value"])
-    assert sent == [f"Bearer {token}" for token in seen]
+    create_token(path)
+    sidecar_process(sidecar(tmp_path), cluster(tmp_path))
+    _, bootstrap, directory, _ = captured[0]
+    written = json.dumps(bootstrap()) + "".join(file.read_text() for file in directory.iterdir())
+    assert (str(directory / "token.json") in written, str(path) in written) == (True, True)
+    assert path.read_text().strip() not in written
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_each_start_looks_at_the_token(tmp_path: Path, captured: list[Any]) -> None:
+    """An Envoy that would start without it, or with one that others can read, is not started."""
+    path = tmp_path / "tokens" / "demo.echo.token"
+    path.parent.mkdir()
+    create_token(path)
+    sidecar_process(sidecar(tmp_path), cluster(tmp_path))
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="mode is 0640"):
+        captured[0][1]()
 
 
 def test_over_tls_the_controller_is_verified_by_its_identity(tmp_path: Path, captured: list[Any]) -> None:

@@ -98,7 +98,7 @@ async def reports(loop: ControlLoop, tmp_path: Path) -> Reports:
         authority=loop.authority,
         dataplane=loop.dataplane,
         journal=loop.journal,
-        tokens=tokens,
+        cluster_problems=lambda: tokens.problems,
         xds=xds,
         keeper=keeper,
         clock=loop.clock,

@@ -1,0 +1,201 @@
+"""ClusterSide: what a controller does besides, where its cluster is backed by Kubernetes. An edge that wires.
+
+It reads the cluster once for all who look at it, and has the leading controller keep the cluster's objects as they were
+computed. A membership that is over leaves nothing behind: then nothing is what was computed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from ipaddress import IPv4Address
+from typing import Final
+
+from controllers.controller import Controller
+from controllers.kube.client import open_client
+from controllers.kube.cluster_watch import ClusterWatch
+from controllers.kube.derived_addresses import DerivedAddresses
+from controllers.kube.gateway_address_watch import GatewayAddressWatch
+from controllers.kube.token_review import TokenReviewer
+from controllers.kube.writer import Computed, ObjectWriter
+from controllers.mcs.export_status import Delivery, Publication
+from controllers.sources.kubernetes import KubernetesSource
+from federation.app.clock import monotonic, utc_now
+from federation.app.kube.post import Post, access_of
+from federation.exchange.session import ExchangeSession
+from federation.model.addresses import HostPort
+from federation.model.configuration import ClusterSettings, KubernetesSettings
+from federation.model.names import ServiceKey, parse_service_key
+from federation.model.problems import Problem
+
+_EXPORTED: Final = Publication(Delivery.EXPORTED)
+_UNSETTLED_SECONDS: Final = 2.0
+"""An export that the exchange has not taken for so long is told to be pending; before, nothing is told, for most are
+taken within milliseconds and would be written twice."""
+_LOOK_SECONDS: Final = 0.1
+
+_NOTED_KINDS: Final = ("Service ", "ServiceExport ")
+
+
+class ClusterSide:
+    """Of the cluster that ``settings`` name, beside ``controller``; ``mark`` asks for a pass."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        kubernetes: KubernetesSettings,
+        post: Post,
+        *,
+        session: ExchangeSession,
+        is_member: Callable[[], bool],
+        mark: Callable[[], None],
+    ) -> None:
+        access = access_of(kubernetes)
+        opened = partial(open_client, access)
+        self._post = post
+        self._session = session
+        self._is_member = is_member
+        self._mark = mark
+        self._watch = ClusterWatch(opened)
+        self._controller: Controller | None = None
+        self._unsettled: dict[ServiceKey, float] = {}
+        """Own exports that changed, and since when the exchange is not known to have them."""
+        self._pending: frozenset[ServiceKey] = frozenset()
+        self._noted: Mapping[ServiceKey, tuple[Problem, ...]] = {}
+        self.source = KubernetesSource(access, watch=self._watch)
+        self.tokens = TokenReviewer(
+            opened,
+            f"federation.{settings.clusterset}",
+            own_namespace=kubernetes.namespace,
+            monotonic=monotonic,
+            clock=utc_now,
+        )
+        self.writer = ObjectWriter(
+            opened,
+            utc_now,
+            watch=self._watch,
+            leading=lambda: post.leads,
+            seconds_left=lambda: post.seconds_left,
+        )
+        self._addresses = DerivedAddresses(self._watch, self._on_vips)
+        self._gateways: GatewayAddressWatch | None = None
+        if not settings.gateway.addresses:
+            self._gateways = GatewayAddressWatch(
+                opened, kubernetes.namespace, kubernetes.gateway_service, self._on_gateways, watch=self._watch
+            )
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What of the cluster can't be read or written, or is left alone."""
+        gateways = () if self._gateways is None else self._gateways.problems
+        return (*self._post.problems, *self.tokens.problems, *self.writer.problems, *gateways)
+
+    def attach(self, controller: Controller) -> None:
+        """Work beside ``controller``, from before its first pass on."""
+        self._controller = controller
+        controller.on_vips({})
+
+    def after_pass(self) -> None:
+        """The controller has done a pass, or could not yet."""
+        controller = self._controller
+        if controller is None or not controller.ready:
+            return
+        before, self._noted = self._noted, noted_by_service(controller.source_problems)
+        told = {key for key in {*before, *self._noted} if before.get(key) != self._noted.get(key)}
+        told |= controller.touched
+        if self._post.leads and not self._session.settled:
+            now = monotonic()
+            own = {key for key in told if key in controller.state.services}
+            for key in own:
+                self._unsettled.setdefault(key, now)
+            told -= own
+        self._tell(told)
+
+    async def run(self) -> None:
+        """Read and write until cancelled."""
+        leads_no_longer = self._post.listen(lambda _: self.writer.hurry())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch.run(), name="watch of the cluster")
+                tasks.create_task(self.writer.run(), name="writer")
+                tasks.create_task(self.tokens.run(), name="token reviews")
+                tasks.create_task(self._addresses.run(), name="clusterset IPs")
+                if self._gateways is not None:
+                    tasks.create_task(self._gateways.run(), name="gateway addresses")
+                tasks.create_task(self._settle(), name="publication")
+        finally:
+            leads_no_longer()
+
+    async def clear_away(self, *, patience_seconds: float) -> None:
+        """The membership is over: return once nothing of it is left in the cluster, or after so long."""
+        self._tell(set())
+        try:
+            async with asyncio.timeout(patience_seconds):
+                while True:
+                    if self.writer.settled:
+                        return
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            return
+
+    async def _settle(self) -> None:
+        """Tell of exports once the exchange has them, or has not had them for long."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self._session.settled:
+                due = {*self._unsettled, *self._pending}
+                self._unsettled, self._pending = {}, frozenset()
+            else:
+                now = monotonic()
+                due = {key for key, since in self._unsettled.items() if now - since >= _UNSETTLED_SECONDS}
+                self._unsettled = {key: since for key, since in self._unsettled.items() if key not in due}
+                self._pending |= due
+            if due:
+                self._tell(due)
+
+    def _tell(self, changed: set[ServiceKey]) -> None:
+        controller = self._controller
+        if controller is None:
+            return
+        if not self._is_member():
+            self.writer.tell(Computed({}, {}, controller.surroundings), controller.projection.results.keys())
+            return
+        why = "" if self._session.connected else "the exchange can't be reached"
+        pending = Publication(Delivery.PENDING, why or "the exchange has not taken it yet")
+        self.writer.tell(
+            Computed(
+                controller.projection.results,
+                controller.state.services,
+                controller.surroundings,
+                _EXPORTED,
+                self._noted,
+                dict.fromkeys(self._pending, pending),
+            ),
+            changed,
+        )
+
+    def _on_vips(self, vips: Mapping[ServiceKey, IPv4Address]) -> None:
+        if self._controller is not None:
+            self._controller.on_vips(vips)
+            self._mark()
+
+    def _on_gateways(self, addresses: tuple[HostPort, ...]) -> None:
+        if self._controller is not None:
+            self._controller.on_gateway_addresses(addresses)
+            self._mark()
+
+
+def noted_by_service(problems: Iterable[Problem]) -> dict[ServiceKey, tuple[Problem, ...]]:
+    """What is wrong with Services and ServiceExports, by the service that they are of."""
+    found: dict[ServiceKey, tuple[Problem, ...]] = {}
+    for problem in problems:
+        kind = next((kind for kind in _NOTED_KINDS if problem.subject.startswith(kind)), None)
+        if kind is None:
+            continue
+        try:
+            key = parse_service_key(problem.subject.removeprefix(kind))
+        except ValueError:
+            continue
+        found[key] = (*found.get(key, ()), problem)
+    return found

@@ -1,0 +1,116 @@
+"""Post: one controller's place among those of its cluster, for as long as the process lives.
+
+It takes part in the election and shares the lasting files, before there is a membership and after one is over. Who
+``leads`` has been elected and has taken over all that was there before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from controllers.kube.client import KubeAccess, open_client
+from controllers.kube.leadership import LeaseTiming
+from controllers.kube.lease import LeaseElection
+from federation.app.clock import monotonic, utc_now
+from federation.app.kube.shared_state import SharedState
+from federation.model.configuration import KubernetesSettings
+from federation.model.problems import Problem
+
+LEASE: Final = "federation-controller"
+_APART: Final = "_"
+"""Between the pod's name and what tells its lives apart."""
+
+
+def access_of(settings: KubernetesSettings) -> KubeAccess:
+    """How the API server is asked."""
+    return KubeAccess(settings.kubeconfig, settings.context or None)
+
+
+def pod_of(identity: str) -> str:
+    """The pod whose controller has this identity."""
+    return identity.rpartition(_APART)[0]
+
+
+class Post:
+    """In the namespace that ``settings`` name, with the lasting files of the cluster in ``directory``."""
+
+    def __init__(self, settings: KubernetesSettings, directory: Path, timing: LeaseTiming | None = None) -> None:
+        opened = partial(open_client, access_of(settings))
+        # In a pod, its name; elsewhere the host's.
+        self.identity = f"{socket.gethostname()}{_APART}{secrets.token_hex(4)}"
+        self.state = SharedState(opened, settings.namespace, directory)
+        self._election = LeaseElection(
+            opened,
+            settings.namespace,
+            LEASE,
+            self.identity,
+            monotonic=monotonic,
+            now=utc_now,
+            on_change=self._elected,
+            timing=timing,
+        )
+        self._gained, self._lost = asyncio.Event(), asyncio.Event()
+        self._lost.set()
+        self._listeners: list[Callable[[frozenset[str]], None]] = []
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process alone may speak and write for its cluster now."""
+        return self._election.leading and self.state.taken_over
+
+    @property
+    def seconds_left(self) -> float:
+        """Until when what it writes must have ended; 0 while it does not lead."""
+        return self._election.seconds_left if self.state.taken_over else 0.0
+
+    @property
+    def leader(self) -> str:
+        """The pod, or host, whose controller leads; empty where that is not known."""
+        return pod_of(self._election.leader)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return (*self._election.problems, *self.state.problems)
+
+    def listen(self, on_change: Callable[[frozenset[str]], None]) -> Callable[[], None]:
+        """Have ``on_change`` hear which shared files other controllers have changed, and, with none, that this one
+        leads or no longer does; returns what ends that."""
+        self._listeners.append(on_change)
+        return partial(self._listeners.remove, on_change)
+
+    async def run(self) -> None:
+        """Until cancelled; then another may lead at once."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._election.run(), name="election")
+            tasks.create_task(
+                self.state.run(lambda: self._election.leading, lambda: self._election.seconds_left, self._changed),
+                name="shared state",
+            )
+
+    async def wait_leading(self) -> None:
+        """Return once this process leads."""
+        await self._gained.wait()
+
+    async def wait_following(self) -> None:
+        """Return once it does not."""
+        await self._lost.wait()
+
+    def _elected(self) -> None:
+        self.state.hurry()
+        self._changed(frozenset())
+
+    def _changed(self, files: frozenset[str]) -> None:
+        leads = self.leads
+        if not files and leads == self._gained.is_set():
+            return
+        now, before = (self._gained, self._lost) if leads else (self._lost, self._gained)
+        now.set()
+        before.clear()
+        for listener in tuple(self._listeners):
+            listener(files)

@@ -1,0 +1,43 @@
+"""Settings of an installation and of a membership, put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from federation.app.kube.base_settings import composed, parse_base_settings
+from federation.model.errors import ConfigError
+
+BASE = "region: eu\nkubernetes: {}\nhttp: {listen: 0.0.0.0:15014}\nexchange: {leaseSeconds: 5}\ncluster: other\n"
+MEMBER = "clusterset: acme\ncluster: east\ntrustDomain: east.acme\nregion: us\nexchange: {url: redis://r}\nzone: a\n"
+
+
+def test_the_membership_says_who_the_cluster_is_and_the_installation_the_rest() -> None:
+    """Where both speak of the exchange, its address is the membership's."""
+    assert yaml.safe_load(composed(BASE, MEMBER)) == {
+        "clusterset": "acme",
+        "cluster": "east",
+        "trustDomain": "east.acme",
+        "region": "eu",
+        "zone": "a",
+        "kubernetes": {},
+        "http": {"listen": "0.0.0.0:15014"},
+        "exchange": {"leaseSeconds": 5, "url": "redis://r"},
+    }
+
+
+def test_to_put_them_together_again_changes_nothing() -> None:
+    """It is done at every start."""
+    once = composed(BASE, MEMBER)
+
+    assert composed(BASE, once) == once
+
+
+def test_an_installation_is_judged_before_there_is_a_membership() -> None:
+    """Every violation is told then; and a section that is none of Kubernetes' is no installation there."""
+    assert parse_base_settings(BASE, directory=Path("/d")).http.listen.port == 15014
+    for text, told in (("region: eu", "kubernetes"), ("kubernetes: {}\nhttp: 1", "http"), ("- 1", "mapping")):
+        with pytest.raises(ConfigError, match=told):
+            parse_base_settings(text, directory=Path("/d"))

@@ -10,6 +10,7 @@ another, with the token that is there by then.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -169,7 +170,8 @@ class KubeClient:
         body: Document | None = None,
         media_type: str = "",
     ) -> Document:
-        limits = aiohttp.ClientTimeout(total=timeout_seconds)
+        # To the moment, never rounded up to a whole second: the writes of a leader end before its time does.
+        limits = aiohttp.ClientTimeout(total=timeout_seconds, ceil_threshold=math.inf)
         response = await self._request(method, path, query, limits, body, media_type)
         async with response:
             return _decoded(await response.read())

@@ -3,6 +3,9 @@
 Edge: it observes and carries out. What there is to be is ``mcs.desired``'s, what to write ``mcs.plan``'s. Nothing is
 written before the computed state was told and all was observed, nor while the observation has a gap.
 
+Where several replicas run only the leader writes: it is asked before each request, which ends before its time does. The
+others observe all the same, so that whoever comes to lead knows at once what little there is to write.
+
 A service that is marked is planned anew from the newest of both. What fails stays marked: what was overtaken (409, 404)
 is planned again, what is refused is told and tried again later, and trouble of the API server makes everybody wait.
 """
@@ -10,6 +13,7 @@ is planned again, what is refused is told and tried again later, and trouble of 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -21,7 +25,7 @@ from typing import Final, Protocol
 import structlog
 
 from controllers.kube.backlog import Backlog
-from controllers.kube.client import KubeError
+from controllers.kube.client import WRITE_SECONDS, KubeError
 from controllers.kube.cluster_watch import ClusterWatch
 from controllers.kube.locations import missing_rule
 from controllers.kube.observed_objects import WRITER_RESOURCES, ObservedObjects
@@ -56,20 +60,27 @@ class Computed:
     publication: Publication = field(default_factory=lambda: Publication(Delivery.PENDING))
     noted: Mapping[ServiceKey, Sequence[Problem]] = field(default_factory=dict)
     """What the source found wrong about the objects of a service."""
+    publications: Mapping[ServiceKey, Publication] = field(default_factory=dict)
+    """Of the services whose publication is not ``publication``; where it changes, the service is news."""
 
 
 class WritingApi(Api, Protocol):
     """What is needed of a client of the API server; see ``controllers.kube.client.KubeClient``."""
 
-    async def apply(self, document: Document, subresource: str | None = None) -> Document: ...
+    async def apply(
+        self, document: Document, subresource: str | None = None, *, timeout_seconds: float
+    ) -> Document: ...
 
-    async def delete(self, id_: ObjectId, uid: str, resource_version: str, *, api_version: str) -> None: ...
+    async def delete(
+        self, id_: ObjectId, uid: str, resource_version: str, *, api_version: str, timeout_seconds: float
+    ) -> None: ...
 
 
 class ObjectWriter:
     """Writes to one cluster, in whose name ``opened`` gives clients; ``now`` dates conditions.
 
-    ``watch`` is one that others share, and that somebody runs.
+    ``watch`` is one that others share, and that somebody runs. Nothing is written unless ``leading``, and each request
+    ends within ``seconds_left``; whoever knows that the lead changed calls ``hurry``.
     """
 
     def __init__(
@@ -80,9 +91,13 @@ class ObjectWriter:
         ip_families: tuple[str, ...] = ("IPv4",),
         patience: Patience | None = None,
         watch: ClusterWatch | None = None,
+        leading: Callable[[], bool] = lambda: True,
+        seconds_left: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._opened = opened
         self._shared = watch
+        self._leading = leading
+        self._seconds_left = seconds_left
         self._now = now
         self._ip_families = ip_families
         self._patience = patience or Patience()
@@ -98,14 +113,15 @@ class ObjectWriter:
 
     @property
     def settled(self) -> bool:
-        """Whether all is observed, and everything in order as far as that is known."""
+        """Whether all is observed, and everything in order as far as that is known; never while another leads."""
         return self._may_write and self._backlog.empty
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What can't be read, can't be written, or is left alone."""
+        """What can't be read and, told by the leader only, what can't be written or is left alone."""
         found = [problem for problems in self._problems.values() for problem in problems]
-        return tuple(sorted({*found, *self._trouble, *self._objects.problems}))
+        written = {*found, *self._trouble} if self._leading() else set()
+        return tuple(sorted({*written, *self._objects.problems}))
 
     def tell(self, computed: Computed, changed: Collection[ServiceKey]) -> None:
         """Take in the newest, and for which services it is news.
@@ -120,6 +136,14 @@ class ObjectWriter:
             self._backlog.mark(key for key in self._objects.keys if export_id(key) in self._objects.of(key))
         self._heed()
 
+    def hurry(self) -> None:
+        """Look at everything again, once this one leads; what was in the way until now counts no longer."""
+        self._failures, self._not_before, self._trouble = 0, 0.0, ()
+        self._problems.clear()
+        known = () if self._computed is None else self._computed.results
+        self._backlog.mark({*known, *self._objects.keys})
+        self._news.set()
+
     async def run(self) -> None:
         """Observe and write until cancelled."""
         watch = self._shared or ClusterWatch(self._opened, self._patience)
@@ -132,7 +156,14 @@ class ObjectWriter:
 
     @property
     def _may_write(self) -> bool:
-        return self._computed is not None and self._objects.whole
+        return self._write_seconds > 0
+
+    @property
+    def _write_seconds(self) -> float:
+        """How long a write may take that begins now; 0 where none may."""
+        if self._computed is None or not self._objects.whole or not self._leading():
+            return 0.0
+        return max(min(self._seconds_left(), WRITE_SECONDS), 0.0)
 
     def _heed(self) -> None:
         """Mark what the news are about."""
@@ -208,7 +239,7 @@ class ObjectWriter:
             observed,
             around=computed.around,
             cluster=KubernetesCluster(namespaces, api, self._ip_families, self._taken),
-            publication=computed.publication,
+            publication=computed.publications.get(key, computed.publication),
             noted=computed.noted.get(key, ()),
             now=self._now(),
         )
@@ -216,10 +247,11 @@ class ObjectWriter:
         problems = [*desired.problems, *plan.problems]
         accepted = True
         for write in plan.applied:
-            if not self._may_write:
+            if not (seconds := self._write_seconds):
                 return False
             try:
-                self._objects.put_written(write.id.kind, await client.apply(write.document, write.subresource or None))
+                written = await client.apply(write.document, write.subresource or None, timeout_seconds=seconds)
+                self._objects.put_written(write.id.kind, written)
             except KubeError as error:
                 accepted = False
                 if _is_overtaken(error):
@@ -227,14 +259,20 @@ class ObjectWriter:
                 problems += self._refused(write, text(write.document.get("apiVersion")), error)
         self._heed()
         for deletion in plan.deleted if accepted else ():
-            if not self._may_write:
+            if not (seconds := self._write_seconds):
                 return False
             if key in self._backlog:
                 # Something is new, or was just written: only a plan that knows of it may delete.
                 break
             version = _API_VERSIONS.get(deletion.id.kind, api.version)
             try:
-                await client.delete(deletion.id, deletion.uid, deletion.resource_version, api_version=version)
+                await client.delete(
+                    deletion.id,
+                    deletion.uid,
+                    deletion.resource_version,
+                    api_version=version,
+                    timeout_seconds=seconds,
+                )
             except KubeError as error:
                 accepted = False
                 if _is_overtaken(error):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from controllers.kube.client import KubeError
 from controllers.kube.writer import WritingApi
+from controllers.mcs.export_status import Delivery, Publication
 from controllers.sources.manifests import ObjectId
 from federation.model.names import ServiceKey
-from support.builders import ECHO, WEST
+from support.builders import EAST, ECHO, WEST
 from support.exchange import until
 from support.writer_site import Opened, exported, writer_site
 
@@ -26,13 +28,15 @@ class Meddling:
         self.get = api.get
         self.watch = api.watch
 
-    async def apply(self, document: Any, subresource: str | None = None) -> Any:
-        await self._before({**document, "subresource": subresource})
-        return await self._api.apply(document, subresource)
+    async def apply(self, document: Any, subresource: str | None = None, *, timeout_seconds: float) -> Any:
+        await self._before({**document, "subresource": subresource, "seconds": timeout_seconds})
+        return await self._api.apply(document, subresource, timeout_seconds=timeout_seconds)
 
-    async def delete(self, id_: ObjectId, uid: str, resource_version: str, *, api_version: str) -> None:
-        await self._before({"kind": id_.kind, "deleted": True})
-        await self._api.delete(id_, uid, resource_version, api_version=api_version)
+    async def delete(
+        self, id_: ObjectId, uid: str, resource_version: str, *, api_version: str, timeout_seconds: float
+    ) -> None:
+        await self._before({"kind": id_.kind, "deleted": True, "seconds": timeout_seconds})
+        await self._api.delete(id_, uid, resource_version, api_version=api_version, timeout_seconds=timeout_seconds)
 
 
 def meddling(before: Callable[[dict[str, Any]], Any]) -> Callable[[Opened], Opened]:
@@ -184,3 +188,25 @@ async def test_a_plan_that_was_overtaken_deletes_nothing(tmp_path: Path) -> None
 
         assert site.one("ServiceImport")["metadata"]["uid"] == uid
         assert [write for write in site.writes if write[0] == "delete"] == [("delete", "endpointslices", 200)]
+
+
+async def test_a_service_may_be_further_than_others(tmp_path: Path) -> None:
+    """Its publication counts instead of everybody's."""
+    other = ServiceKey("demo", "other")
+    async with writer_site(tmp_path) as site:
+        site.namespace()
+        site.exports = {EAST: {key: exported(key) for key in (ECHO, other)}}
+        for key in (ECHO, other):
+            site.create("ServiceExport", {"metadata": {"name": key.name}})
+        site.tell()
+        assert site.writer._computed is not None
+        late = {other: Publication(Delivery.PENDING, "the exchange has not taken it yet")}
+        site.writer.tell(replace(site.writer._computed, publications=late), [other])
+        site.start()
+        await until(lambda: all("status" in one for one in site.of("ServiceExport").values()) and site.writer.settled)
+        told = {
+            id_.name: next(one["reason"] for one in found["status"]["conditions"] if one["type"] == "Ready")
+            for id_, found in site.of("ServiceExport").items()
+        }
+
+        assert told == {"echo": "Exported", "other": "Pending"}

@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 
+from controllers.mcs.objects import Document
 from controllers.sources.resource_watch import Api, Objects, Patience, ResourceWatch
-from controllers.sources.watched_objects import Document, Resource
+from controllers.sources.watched_objects import Resource
 
 
 class Fan:

@@ -2,6 +2,9 @@
 
 In-memory state without I/O: objects go in and out by identity, and only the services that they speak of are put
 together again. Every ClusterState it has given stays as it was.
+
+A namespace that is about to go exports nothing, and is not among those that there are: its workloads may end before its
+exports do, or a finalizer may hold something for ever. KEP-1645 leaves it open; callers had better turn away at once.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ class Inventory:
         """What the state has, as a plain dict: a copy of such is quick, however many there are."""
         self._namespaces: Counter[str] = Counter()
         """How many objects are in each, itself included."""
+        self._terminating: frozenset[str] = frozenset()
         self._state = ClusterState(MappingProxyType({}))
 
     @property
@@ -56,8 +60,8 @@ class Inventory:
                 if service == _NOTHING:
                     del self._services[service_key]
         namespaces = self._state.namespaces
-        if self._namespaces.keys() != namespaces:
-            namespaces = frozenset(self._namespaces)
+        if self._namespaces.keys() - self._terminating != namespaces:
+            namespaces = frozenset(self._namespaces.keys() - self._terminating)
         if changed or namespaces is not self._state.namespaces:
             self._state = ClusterState(MappingProxyType(self._services), namespaces)
         return frozenset(changed)
@@ -68,6 +72,8 @@ class Inventory:
         self._namespaces[namespace] -= 1
         if not self._namespaces[namespace]:
             del self._namespaces[namespace]
+            # Not before: what was in it may be heard to be gone later than it.
+            self._terminating -= {namespace}
         match value:
             case Namespace():
                 return set()
@@ -85,12 +91,23 @@ class Inventory:
         self._namespaces[_namespace_of(key)] += 1
         match value:
             case Namespace():
-                return set()
+                return self._mark(value)
             case EndpointSlice():
                 self._slices.setdefault(value.service, {})[value.name] = value
                 return {value.service}
             case Service() | ServiceExport():
                 return {value.key}
+
+    def _mark(self, namespace: Namespace) -> set[ServiceKey]:
+        """Take in whether a namespace is about to go; returns the services in it where that is news."""
+        if (namespace.name in self._terminating) is namespace.terminating:
+            return set()
+        self._terminating ^= {namespace.name}
+        return {
+            ServiceKey(id_.namespace, id_.name)
+            for id_ in self._objects
+            if id_.kind == "ServiceExport" and id_.namespace == namespace.name
+        }
 
     def _current(self, key: ServiceKey) -> ServiceState:
         return self._services.get(key, _NOTHING)
@@ -101,7 +118,7 @@ class Inventory:
         slices = self._slices.get(key, {})
         return ServiceState(
             service=service if isinstance(service, Service) else None,
-            export=export if isinstance(export, ServiceExport) else None,
+            export=export if isinstance(export, ServiceExport) and key.namespace not in self._terminating else None,
             slices=tuple(slices[name] for name in sorted(slices)),
         )
 

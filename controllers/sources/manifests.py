@@ -25,6 +25,8 @@ from federation.model.state import EndpointSlice, Service, ServiceExport
 @dataclass(frozen=True, slots=True)
 class Namespace:
     name: str
+    terminating: bool = False
+    """Whether it was deleted, and only what is in it has to go yet; never said by manifests."""
 
 
 ManifestObject = Namespace | Service | EndpointSlice | ServiceExport

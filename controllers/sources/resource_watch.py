@@ -16,7 +16,8 @@ from typing import Protocol
 import structlog
 
 from controllers.kube.client import KubeError, status_error
-from controllers.sources.watched_objects import Document, Resource
+from controllers.mcs.objects import Document
+from controllers.sources.watched_objects import Resource
 
 _log = structlog.get_logger(__name__)
 
@@ -120,7 +121,7 @@ class ResourceWatch:
             found, metadata = page.get("items"), page.get("metadata")
             if not isinstance(found, list) or not isinstance(metadata, Mapping):
                 raise KubeError(f"the API server's list of {self.resource.plural} is none")
-            items += (item for item in found if isinstance(item, Mapping))
+            items += (self._trimmed(item) for item in found if isinstance(item, Mapping))
             if not (rest := metadata.get("continue")):
                 break
             query["continue"] = str(rest)
@@ -142,22 +143,26 @@ class ResourceWatch:
                 self._take(event)
 
     def _take(self, event: Mapping[str, object]) -> None:
-        item = event.get("object")
-        if not isinstance(item, Mapping):
+        told = event.get("object")
+        if not isinstance(told, Mapping):
             raise KubeError(f"the API server's event of {self.resource.plural} has no object")
+        item = self._trimmed(told)
         match event.get("type"):
             case "ADDED" | "MODIFIED":
                 self._objects.put(self.resource, item)
             case "DELETED":
                 self._objects.remove(self.resource, item)
             case "ERROR":
-                raise status_error(item)
+                raise status_error(told)
             case _:
                 pass  # a bookmark, of which only the version counts; unknown events are to be ignored
         metadata = item.get("metadata")
         if isinstance(metadata, Mapping) and (version := metadata.get("resourceVersion")):
             self._version = str(version)
         self._read()
+
+    def _trimmed(self, item: Document) -> Document:
+        return item if self.resource.trim is None else self.resource.trim(item)
 
     def _read(self) -> None:
         """The API server answers as it should."""

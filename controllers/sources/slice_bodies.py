@@ -86,6 +86,7 @@ def _read_endpoint(section: Fields, address_type: str) -> Endpoint:
     hostname = section.text("hostname")
     if hostname and not is_dns_label(hostname):
         section.note("hostname", "InvalidName", f"{hostname!r} is not a DNS label")
+    target = section.section("targetRef")
     return Endpoint(
         addresses=tuple(
             _read_address(section, f"addresses[{index}]", text, address_type) for index, text in enumerate(addresses)
@@ -93,6 +94,8 @@ def _read_endpoint(section: Fields, address_type: str) -> Endpoint:
         ready=section.section("conditions").boolean("ready", default=True),
         zone=section.text("zone"),
         hostname=hostname,
+        # A pod can't be behind a slice of another namespace.
+        pod=target.text("name") if target.text("kind") == "Pod" else "",
     )
 
 

@@ -10,19 +10,19 @@ In-memory state without I/O or clock: lists and events go in, SourceUpdates come
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final
 
+from controllers.mcs.objects import Document, is_terminating
 from controllers.sources.base import SourceUpdate
 from controllers.sources.inventory import Inventory
-from controllers.sources.manifests import Manifest, ManifestObject, ObjectId, parse_manifests
+from controllers.sources.manifests import Manifest, ManifestObject, Namespace, ObjectId, parse_manifests
+from controllers.sources.pod_accounts import INJECTED_LABEL, PodAccounts, trim_pod
 from controllers.sources.slice_bodies import SERVICE_LABEL
 from federation.model.names import ServiceKey
 from federation.model.problems import Problem
-
-Document = Mapping[str, object]
 
 _by_order = attrgetter("subject", "reason", "message", "path")
 
@@ -36,6 +36,8 @@ class Resource:
     """Any of them shows the same objects; the first that is served is read."""
     plural: str
     label_selector: str = ""
+    trim: Callable[[Document], Document] | None = None
+    """Takes from an object what nobody looks at, before a list of thousands is whole."""
 
     def path(self, api_version: str) -> str:
         """Where all objects of the cluster are, in every namespace."""
@@ -52,12 +54,17 @@ RESOURCES: Final = (
 )
 
 
+PODS: Final = Resource("Pod", ("v1",), "pods", f"{INJECTED_LABEL}=true", trim_pod)
+"""Read besides ``RESOURCES`` where pods get sidecars: whose identity they have."""
+
+
 class WatchedObjects:
     """What is known of the resources, and the ClusterState that it makes."""
 
     def __init__(self, resources: Iterable[Resource] = RESOURCES) -> None:
         self._unlisted = set(resources)
         self._known: dict[Resource, set[ObjectId]] = {resource: set() for resource in self._unlisted}
+        self._pods = PodAccounts()
         self._inventory = Inventory()
         self._pending: dict[ObjectId, ManifestObject | None] = {}
         self._faults: dict[ObjectId, tuple[Problem, ...]] = {}
@@ -67,6 +74,10 @@ class WatchedObjects:
 
     def replace(self, resource: Resource, items: Iterable[Document]) -> None:
         """Take in a whole list."""
+        if resource == PODS:
+            self._pending |= self._pods.replace(items)
+            self._unlisted.discard(resource)
+            return
         listed = {found for item in items if (found := self._take(resource, item)) is not None}
         for gone in self._known[resource] - listed:
             self._remove(gone)
@@ -75,12 +86,16 @@ class WatchedObjects:
 
     def put(self, resource: Resource, item: Document) -> None:
         """Take in an object that is new or another."""
-        if (found := self._take(resource, item)) is not None:
+        if resource == PODS:
+            self._pending |= self._pods.put(item)
+        elif (found := self._take(resource, item)) is not None:
             self._known[resource].add(found)
 
     def remove(self, resource: Resource, item: Document) -> None:
         """Take in that an object is gone."""
-        if (found := _parse(resource, item).id) is not None:
+        if resource == PODS:
+            self._pods.remove(item)
+        elif (found := _parse(resource, item).id) is not None:
             self._known[resource].discard(found)
             self._remove(found)
 
@@ -106,20 +121,29 @@ class WatchedObjects:
         return self._last
 
     def _take(self, resource: Resource, item: Document) -> ObjectId | None:
-        """Judge an object; returns which it is, None for one that does not say, which only a broken server sends."""
+        """Judge an object; returns which it is, None for one that is as good as gone, or does not say.
+
+        An export that was deleted and waits for somebody's finalizer exports nothing.
+        """
         manifest = _parse(resource, item)
         if manifest.id is None:
+            return None
+        if manifest.id.kind == "ServiceExport" and is_terminating(item):
+            self._remove(manifest.id)
             return None
         self._faults.pop(manifest.id, None)
         if manifest.value is None:
             self._faults[manifest.id] = manifest.problems
         else:
-            self._pending[manifest.id] = manifest.value
+            value = manifest.value
+            if isinstance(value, Namespace) and is_terminating(item):
+                value = replace(value, terminating=True)
+            self._pending[manifest.id] = self._pods.told(manifest.id, value)
         return manifest.id
 
     def _remove(self, gone: ObjectId) -> None:
         self._faults.pop(gone, None)
-        self._pending[gone] = None
+        self._pending[gone] = self._pods.told(gone, None)
 
     def _problems(self) -> tuple[Problem, ...]:
         found = [problem for problems in self._faults.values() for problem in problems]

@@ -109,18 +109,24 @@ def _identities(
     key: ServiceKey, slices: Sequence[EndpointSlice], trust_domain: str
 ) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
     """The SPIFFE IDs behind the slices; the default account's while there is no slice to tell."""
-    accounts = {item.service_account for item in slices} or {DEFAULT_SERVICE_ACCOUNT}
+    accounts = {account for item in slices for account in _accounts(item)} or {DEFAULT_SERVICE_ACCOUNT}
     valid = sorted(account for account in accounts if _SERVICE_ACCOUNT.fullmatch(account))
     problems = tuple(
         Problem(
             f"EndpointSlice {item.namespace}/{item.name}",
             "InvalidServiceAccount",
-            f"{item.service_account!r} is not the name of a service account, so it gives no identity",
+            f"{account!r} is not the name of a service account, so it gives no identity",
         )
         for item in slices
-        if item.service_account not in valid
+        for account in sorted(_accounts(item))
+        if account not in valid
     )
     return tuple(f"spiffe://{trust_domain}/ns/{key.namespace}/sa/{account}" for account in valid), problems
+
+
+def _accounts(item: EndpointSlice) -> set[str]:
+    """The service accounts of a slice's workloads, ready or not: they may be so before others hear of it."""
+    return {endpoint.service_account or item.service_account for endpoint in item.endpoints} or {item.service_account}
 
 
 def _ready(slices: Iterable[EndpointSlice], family: str) -> tuple[Endpoint, ...]:

@@ -62,6 +62,10 @@ class Endpoint:
     ready: bool = True
     zone: str = ""
     hostname: str = ""
+    pod: str = ""
+    """Name of the pod behind it, where the source knows of one."""
+    service_account: str = ""
+    """Identity of this workload, where it is known better than the slice's: that of its pod."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from msgspec import field
 
 from federation.model.export import export_service
-from federation.model.state import Service, ServiceState, ServiceType
+from federation.model.state import Endpoint, Service, ServiceState, ServiceType
 from support.builders import (
     CREATED,
     ECHO,
@@ -56,6 +57,7 @@ class GivenEndpoint(StrictInput):
     ready: bool = True
     zone: str = ""
     hostname: str = ""
+    service_account: str = ""
 
 
 class GivenSlice(StrictInput):
@@ -85,7 +87,7 @@ def test_export(case: Path, update_golden: bool) -> None:
         else None,
         slices=tuple(
             endpoint_slice(
-                *(endpoint(*e.addresses, ready=e.ready, zone=e.zone, hostname=e.hostname) for e in s.endpoints),
+                *(_endpoint(e) for e in s.endpoints),
                 name=s.name,
                 address_type=s.address_type,
                 ports=[endpoint_port(p.port, p.name, p.protocol) for p in s.ports],
@@ -115,3 +117,8 @@ def _service(given: GivenService) -> Service:
         traffic_distribution=given.traffic_distribution,
         ip_families=given.ip_families,
     )
+
+
+def _endpoint(given: GivenEndpoint) -> Endpoint:
+    made = endpoint(*given.addresses, ready=given.ready, zone=given.zone, hostname=given.hostname)
+    return replace(made, service_account=given.service_account)

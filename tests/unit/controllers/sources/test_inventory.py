@@ -43,3 +43,38 @@ def test_namespaces_are_those_stated_and_those_used() -> None:
 
     inventory.apply({ObjectId("Namespace", "", "empty"): None})
     assert inventory.state.namespaces == {"demo"}
+
+
+def test_a_namespace_that_is_about_to_go_exports_nothing() -> None:
+    """Nor once it is gone, for what was in it may be heard to be gone later; made anew it counts again."""
+    inventory = Inventory()
+    namespace = ObjectId("Namespace", "", "demo")
+    other = ServiceKey("other", "echo")
+    inventory.apply(
+        {
+            namespace: Namespace("demo"),
+            EXPORT: ServiceExport(KEY),
+            ObjectId("ServiceExport", "other", "echo"): ServiceExport(other),
+        }
+    )
+
+    assert inventory.apply({namespace: Namespace("demo", terminating=True)}) == {KEY}
+    assert dict(inventory.state.services) == {other: ServiceState(export=ServiceExport(other))}
+    assert inventory.state.namespaces == {"other"}
+
+    late = ObjectId("ServiceExport", "demo", "late")
+    assert inventory.apply({late: ServiceExport(ServiceKey("demo", "late"))}) == frozenset()
+    assert inventory.apply({namespace: None, late: None}) == frozenset()
+    assert inventory.apply({namespace: Namespace("demo")}) == {KEY}
+    assert inventory.state.namespaces == {"demo", "other"}
+
+
+def test_of_a_namespace_that_went_with_all_in_it_nothing_is_remembered() -> None:
+    """Whatever was heard to go first: what is said of its name later counts."""
+    inventory = Inventory()
+    namespace = ObjectId("Namespace", "", "demo")
+    inventory.apply({namespace: Namespace("demo", terminating=True), EXPORT: ServiceExport(KEY)})
+    inventory.apply({namespace: None})
+    inventory.apply({EXPORT: None})
+
+    assert inventory.apply({EXPORT: ServiceExport(KEY)}) == {KEY}

@@ -234,7 +234,7 @@ async def test_a_bad_object_harms_itself_only(site: KubernetesSite) -> None:
 
 async def test_slices_of_other_clusters_are_not_read(site: KubernetesSite) -> None:
     """Those without the label of a Service: ours, which tell of other clusters, must not flow back."""
-    site.put("ours", endpoint_slice().replace("kubernetes.io/", "multicluster.kubernetes.io/"))
+    site.put("ours", endpoint_slice(address="10.1.0.1").replace("kubernetes.io/", "multicluster.kubernetes.io/"))
     async with aclosing(site.source.updates()) as updates:
         first = await next_update(updates)
 
@@ -271,3 +271,29 @@ async def test_a_stream_that_is_closed_leaves_no_watch(site: KubernetesSite) -> 
     await until(lambda: site.server.watches.count == 0)
 
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("watch of ")] == []
+
+
+async def test_workloads_have_the_identities_of_pods_with_a_sidecar(site: KubernetesSite) -> None:
+    """Where pods are read: of those with our label, and of no others; without, all have that of the slice."""
+
+    def pod(name: str, label: str) -> str:
+        metadata = f"{{namespace: demo, name: {name}, labels: {{federation-gateway.dev/{label}: 'true'}}}}"
+        spec = "{serviceAccountName: backend, containers: [{name: app, image: app}]}"
+        return f"apiVersion: v1\nkind: Pod\nmetadata: {metadata}\nspec: {spec}\n"
+
+    def accounts(update: SourceUpdate) -> list[str]:
+        return [one.service_account for part in update.state.services[ECHO].slices for one in part.endpoints]
+
+    target = "\n  targetRef: {kind: Pod, namespace: demo, name: echo-%s}"
+    for name in ("a", "b"):
+        text = endpoint_slice(address="10.1.0.1").replace("[10.1.0.1]", "[10.1.0.1]" + target % name)
+        site.put(f"slice-{name}", text.replace("echo-1", f"echo-{name}"))
+    site.put("a", pod("echo-a", "injected"))
+    site.put("b", pod("echo-b", "inject"))
+    async with aclosing(site.source.updates()) as updates:
+        assert accounts(await next_update(updates)) == ["", ""]
+    async with aclosing(KubernetesSource(KubeAccess(site.kubeconfig), QUICK, pods=True).updates()) as updates:
+        assert accounts(await next_update(updates)) == ["backend", ""]
+        site.remove("a")
+        site.put("other", service("other"))
+        assert accounts(await update_where(updates, has(ECHO, OTHER))) == ["backend", ""]

@@ -129,6 +129,7 @@ def endpoints(**endpoint: object) -> dict[str, Any]:
         (endpoints(conditions={"ready": "yes"}), "endpoints[0].conditions.ready", "WrongType"),
         (endpoints(hostname="a.b"), "endpoints[0].hostname", "InvalidName"),
         (endpoints(zone=1), "endpoints[0].zone", "WrongType"),
+        (endpoints(targetRef=[]), "endpoints[0].targetRef", "WrongType"),
     ],
 )
 def test_a_broken_rule_is_one_problem_with_its_path(changes: dict[str, Any], path: str, reason: str) -> None:
@@ -137,3 +138,14 @@ def test_a_broken_rule_is_one_problem_with_its_path(changes: dict[str, Any], pat
 
     assert manifest.value is None
     assert [(problem.path, problem.reason) for problem in manifest.problems] == [(path, reason)]
+
+
+@pytest.mark.parametrize(
+    ("target", "pod"), [({"kind": "Pod", "name": "echo-7"}, "echo-7"), ({"kind": "VM", "name": "a"}, "")]
+)
+def test_an_endpoint_names_its_pod(target: dict[str, str], pod: str) -> None:
+    """Of other kinds of workloads nothing more is known."""
+    value = endpoint_slice(**endpoints(targetRef=target)).value
+
+    assert isinstance(value, EndpointSlice)
+    assert [one.pod for one in value.endpoints] == [pod]

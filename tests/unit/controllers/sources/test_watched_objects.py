@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from controllers.sources.watched_objects import RESOURCES, Resource, WatchedObjects
+from controllers.sources.watched_objects import PODS, RESOURCES, Resource, WatchedObjects
 from federation.model.names import ServiceKey
 
 NAMESPACES, SERVICES, SLICES, EXPORTS = RESOURCES
@@ -122,3 +122,66 @@ def test_resources_are_found_by_group_and_version() -> None:
         "/apis/multicluster.x-k8s.io/v1alpha1/serviceexports",
     ]
     assert isinstance(SERVICES, Resource)
+
+
+def test_an_export_that_waits_for_a_finalizer_is_none() -> None:
+    """By event and by list: whoever deleted it wants it gone."""
+    export: dict[str, Any] = {"metadata": {"namespace": "demo", "name": "echo"}}
+    deleted = {"metadata": {**export["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    objects = listed(service())
+    objects.put(EXPORTS, export)
+    first = objects.update()
+    objects.put(EXPORTS, deleted)
+    second = objects.update()
+    objects.put(EXPORTS, export)
+    assert objects.update() is not None
+    objects.replace(EXPORTS, [deleted])
+    third = objects.update()
+
+    assert None not in [first, second, third]
+    assert [one.state.services[ECHO].export is None for one in (first, second, third) if one] == [False, True, True]
+
+
+def test_a_namespace_that_is_about_to_go_exports_nothing() -> None:
+    """What is in it stays known otherwise; one that is made anew exports again."""
+    objects = listed(service())
+    objects.put(EXPORTS, {"metadata": {"namespace": "demo", "name": "echo"}})
+    objects.put(NAMESPACES, {"metadata": {"name": "demo", "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    gone = objects.update()
+    objects.put(NAMESPACES, {"metadata": {"name": "demo"}})
+    back = objects.update()
+
+    assert None not in [gone, back]
+    told = [one.state for one in (gone, back) if one is not None]
+    assert [state.services[ECHO].export is None for state in told] == [True, False]
+    assert [state.services[ECHO].service is None for state in told] == [False, False]
+    assert ["demo" in state.namespaces for state in told] == [False, True]
+
+
+def test_endpoints_have_the_identities_of_pods_that_are_read() -> None:
+    """Nothing comes before the pods were listed; a slice is told again when a pod of it is known, or is another."""
+    piece = {
+        "metadata": {"namespace": "demo", "name": "echo-1", "labels": {"kubernetes.io/service-name": "echo"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": "a"}}],
+    }
+
+    def pod(account: str) -> dict[str, Any]:
+        return {"metadata": {"namespace": "demo", "name": "a"}, "spec": {"serviceAccountName": account}}
+
+    def accounts() -> list[str]:
+        update = objects.update()
+        assert update is not None
+        assert update.changed == {ECHO}
+        return [one.service_account for one in update.state.services[ECHO].slices[0].endpoints]
+
+    objects = WatchedObjects([*RESOURCES, PODS])
+    for resource in RESOURCES:
+        objects.replace(resource, [piece] if resource is SLICES else [])
+    assert objects.update() is None
+    objects.replace(PODS, [pod("backend")])
+    assert accounts() == ["backend"]
+    objects.put(PODS, pod("other"))
+    assert accounts() == ["other"]
+    objects.remove(PODS, pod("other"))
+    assert objects.update() is None

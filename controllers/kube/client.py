@@ -1,4 +1,4 @@
-"""KubeClient: requests to one Kubernetes API server. The only importer of the official package.
+"""KubeClient: requests to one Kubernetes API server. With ``execution``, the only importer of the official package.
 
 Edge: it carries requests and answers, and decides nothing. Of the package it takes what is
 tedious to get right: kubeconfigs, service accounts, TLS, proxies. Its models are left aside: building one for each of
@@ -101,7 +101,7 @@ class KubeClient:
 
     async def get(self, path: str, query: Mapping[str, str], *, timeout_seconds: float) -> Mapping[str, object]:
         """One whole JSON answer; raises KubeError."""
-        with _failures_told():
+        with failures_told():
             return await self._whole("GET", path, query, timeout_seconds)
 
     async def apply(
@@ -113,20 +113,26 @@ class KubeClient:
         """
         path = _location(document, subresource or "")
         query = {**_MANAGED, "force": "true"}
-        with _failures_told():
+        with failures_told():
             return await self._whole("PATCH", path, query, timeout_seconds, document, "application/apply-patch+yaml")
 
-    async def create(self, document: Document, *, timeout_seconds: float = WRITE_SECONDS) -> Document:
-        """Make an object that is not there; returns it as it is then. Raises KubeError, with 409 where it is there."""
+    async def create(
+        self, document: Document, *, dry_run: bool = False, timeout_seconds: float = WRITE_SECONDS
+    ) -> Document:
+        """Make an object that is not there; returns it as it is then. Raises KubeError, with 409 where it is there.
+
+        With ``dry_run`` it is only told how it would be.
+        """
         kind, version = text(document.get("kind")), text(document.get("apiVersion"))
         path = collection(kind, version, text(section(document, "metadata").get("namespace")))
-        with _failures_told():
-            return await self._whole("POST", path, _MANAGED, timeout_seconds, document, "application/json")
+        with failures_told():
+            query = {**_MANAGED, **({"dryRun": "All"} if dry_run else {})}
+            return await self._whole("POST", path, query, timeout_seconds, document, "application/json")
 
     async def replace(self, document: Document, *, timeout_seconds: float = WRITE_SECONDS) -> Document:
         """Put an object in the place of the version that it names; returns it as it is then. Raises KubeError, with 409
         where another version is there by now."""
-        with _failures_told():
+        with failures_told():
             return await self._whole(
                 "PUT", _location(document), _MANAGED, timeout_seconds, document, "application/json"
             )
@@ -146,7 +152,7 @@ class KubeClient:
             "kind": "DeleteOptions",
             "preconditions": {"uid": uid, "resourceVersion": resource_version},
         }
-        with _failures_told():
+        with failures_told():
             await self._whole("DELETE", location(id_, api_version), {}, timeout_seconds, options, "application/json")
 
     @asynccontextmanager
@@ -156,7 +162,7 @@ class KubeClient:
         """The events of a watch, once it is accepted and until the server ends it; raises KubeError, also where nothing
         came for so long."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=silence_seconds, sock_read=silence_seconds)
-        with _failures_told():
+        with failures_told():
             response = await self._request("GET", path, {**query, "watch": "true"}, limits)
             async with response:
                 yield _events(response)
@@ -204,14 +210,15 @@ class KubeClient:
 @asynccontextmanager
 async def open_client(access: KubeAccess) -> AsyncIterator[KubeClient]:
     """A client for a while; raises KubeError where the credentials can't be read."""
-    api = await _load(access)
+    api = ApiClient(await load_configuration(access))
     try:
         yield KubeClient(api)
     finally:
         await api.close()  # type: ignore[no-untyped-call]
 
 
-async def _load(access: KubeAccess) -> ApiClient:
+async def load_configuration(access: KubeAccess) -> Configuration:
+    """Where the API server is and the credentials for it, as they are in their files now; raises KubeError."""
     configuration = Configuration()
     try:
         if access.kubeconfig is None:
@@ -222,7 +229,6 @@ async def _load(access: KubeAccess) -> ApiClient:
             await load_kube_config(  # type: ignore[no-untyped-call]
                 str(access.kubeconfig), access.context, client_configuration=configuration, persist_config=False
             )
-        return ApiClient(configuration)
     except ConfigException as error:
         raise _unusable(str(error)[:_MAX_MESSAGE]) from error
     except OSError as error:
@@ -231,6 +237,7 @@ async def _load(access: KubeAccess) -> ApiClient:
         # A kubeconfig that is being written may be cut anywhere, and the package takes it as it is. The text of the
         # error may hold what stands in the file.
         raise _unusable(f"they are malformed ({type(error).__name__})") from error
+    return configuration
 
 
 def _location(document: Document, subresource: str = "") -> str:
@@ -299,7 +306,7 @@ def _decoded(content: bytes) -> Mapping[str, object]:
 
 
 @contextmanager
-def _failures_told() -> Iterator[None]:
+def failures_told() -> Iterator[None]:
     """Everything that can go wrong between here and the API server, as KubeError."""
     try:
         yield

@@ -136,10 +136,19 @@ class ObjectWriter:
             self._backlog.mark(key for key in self._objects.keys if export_id(key) in self._objects.of(key))
         self._heed()
 
+    def on_ip_families(self, families: tuple[str, ...]) -> None:
+        """The cluster's Services can have these families, and no others."""
+        if families != self._ip_families:
+            self._ip_families = families
+            self._mark_all()
+
     def hurry(self) -> None:
         """Look at everything again, once this one leads; what was in the way until now counts no longer."""
         self._failures, self._not_before, self._trouble = 0, 0.0, ()
         self._problems.clear()
+        self._mark_all()
+
+    def _mark_all(self) -> None:
         known = () if self._computed is None else self._computed.results
         self._backlog.mark({*known, *self._objects.keys})
         self._news.set()

@@ -14,8 +14,10 @@ from controllers.kube.writer import WritingApi
 from controllers.mcs.export_status import Delivery, Publication
 from controllers.sources.manifests import ObjectId
 from federation.model.names import ServiceKey
-from support.builders import EAST, ECHO, WEST
+from support.builders import EAST, ECHO, WEST, service
 from support.exchange import until
+from support.kube.server import running
+from support.kube.services import CLUSTER_IPS
 from support.writer_site import Opened, exported, writer_site
 
 
@@ -210,3 +212,23 @@ async def test_a_service_may_be_further_than_others(tmp_path: Path) -> None:
         }
 
         assert told == {"echo": "Exported", "other": "Pending"}
+
+
+async def test_families_that_become_known_count_for_every_import(tmp_path: Path) -> None:
+    """One that was made before gets an address of the other family too, and keeps the one that it has."""
+    both = ("IPv4", "IPv6")
+    async with running(service_ranges=CLUSTER_IPS) as server, writer_site(tmp_path, server) as site:
+        site.namespace()
+        dual = replace(exported(), service=service(ip_families=both))
+        site.exports[WEST] = {ECHO: dual}
+        site.tell()
+        site.start()
+        await site.in_order()
+        first = site.one("ServiceImport")["spec"]["ips"]
+        site.writer.on_ip_families(both)
+        await until(lambda: site.one("ServiceImport")["spec"]["ips"] != first and site.writer.settled)
+
+        assert len(first) == 1
+        assert site.one("ServiceImport")["spec"]["ips"] == site.one("Service")["spec"]["clusterIPs"]
+        assert site.one("ServiceImport")["spec"]["ips"][0] == first[0]
+        assert site.one("ServiceImport")["spec"]["ipFamilies"] == list(both)

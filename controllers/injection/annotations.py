@@ -19,8 +19,6 @@ INJECTION: Final = f"{PREFIX}injection"
 """Label of a namespace: ``enabled`` injects its pods, ``manual`` those that ask for it."""
 INJECT: Final = f"{PREFIX}inject"
 """Label or annotation of a pod, ``true`` or ``false``; the label counts first, as it can be selected by."""
-STATUS: Final = f"{PREFIX}status"
-"""Annotation that marks a pod that has its sidecar."""
 
 _REDIRECT: Final = f"{PREFIX}redirect"
 _INCLUDE: Final = f"{PREFIX}include-outbound-cidrs"
@@ -35,7 +33,7 @@ _QUANTITIES: Final[Mapping[str, tuple[str, str]]] = {
     f"{PREFIX}proxy-memory-limit": ("limits", "memory"),
 }
 KNOWN: Final = frozenset(
-    {INJECT, STATUS, _REDIRECT, _INCLUDE, _EXCLUDE, _EXCLUDE_PORTS, _PROBE_PORT, _PROBE_PATH, *_QUANTITIES}
+    {INJECT, _REDIRECT, _INCLUDE, _EXCLUDE, _EXCLUDE_PORTS, _PROBE_PORT, _PROBE_PATH, *_QUANTITIES}
 )
 
 # resource.Quantity of Kubernetes, without signs: nothing here may be negative.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from controllers.injection.annotations import STATUS, Tuning
+from controllers.injection.annotations import Tuning
 from controllers.injection.policy import (
     BOOTSTRAP_CONTAINER,
     HEALTH_PORT,
@@ -18,9 +18,11 @@ from controllers.injection.policy import (
     INIT_CONTAINER,
     OWN_CONTAINERS,
     PROXY_CONTAINER,
+    containers,
 )
 from controllers.injection.redirect_rules import PROXY_UID, REDIRECT_PORT, Network
 from controllers.mcs.objects import Document, mapping, section, sequence, text
+from controllers.sources.pod_accounts import INJECTED_LABEL
 
 TRUST_CONFIG_MAP: Final = "federation-trust-bundle"
 TRUST_KEY: Final = "bundle.pem"
@@ -34,7 +36,6 @@ _PROXY_VOLUME: Final = "federation-proxy"
 _TOKEN_VOLUME: Final = "federation-token"  # noqa: S105 - its name
 _TRUST_VOLUME: Final = "federation-trust"
 _OWN_VOLUMES: Final = frozenset({_PROXY_VOLUME, _TOKEN_VOLUME, _TRUST_VOLUME})
-_INJECTED: Final = "injected"
 
 # Connections of a trust domain that was removed end after this long: half of the ten seconds that they may last.
 _DRAIN_SECONDS: Final = "5"
@@ -84,10 +85,10 @@ def with_sidecar(pod: Document, injection: Injection, tuning: Tuning) -> Documen
         begin, main = [*begin, *steps], [*main, proxy]
     volumes = [*sequence(spec.get("volumes")), *_volumes(injection)]
     metadata = section(pod, "metadata")
-    annotations = {**section(metadata, "annotations"), STATUS: _INJECTED}
+    labels = {**section(metadata, "labels"), INJECTED_LABEL: "true"}
     return {
         **pod,
-        "metadata": {**metadata, "annotations": annotations},
+        "metadata": {**metadata, "labels": labels},
         "spec": {**spec, "initContainers": begin, "containers": main, "volumes": volumes},
     }
 
@@ -95,12 +96,12 @@ def with_sidecar(pod: Document, injection: Injection, tuning: Tuning) -> Documen
 def without_sidecar(pod: Document) -> Document:
     """The pod as it was before; unchanged where it has no sidecar of ours."""
     metadata, spec = section(pod, "metadata"), section(pod, "spec")
-    if STATUS not in section(metadata, "annotations"):
+    if not any(text(one.get("name")) in OWN_CONTAINERS for one in containers(pod)):
         return pod
-    annotations = {key: value for key, value in section(metadata, "annotations").items() if key != STATUS}
-    metadata = {**metadata, "annotations": annotations}
-    if not annotations:
-        del metadata["annotations"]
+    labels = {key: value for key, value in section(metadata, "labels").items() if key != INJECTED_LABEL}
+    metadata = {**metadata, "labels": labels}
+    if not labels:
+        del metadata["labels"]
     kept: dict[str, object] = {**spec}
     for part, own in (("initContainers", OWN_CONTAINERS), ("containers", OWN_CONTAINERS), ("volumes", _OWN_VOLUMES)):
         rest = [one for one in sequence(spec.get(part)) if text(mapping(one).get("name")) not in own]

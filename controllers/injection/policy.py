@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from controllers.injection.annotations import INJECT, INJECTION, STATUS, Tuning, parse_tuning, pod_choice
+from controllers.injection.annotations import INJECT, INJECTION, Tuning, parse_tuning, pod_choice
 from controllers.injection.redirect_rules import PROXY_UID, REDIRECT_PORT
 from controllers.mcs.objects import Document, mapping, section, sequence, text
 
@@ -118,7 +118,7 @@ def _impossible(pod: Document, namespace: NamespaceFacts, system_namespace: str)
         return Reason.SYSTEM_NAMESPACE, f"namespace {namespace.name} is Kubernetes' own"
     if namespace.name == system_namespace:
         return Reason.OWN_NAMESPACE, f"namespace {namespace.name} is the federation's own"
-    if STATUS in annotations or found & OWN_CONTAINERS:
+    if found & OWN_CONTAINERS:
         return Reason.ALREADY_INJECTED, "the pod has its sidecar"
     if _MIRROR in annotations:
         return Reason.MIRROR_POD, "the pod mirrors one that runs from a file of its node"

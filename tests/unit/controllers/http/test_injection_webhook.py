@@ -94,7 +94,7 @@ async def test_an_api_server_gets_its_patch(tmp_path: Path) -> None:
     response = answer["response"]
     operations = json.loads(base64.b64decode(response["patch"]))
     assert (status, response["uid"], response["allowed"]) == (200, "4711", True)
-    assert [one["path"] for one in operations][:2] == ["/metadata/annotations", "/spec/initContainers"]
+    assert [one["path"] for one in operations][:2] == ["/metadata/labels", "/spec/initContainers"]
     assert dry == answer
 
 

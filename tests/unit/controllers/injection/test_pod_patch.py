@@ -19,12 +19,13 @@ from controllers.injection.pod_patch import (
     without_sidecar,
 )
 from controllers.injection.redirect_rules import parse_networks
+from controllers.sources.pod_accounts import INJECTED_LABEL
 from support.injection import INJECTION
 
 CONTAINERS = st.lists(st.fixed_dictionaries({"name": st.sampled_from(["a", "b", "c"])}), min_size=1, max_size=3)
 PODS = st.fixed_dictionaries(
     {"spec": st.fixed_dictionaries({"containers": CONTAINERS}, optional={"initContainers": CONTAINERS})},
-    optional={"metadata": st.fixed_dictionaries({"name": st.just("x")}, optional={"annotations": st.just({"a": "b"})})},
+    optional={"metadata": st.fixed_dictionaries({"name": st.just("x")}, optional={"labels": st.just({"a": "b"})})},
 )
 
 
@@ -39,6 +40,11 @@ def test_taken_away_the_pod_is_as_before(pod: dict[str, Any], native: bool, redi
     after = with_sidecar(pod, replace(INJECTION, native=native), Tuning(redirect=redirect))
     assert without_sidecar(after) == pod
     assert without_sidecar(pod) is pod
+
+
+def test_a_pod_with_its_sidecar_can_be_selected() -> None:
+    """By the label by which the controllers find its service account."""
+    assert injected()["metadata"]["labels"] == {INJECTED_LABEL: "true"}
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from federation.app.envoy_log import bearer_tokens, last_words
+from federation.app.envoy_log import last_words
 from federation.app.programs import die_with_parent
 from federation.model.errors import ConfigError, FederationError, MissingProgramError
 
@@ -38,10 +38,8 @@ class Patience:
 
 
 class EnvoyProcess:
-    """One Envoy under supervision. Its bootstrap is a file of mode 0600 in ``directory`` (0700): it holds a token.
-
-    Whatever Envoy prints goes to ``envoy.log`` there, for the same reason.
-    """
+    """One Envoy under supervision. Its bootstrap is a file in ``directory``, and what it prints goes to ``envoy.log``
+    there, both for nobody else to read (0600 in 0700)."""
 
     def __init__(
         self,
@@ -70,7 +68,7 @@ class EnvoyProcess:
         return None if self._process is None else self._process.pid
 
     async def run(self) -> None:
-        """Run Envoy until cancelled. The bootstrap is written anew at each start: the token may have been replaced.
+        """Run Envoy until cancelled. The bootstrap is written anew at each start: settings may have changed.
 
         Raises ConfigError and MissingProgramError where the first start is impossible; afterwards whatever goes wrong
         is tried again, because an upgrade or a new token may be half done.
@@ -96,7 +94,7 @@ class EnvoyProcess:
     async def _run_once(self) -> dict[str, object]:
         """One life of Envoy, as the facts of its end."""
         try:
-            secrets = self._write_bootstrap()
+            self._write_bootstrap()
             log, begin = self._open_log()
             try:
                 self._process = await self._spawn(log)
@@ -110,7 +108,7 @@ class EnvoyProcess:
             code = await self._process.wait()
         finally:
             await self._stop(self._process)
-        return {"exit_code": code, "reason": last_words(self._read_log(begin), secrets)}
+        return {"exit_code": code, "reason": last_words(self._read_log(begin))}
 
     async def _spawn(self, log: int) -> Process:
         try:
@@ -135,8 +133,7 @@ class EnvoyProcess:
                 hint="is it a binary of Envoy 1.40 for this machine? `make envoy` brings one",
             ) from error
 
-    def _write_bootstrap(self) -> frozenset[str]:
-        """Write the bootstrap; returns the secrets in it."""
+    def _write_bootstrap(self) -> None:
         document = self._bootstrap()
         path = self._directory / "envoy.json"
         try:
@@ -151,7 +148,6 @@ class EnvoyProcess:
                 f"bootstrap {path} can't be written: {error.strerror}",
                 hint="stateDirectory must be on a writable disk and belong to the user this program runs as",
             ) from error
-        return bearer_tokens(document)
 
     def _open_log(self) -> tuple[int, int]:
         """The log as a descriptor to append to, and its length so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from federation.model.configuration import ClusterSettings, SidecarSettings
 from federation.model.errors import ConfigError
 from federation.storage.private_file import read_private
 from gateway.nodes import GatewayNode, Listen, LocalPort, ProbeSpec, SidecarNode
-from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_trust_source
+from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_token_source, build_trust_source
 from trustbundle.identity import TrustDomain, controller_id
 
 TRUST_BUNDLE_FILE = "bundle.pem"
 """In the state directory: the own trust bundle, for proxies that reach the controller over TLS."""
+
+TOKEN_SOURCE = "token.json"  # noqa: S105 - the name of a file that names the token's
+TRUST_SOURCE = "control-plane.json"
 
 # Connections of a trust domain that was removed end after this long: half of the ten seconds that they may last.
 _SIDECAR_DRAIN_SECONDS = 5
@@ -55,18 +59,18 @@ def gateway_process(settings: ClusterSettings) -> EnvoyProcess:
     node = gateway_node(settings)
     directory = settings.state_directory / "gateway"
     token = settings.tokens_directory / "gateway.token"
-    _read_token(token, "gateway")
+    _check_token(token, "gateway")
 
     def bootstrap() -> dict[str, object]:
+        _check_token(token, "gateway")
         return build_bootstrap(
             node,
             node_id=f"gateway~{settings.gateway.listen}",
             cluster=settings.cluster,
             region=settings.region,
             zone=settings.zone,
-            token=_read_token(token, "gateway"),
             admin=_listen(settings.gateway.admin),
-            xds=_control_plane(settings, settings.xds.listen, None, directory),
+            xds=_control_plane(settings, settings.xds.listen, None, token, directory),
         )
 
     return EnvoyProcess(find_envoy(), bootstrap, directory)
@@ -78,52 +82,71 @@ def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> Envoy
     directory = cluster.state_directory / "sidecars" / f"{sidecar.namespace}~{sidecar.address}~{sidecar.inbound_port}"
     workload = f"{sidecar.namespace}/{sidecar.service_account}"
     token = cluster.tokens_directory / f"{sidecar.namespace}.{sidecar.service_account}.token"
-    _read_token(token, workload)
+    _check_token(token, workload)
     address = cluster.xds.listen if sidecar.xds is None else sidecar.xds.address
     trust_bundle = None if sidecar.xds is None else sidecar.xds.trust_bundle_file
 
     def bootstrap() -> dict[str, object]:
+        _check_token(token, workload)
         return build_bootstrap(
             node,
             node_id=f"sidecar~{sidecar.namespace}~{sidecar.address}~{sidecar.inbound_port}",
             cluster=cluster.cluster,
             region=cluster.region,
             zone=sidecar.zone or cluster.zone,
-            token=_read_token(token, workload),
             admin=_listen(sidecar.admin),
-            xds=_control_plane(cluster, address, trust_bundle, directory),
+            xds=_control_plane(cluster, address, trust_bundle, token, directory),
         )
 
     return EnvoyProcess(find_envoy(), bootstrap, directory, drain_seconds=_SIDECAR_DRAIN_SECONDS)
 
 
-def _control_plane(
-    settings: ClusterSettings, address: HostPort | UnixSocket, trust_bundle: Path | None, directory: Path
+def control_plane(
+    address: HostPort | UnixSocket, *, trust_domain: str, trust_bundle: Path, token: Path, directory: Path
 ) -> ControlPlane:
+    """How a proxy finds and proves itself to its controller, with the files for it written to ``directory`` (0700).
+
+    Raises ConfigError where they can't be. ``trust_bundle`` and ``token`` are read by Envoy itself, whenever they
+    change.
+    """
+    sources = {TOKEN_SOURCE: build_token_source(str(token))}
+    where = ControlPlane(token_source=str(directory / TOKEN_SOURCE))
     if isinstance(address, UnixSocket):
-        return ControlPlane(socket=str(address.path))
-    source = directory / "control-plane.json"
-    document = build_trust_source(
-        str(trust_bundle or settings.state_directory / TRUST_BUNDLE_FILE),
-        str(controller_id(TrustDomain(settings.trust_domain))),
+        where = replace(where, socket=str(address.path))
+    else:
+        identity = str(controller_id(TrustDomain(trust_domain)))
+        sources[TRUST_SOURCE] = build_trust_source(str(trust_bundle), identity)
+        where = replace(where, address=_listen(address), trust_source=str(directory / TRUST_SOURCE))
+    for name, document in sources.items():
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (directory / name).write_text(json.dumps(document))
+        except OSError as error:
+            raise ConfigError(f"{directory / name} can't be written: {error.strerror}") from error
+    return where
+
+
+def _control_plane(
+    settings: ClusterSettings, address: HostPort | UnixSocket, trust_bundle: Path | None, token: Path, directory: Path
+) -> ControlPlane:
+    return control_plane(
+        address,
+        trust_domain=settings.trust_domain,
+        trust_bundle=trust_bundle or settings.state_directory / TRUST_BUNDLE_FILE,
+        token=token,
+        directory=directory,
     )
+
+
+def _check_token(path: Path, workload: str) -> None:
+    """Raise ConfigError for a token that Envoy could do nothing with, or that others than its owner can read."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        source.write_text(json.dumps(document))
+        token = read_private(path).strip()
     except OSError as error:
-        raise ConfigError(f"{source} can't be written: {error.strerror}") from error
-    return ControlPlane(address=_listen(address), trust_source=str(source))
-
-
-def _read_token(path: Path, workload: str) -> str:
-    try:
-        token = read_private(path).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
         cause = getattr(error, "strerror", None) or error
         raise ConfigError(f"token {path} can't be read: {cause}", hint=_token_hint(workload)) from error
     if not token:
         raise ConfigError(f"token {path} is empty", hint=_token_hint(workload))
-    return token
 
 
 def _token_hint(workload: str) -> str:

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 from federation.model.names import is_dns_label
 from federation.model.problems import Problem
-from federation.storage.private_file import create_private, read_private
+from federation.storage.private_file import create_private, read_private, replace_private
 
 TOKEN_BYTES = 32
 _SUFFIX = ".token"
@@ -62,8 +62,16 @@ class _TokenFile:
 
 def create_token(path: Path) -> None:
     """Write a new token to a new file of mode 0600; raises FileExistsError where one is there, OSError
-    otherwise."""
-    create_private(path, f"{secrets.token_urlsafe(TOKEN_BYTES)}\n".encode())
+    otherwise.
+
+    The file is put in its place whole: only that is seen by an Envoy that runs (its SDS watches files for moves).
+    """
+    create_private(path, b"")
+    try:
+        replace_private(path, f"{secrets.token_urlsafe(TOKEN_BYTES)}\n".encode())
+    except OSError:
+        path.unlink()
+        raise
 
 
 def fingerprint(token: str) -> str:

@@ -20,7 +20,7 @@ import pytest
 from federation.app.programs import find_envoy
 from federation.model.errors import MissingProgramError
 from gateway.nodes import GatewayNode, Listen, SidecarNode
-from gateway.xds.bootstrap import ControlPlane, build_bootstrap
+from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_token_source
 from support.certificates import Ca, make_ca, make_leaf
 from support.golden import cases, parse_yaml
 
@@ -175,15 +175,16 @@ def _validate(folder: Path, static: Mapping[str, list[Any]], *, gateway: bool) -
     except MissingProgramError as error:
         pytest.skip(f"{error}: {error.hint}")
     listen = Listen("127.0.0.1", 15443)
+    source = folder / "token.json"
+    source.write_text(json.dumps(build_token_source(str(folder / "token"))))
     document: Any = build_bootstrap(
         GatewayNode(listen) if gateway else SidecarNode("10.0.0.1", 15006),
         node_id="node",
         cluster="east",
         region="eu",
         zone="",
-        token="token",
         admin=Listen("127.0.0.1", 15000),
-        xds=ControlPlane(socket=str(folder / "xds.sock")),
+        xds=ControlPlane(socket=str(folder / "xds.sock"), token_source=str(source)),
     )
     document["static_resources"]["clusters"] += static["clusters"]
     document["static_resources"] |= {kind: found for kind, found in static.items() if kind != "clusters"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_a_token_proves_the_workload_it_was_made_for(
     printed = credentials("node-token", workload, "--dir", str(site))
     path = site / "tokens" / file
     modes = [stat.S_IMODE(each.stat().st_mode) for each in (path.parent, path)]
-    proved = TokenStore.load(site / "tokens").authenticate(path.read_text().strip())
+    proved = asyncio.run(TokenStore.load(site / "tokens").authenticate(path.read_text().strip()))
     assert (printed, modes, proved) == (f"{path}\n", [0o700, 0o600], principal)
 
 

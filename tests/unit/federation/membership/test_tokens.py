@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 from pathlib import Path
@@ -65,6 +66,18 @@ def test_created_tokens(tokens: Path) -> None:
     with pytest.raises(FileExistsError):
         create_token(tokens / "gateway.token")
     assert _token(tokens, "gateway.token") == first
+
+
+def test_a_token_that_can_not_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk no empty file stays in the way of the next try."""
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("federation.membership.tokens.replace_private", full)
+    with pytest.raises(OSError, match="No space"):
+        create_token(tmp_path / "gateway.token")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_wide_mode_harms_itself_only(tokens: Path) -> None:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.nodes import GatewayNode, Listen, Node, SidecarNode, parse_node_metadata
-from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_trust_source
+from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_token_source, build_trust_source
 
 GATEWAY = GatewayNode(Listen("127.0.0.1", 15443))
 SIDECAR = SidecarNode("10.0.0.1", 15006)
-SOCKET = ControlPlane(socket="/run/federation/xds.sock")
-TLS = ControlPlane(address=Listen("192.0.2.1", 15012), trust_source="/run/federation/control-plane.json")
+TOKEN = "/run/federation/token.json"
+SOCKET = ControlPlane(socket="/run/federation/xds.sock", token_source=TOKEN)
+TLS = ControlPlane(
+    address=Listen("192.0.2.1", 15012), trust_source="/run/federation/control-plane.json", token_source=TOKEN
+)
 
 
-def bootstrap(node: Node = SIDECAR, xds: ControlPlane = SOCKET) -> Any:
+def bootstrap(node: Node = SIDECAR, xds: ControlPlane = SOCKET, health: Listen | None = None) -> Any:
     return build_bootstrap(
         node,
         node_id="node-1",
         cluster="east",
         region="eu",
         zone="a",
-        token="the token",
         admin=Listen("127.0.0.1", 15000),
         xds=xds,
+        health=health,
     )
 
 
@@ -43,12 +47,20 @@ def test_the_node_tells_who_where_and_what_it_is(node: Node) -> None:
     assert parse_node_metadata(found["metadata"]) == node
 
 
-def test_the_token_is_sent_and_is_nowhere_else() -> None:
-    """The token travels as a bearer token on the xDS stream; nothing that Envoy shows or logs holds it."""
+def test_the_token_is_read_by_envoy_alone() -> None:
+    """The bootstrap names the file that names the token's file: two documents without a secret, and one header."""
     document = bootstrap()
     (service,) = document["dynamic_resources"]["ads_config"]["grpc_services"]
-    assert service.pop("initial_metadata") == [{"key": "authorization", "value": "Bearer the token"}]
-    assert "the token" not in json.dumps(document)
+    assert "initial_metadata" not in service
+    (options,) = xds_cluster(document)["typed_extension_protocol_options"].values()
+    injector, codec = (item["typed_config"] for item in options["http_filters"])
+    assert codec["@type"].endswith(".UpstreamCodec")
+    credential = injector["credential"]["typed_config"]
+    assert (credential["header"], credential["header_value_prefix"]) == ("authorization", "Bearer ")
+    assert credential["credential"]["sds_config"]["path_config_source"] == {"path": TOKEN}
+    (secret,) = build_token_source("/var/run/secrets/federation/token")["resources"]
+    assert secret["name"] == credential["credential"]["name"]
+    assert secret["generic_secret"] == {"secret": {"filename": "/var/run/secrets/federation/token"}}
 
 
 def test_a_sidecar_takes_all_clusters_and_a_gateway_none() -> None:
@@ -86,6 +98,33 @@ def test_a_control_plane_on_the_network_is_verified() -> None:
     assert secret["name"] == source["name"]
 
 
+@pytest.mark.parametrize(
+    ("host", "kind"),
+    [
+        ("192.0.2.1", "STATIC"),
+        ("2001:db8::1", "STATIC"),
+        ("federation-controller.federation-system.svc", "envoy.clusters.dns"),
+    ],
+)
+def test_a_control_plane_with_a_name_is_looked_up(host: str, kind: str) -> None:
+    """An address is taken as it is; a name is asked for once a minute."""
+    cluster = xds_cluster(bootstrap(xds=replace(TLS, address=Listen(host, 15012))))
+    found = [cluster.get("type"), cluster.get("cluster_type", {}).get("name")]
+    assert found == ([kind, None] if kind == "STATIC" else [None, kind])
+    assert "transport_socket" in cluster
+
+
+def test_the_kubelet_is_answered_when_there_is_a_configuration() -> None:
+    """Then Envoy waits for its first one, however long; without a kubelet it does not."""
+    found = bootstrap(health=Listen("0.0.0.0", 15021))
+    (listener,) = found["static_resources"]["listeners"]
+    assert listener["address"] == {"socket_address": {"address": "0.0.0.0", "port_value": 15021}}
+    sources = [found["dynamic_resources"][name]["initial_fetch_timeout"] for name in ("lds_config", "cds_config")]
+    assert sources == ["0s", "0s"]
+    assert "listeners" not in bootstrap()["static_resources"]
+    assert "initial_fetch_timeout" not in json.dumps(bootstrap())
+
+
 def test_a_control_plane_must_prove_its_identity() -> None:
     """A certificate of the own trust domain is not enough: it must be exactly the controller's."""
     (secret,) = build_trust_source("bundle.pem", "spiffe://east.test/federation/controller")["resources"]
@@ -120,7 +159,7 @@ def test_the_admin_page_listens_where_it_is_told() -> None:
         ("/logging?level=trace", False),
     ],
 )
-def test_the_admin_page_never_shows_the_token_and_takes_no_orders(path: str, *, allowed: bool) -> None:
+def test_the_admin_page_shows_no_bootstrap_and_takes_no_orders(path: str, *, allowed: bool) -> None:
     """Everybody on the host reaches it: what holds the bootstrap, or changes the proxy, is not answered."""
     (rule,) = bootstrap()["admin"]["allow_paths"]
     assert (re.fullmatch(rule["safe_regex"]["regex"], path) is not None) == allowed

@@ -71,6 +71,7 @@ INJECTION_RULES: Final = (
         ("get", "patch"),
         (WEBHOOK,),
     ),
+    Rule("which account a pod with a sidecar has, and so which identity", "", ("pods",), _READ),
 )
 """Only where there is a webhook."""
 

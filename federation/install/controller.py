@@ -10,6 +10,9 @@ from federation.install.vocabulary import (
     DNS,
     DNS_PORT,
     HTTP_PORT,
+    SETTINGS,
+    SETTINGS_DIRECTORY,
+    SETTINGS_FILE,
     STATE_DIRECTORY,
     UID,
     WEBHOOK_PORT,
@@ -18,26 +21,34 @@ from federation.install.vocabulary import (
     container_security,
     disruption_budget,
     empty_volume,
+    environment,
     image_fields,
     metadata,
     mount,
     placement,
     pod_head,
-    pod_names,
     pod_security,
     port,
     probe,
     pull_secrets,
     selector,
+    settings,
 )
 
 COMPONENT: Final = "controller"
-ARGUMENTS: Final = ("controller", "--kubernetes", "--dir", STATE_DIRECTORY)
+ARGUMENTS: Final = ("controller", "--dir", STATE_DIRECTORY, "--base", f"{SETTINGS_DIRECTORY}/{SETTINGS_FILE}")
 """Of the program in a controller's container."""
 
 
 def controller_objects() -> tuple[Node, ...]:
-    return (_account(), _service(), _dns_service(), disruption_budget(CONTROLLER, COMPONENT), _deployment())
+    return (
+        _account(),
+        _settings(),
+        _service(),
+        _dns_service(),
+        disruption_budget(CONTROLLER, COMPONENT),
+        _deployment(),
+    )
 
 
 def _account() -> Node:
@@ -47,6 +58,15 @@ def _account() -> Node:
         "metadata": metadata(CONTROLLER, COMPONENT),
         # Pods say for themselves whether they get a token.
         "automountServiceAccountToken": False,
+    }
+
+
+def _settings() -> Node:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(SETTINGS, COMPONENT),
+        "data": {SETTINGS_FILE: settings()},
     }
 
 
@@ -105,7 +125,7 @@ def _pod() -> Node:
                 "name": COMPONENT,
                 **image_fields(),
                 "args": ARGUMENTS,
-                "env": pod_names(),
+                "env": environment(),
                 "ports": (
                     container_port("xds", XDS_PORT),
                     container_port("http-metrics", HTTP_PORT),
@@ -117,8 +137,16 @@ def _pod() -> Node:
                 "readinessProbe": probe("/readyz", period_seconds=5, failures=2),
                 "resources": Value("controller.resources"),
                 "securityContext": container_security(),
-                "volumeMounts": (mount("state", STATE_DIRECTORY), mount("tmp", "/tmp")),  # noqa: S108 - the pod's own
+                "volumeMounts": (
+                    mount("state", STATE_DIRECTORY),
+                    mount("tmp", "/tmp"),  # noqa: S108 - the pod's own
+                    mount("settings", SETTINGS_DIRECTORY, read_only=True),
+                ),
             },
         ),
-        "volumes": (empty_volume("state", size="1Gi"), empty_volume("tmp", size="64Mi")),
+        "volumes": (
+            empty_volume("state", size="1Gi"),
+            empty_volume("tmp", size="64Mi"),
+            {"name": "settings", "configMap": {"name": SETTINGS}},
+        ),
     }

@@ -14,6 +14,7 @@ from federation.install.vocabulary import (
     GATEWAY_PORT,
     SETTINGS,
     SETTINGS_DIRECTORY,
+    SETTINGS_FILE,
     STATE_DIRECTORY,
     TOKEN_DIRECTORY,
     TRUST_BUNDLE,
@@ -22,19 +23,19 @@ from federation.install.vocabulary import (
     container_security,
     disruption_budget,
     empty_volume,
+    environment,
     image_fields,
     metadata,
     mount,
     placement,
     pod_head,
-    pod_names,
     pod_security,
     pull_secrets,
     selector,
 )
 
 COMPONENT: Final = "gateway"
-ARGUMENTS: Final = ("gateway", "--kubernetes", "--dir", STATE_DIRECTORY)
+ARGUMENTS: Final = ("gateway", "--dir", STATE_DIRECTORY, "--base", f"{SETTINGS_DIRECTORY}/{SETTINGS_FILE}")
 """Of the program in a gateway's container."""
 
 TOKEN_SECONDS: Final = 3600
@@ -165,7 +166,7 @@ def _pod() -> Node:
                 "name": COMPONENT,
                 **image_fields(),
                 "args": ARGUMENTS,
-                "env": pod_names(),
+                "env": environment(),
                 "ports": (
                     {
                         "name": _PORT_NAME,

@@ -15,10 +15,13 @@ from federation.install.template import (
     MANAGER,
     NAMESPACE,
     Condition,
+    Digest,
     Either,
+    Entries,
     Every,
     Given,
     Is,
+    Json,
     Node,
     Not,
     Scalar,
@@ -116,6 +119,10 @@ def _inline(node: Node) -> str:
                 raise ValueError(f"{form!r} can't stand in a printf")
             words = " ".join(_reference(path) for path in paths)
             return f'{{{{ printf "{form.replace("{}", "%v")}" {words} | toJson }}}}'
+        case Json():
+            return f"{{{{ {_json(node)} | toJson }}}}"
+        case Digest(of):
+            return f"{{{{ {_json(of)} | sha256sum | toJson }}}}"
         case bool() | int() | str():
             return _scalar(node)
         case Mapping():
@@ -124,6 +131,25 @@ def _inline(node: Node) -> str:
             return "[]"
         case _:
             raise ValueError(f"{type(node).__name__} can't stand here")
+
+
+def _json(node: Json) -> str:
+    # Of merge the first one wins, deeply.
+    return f"merge {_entries_over(node.over)} {_reference(node.path)} | toJson"
+
+
+def _entries_over(over: Entries) -> str:
+    words = []
+    for key, entry in over.items():
+        match entry:
+            case Value(path):
+                inner = _reference(path)
+            case Mapping():
+                inner = _entries_over(entry)
+            case _:
+                inner = json.dumps(entry)
+        words.append(f"{json.dumps(key)} {inner}")
+    return f"(dict {' '.join(words)})"
 
 
 def _scalar(value: Scalar) -> str:

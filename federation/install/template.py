@@ -9,6 +9,8 @@ A path such as ``gateway.service.type`` leads through the values; ``release.*`` 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +34,21 @@ class Text:
 
     form: str
     paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """The mapping at a path as JSON in a string, with these entries over it; they hold strings and Values alone."""
+
+    path: str
+    over: Entries
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """SHA-256 of such a string, in lower-case hex: another one when anything in it is."""
+
+    of: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +95,8 @@ class Either:
 
 Scalar = str | int | bool
 Condition = Given | Is | Not | Every
-Node = Scalar | Value | Text | When | Either | Mapping[str, "Node"] | tuple["Node", ...]
+Node = Scalar | Value | Text | Json | Digest | When | Either | Mapping[str, "Node"] | tuple["Node", ...]
+Entries = Mapping[str, "str | Value | Entries"]
 
 
 def text(form: str, *paths: str) -> Text:
@@ -103,6 +121,10 @@ def evaluate(node: Node, values: Mapping[str, object]) -> object:
             return look_up(values, path)
         case Text(form, paths):
             return form.format(*(look_up(values, path) for path in paths))
+        case Json(path, over):
+            return _json(_laid_over(look_up(values, path), over, values))
+        case Digest(of):
+            return hashlib.sha256(str(evaluate(of, values)).encode()).hexdigest()
         case When(condition, then):
             return evaluate(then, values) if holds(condition, values) else None
         case Either(condition, then, otherwise):
@@ -145,6 +167,11 @@ def paths_of(node: Node | Condition) -> Iterator[str]:
             yield path
         case Text(_, paths):
             yield from paths
+        case Json(path, over):
+            yield path
+            yield from _paths_in(over)
+        case Digest(of):
+            yield from paths_of(of)
         case Not(condition):
             yield from paths_of(condition)
         case Every(conditions):
@@ -164,6 +191,47 @@ def paths_of(node: Node | Condition) -> Iterator[str]:
                 yield from paths_of(item)
         case _:
             pass
+
+
+def _paths_in(over: Entries) -> Iterator[str]:
+    for entry in over.values():
+        if isinstance(entry, Value):
+            yield entry.path
+        elif isinstance(entry, Mapping):
+            yield from _paths_in(entry)
+
+
+def _laid_over(below: object, over: Entries, values: Mapping[str, object]) -> dict[str, object]:
+    merged = dict(below) if isinstance(below, Mapping) else {}
+    for key, entry in over.items():
+        match entry:
+            case Value(path):
+                merged[key] = look_up(values, path)
+            case Mapping():
+                merged[key] = _laid_over(merged.get(key), entry, values)
+            case _:
+                merged[key] = entry
+    return merged
+
+
+def _json(value: object) -> str:
+    """As Go's encoding/json prints it, which Helm uses: sorted, without blanks, whole numbers whole, HTML escaped."""
+    text = json.dumps(_whole(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _whole(value: object) -> object:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case Mapping():
+            return {key: _whole(inner) for key, inner in value.items()}
+        case list():
+            return [_whole(inner) for inner in value]
+        case _:
+            return value
 
 
 def _is_left_out(node: Node, values: Mapping[str, object]) -> bool:

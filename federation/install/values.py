@@ -125,6 +125,7 @@ class _Values(Section):
 
     clusterset: _Label
     image: _Image
+    settings: _Object
     controller: _Pods
     gateway: _Gateway
     dns: _Dns

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from federation.install.template import MANAGER, NAMESPACE, Given, Node, Text, Value, When, if_given, text
+from federation.install.template import (
+    MANAGER,
+    NAMESPACE,
+    Digest,
+    Entries,
+    Given,
+    Json,
+    Node,
+    Text,
+    Value,
+    When,
+    if_given,
+    text,
+)
 
 CONTROLLER: Final = "federation-controller"
 GATEWAY: Final = "federation-gateway"
@@ -14,7 +27,7 @@ EXCHANGE: Final = "federation-exchange"
 WEBHOOK: Final = "federation-sidecar-injector"
 
 SETTINGS: Final = "federation-settings"
-"""ConfigMap with ``cluster.yaml``, written by ``federation init`` and ``join``."""
+"""ConfigMap with what the installation says of ``cluster.yaml``; the rest comes with the membership."""
 STATE: Final = "federation-state"
 """Secret with what lasts of the cluster's directory."""
 TRUST_BUNDLE: Final = "federation-trust-bundle"
@@ -40,6 +53,7 @@ EXCHANGE_UID: Final = 999
 
 STATE_DIRECTORY: Final = "/var/lib/federation"
 SETTINGS_DIRECTORY: Final = "/etc/federation"
+SETTINGS_FILE: Final = "cluster.yaml"
 TOKEN_DIRECTORY: Final = "/var/run/secrets/federation"  # noqa: S105 - where a token is, not one
 TRUST_DIRECTORY: Final = "/var/run/federation/trust"
 
@@ -118,11 +132,26 @@ def pod_head(component: str, values: str) -> dict[str, Node]:
     }
 
 
-def pod_names() -> tuple[Node, ...]:
-    """Who and where a pod is, for its environment."""
+def settings() -> Json:
+    """The settings of the cluster as far as they are the installation's to say; JSON is YAML."""
+    listeners: dict[str, Entries] = {
+        "xds": {"listen": f"0.0.0.0:{XDS_PORT}"},
+        "http": {"listen": f"0.0.0.0:{HTTP_PORT}"},
+        "dns": {"listen": f"0.0.0.0:{DNS_PORT}"},
+        "gateway": {"listen": f"0.0.0.0:{GATEWAY_PORT}"},
+    }
+    return Json("settings", {"kubernetes": {"namespace": Value(NAMESPACE)}, **listeners})
+
+
+def environment() -> tuple[Node, ...]:
+    """Who and where a pod is, and by which settings."""
     fields = {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace", "POD_IP": "status.podIP"}
     fields["NODE_NAME"] = "spec.nodeName"
-    return tuple({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items())
+    names: Iterator[Node] = (
+        {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()
+    )
+    # Settings are read at the start: others make other pods.
+    return (*names, {"name": "SETTINGS_DIGEST", "value": Digest(settings())})
 
 
 def disruption_budget(name: str, component: str) -> dict[str, Node]:

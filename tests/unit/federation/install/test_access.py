@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controllers.kube.observed_objects import WRITER_RESOURCES
 from controllers.mcs.objects import MANAGED_BY
-from controllers.sources.watched_objects import RESOURCES
+from controllers.sources.watched_objects import PODS, RESOURCES
 from federation.install.access import CLUSTER_RULES, INJECTION_RULES, NAMESPACE_RULES, Rule
 
 
@@ -21,15 +21,15 @@ def allowed(rules: tuple[Rule, ...]) -> set[tuple[str, str, str]]:
 
 def test_what_is_watched_may_be_read() -> None:
     """Whatever the source and the writer watch, in any version of its group, the rules let them list and watch."""
-    for resource in (*RESOURCES, *WRITER_RESOURCES):
+    for resource in (*RESOURCES, PODS, *WRITER_RESOURCES):
         for version in resource.api_versions:
             group = version.partition("/")[0] if "/" in version else ""
             wanted = {(group, resource.plural, verb) for verb in ("list", "watch")}
-            assert wanted <= allowed(CLUSTER_RULES), resource.plural
+            assert wanted <= allowed((*CLUSTER_RULES, *INJECTION_RULES)), resource.plural
 
 
 def test_what_is_made_may_be_written() -> None:
-    """Every kind that is marked as ours may be created, patched and deleted, and both statuses of the MCS API patched."""
+    """Kinds that are marked as ours may be created, patched and deleted, and both statuses of the MCS API patched."""
     plurals = {
         "ClusterProperty": ("about.k8s.io", "clusterproperties"),
         "EndpointSlice": ("discovery.k8s.io", "endpointslices"),

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from support.installation import one, rendered
+from typer.testing import CliRunner
+
+from federation.app.kube.base_settings import parse_base_settings
+from federation.cli.main import app
+from federation.install.controller import ARGUMENTS
+from federation.model.addresses import HostPort
+from federation.model.configuration import ClusterSettings
+from support.installation import NAMESPACE, one, rendered
 
 NAME = "federation-controller"
 
@@ -40,10 +49,54 @@ def test_its_disk_is_its_own_and_ends_with_it() -> None:
     assert {volume["name"]: volume.keys() - {"name"} for volume in pod()["volumes"]} == {
         "state": {"emptyDir"},
         "tmp": {"emptyDir"},
+        "settings": {"configMap"},
     }
     (container,) = pod()["containers"]
-    assert container["args"][-2:] == ["--dir", "/var/lib/federation"]
-    assert "/var/lib/federation" in {mount["mountPath"] for mount in container["volumeMounts"]}
+    options = dict(zip(container["args"][1::2], container["args"][2::2], strict=True))
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert "readOnly" not in mounts[options["--dir"]]
+    assert mounts[str(PurePosixPath(options["--base"]).parent)] == {
+        "name": "settings",
+        "mountPath": "/etc/federation",
+        "readOnly": True,
+    }
+
+
+def settings(*words: str) -> ClusterSettings:
+    text = one(rendered(*words), "ConfigMap", "federation-settings")["data"]["cluster.yaml"]
+    return parse_base_settings(text, directory=Path("/var/lib/federation"))
+
+
+def test_settings_listen_where_pods_are_reached() -> None:
+    """Listeners are the ports of the pods on every address, whatever the values say of them, and the rest is theirs."""
+    found = settings("settings.region=eu", "settings.dns.ttl=30s", "settings.xds.listen=127.0.0.1:1")
+    (container,) = pod()["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert found.xds.listen == HostPort("0.0.0.0", ports["xds"])
+    assert found.http.listen == HostPort("0.0.0.0", ports["http-metrics"])
+    assert found.dns.listen == HostPort("0.0.0.0", ports["dns"])
+    assert (found.region, found.dns.ttl) == ("eu", timedelta(seconds=30))
+    assert found.kubernetes is not None
+    assert found.kubernetes.namespace == NAMESPACE
+
+
+def test_other_settings_make_other_pods() -> None:
+    """They are read at the start, so that a change of them is rolled out."""
+
+    def digest(*words: str) -> str:
+        (container,) = one(rendered(*words), "Deployment", NAME)["spec"]["template"]["spec"]["containers"]
+        (found,) = [variable["value"] for variable in container["env"] if variable["name"] == "SETTINGS_DIGEST"]
+        return str(found)
+
+    assert digest() != digest("settings.region=eu")
+    assert digest("controller.replicas=3") == digest()
+
+
+def test_the_arguments_are_a_command() -> None:
+    """The program knows every option that its container starts it with."""
+    result = CliRunner().invoke(app, [*ARGUMENTS, "--help"])
+    assert result.exit_code == 0, result.output
+    assert all(word in result.output for word in ARGUMENTS if word.startswith("--"))
 
 
 def test_dns_is_asked_over_both_transports() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from federation.install.template import (
+    Digest,
     Either,
     Every,
     Given,
     Is,
+    Json,
     Node,
     Not,
     Value,
@@ -39,6 +41,17 @@ VALUES = {"name": "east", "count": 3, "on": True, "off": False, "none": "", "dee
 def test_what_values_decide_is_filled_in(node: Node, expected: object) -> None:
     """Entries, items and documents are there under their condition, and values stand as they are."""
     assert evaluate(node, VALUES) == expected
+
+
+def test_json_is_that_of_helm() -> None:
+    """Sorted, without blanks, whole numbers whole, HTML escaped; what is laid over it wins, deeply."""
+    values = {"own": {"z": 3.0, "b": {"x": "<&>", "y": [1.5, 2.0]}, "none": {}}, "name": "east"}
+    node = Json("own", {"b": {"x2": Value("name")}, "none": {"deep": "er"}})
+    assert evaluate(node, values) == (
+        r'{"b":{"x":"\u003c\u0026\u003e","x2":"east","y":[1.5,2]},"none":{"deep":"er"},"z":3}'
+    )
+    assert len(str(evaluate(Digest(node), values))) == 64
+    assert sorted(paths_of(Digest(node))) == ["name", "own"]
 
 
 def test_a_path_that_leads_nowhere_is_an_error() -> None:

@@ -16,17 +16,7 @@ from federation.model.names import ClusterId
 from federation.model.state import ServiceState
 from gateway.ir.model import AppProtocol, ImportedPort, Upstream, UpstreamLocality
 from support.builders import EAST, ECHO, merged_port, merged_service
-
-
-def istio_priorities(labels: list[dict[str, str]], failover_priority: list[str]) -> list[int]:
-    """What Istio makes of endpoints with these labels: by the first condition that fails, then without gaps."""
-    conditions = [condition.split("=") for condition in failover_priority]
-    found = []
-    for own in labels:
-        failed = next((at for at, (key, value) in enumerate(conditions) if own.get(key) != value), len(conditions))
-        found.append(len(conditions) - failed)
-    used = sorted(set(found))
-    return [used.index(priority) for priority in found]
+from support.istio_sidecar import priorities as priorities_in_istio
 
 
 @given(priorities=st.lists(st.integers(0, PRIORITIES - 1), min_size=1, max_size=8))
@@ -48,7 +38,7 @@ def test_istio_gives_every_endpoint_our_priority(priorities: list[int]) -> None:
     document: Any = rule.document
     conditions = document["spec"]["trafficPolicy"]["loadBalancer"]["localityLbSetting"]["failoverPriority"]
 
-    given_by_istio = istio_priorities([endpoint["labels"] for endpoint in spec["endpoints"]], conditions)
+    given_by_istio = priorities_in_istio([endpoint["labels"] for endpoint in spec["endpoints"]], conditions)
 
     by_address = {upstream.address: one.priority for one in localities for upstream in one.upstreams}
     assert given_by_istio == [by_address[endpoint["address"]] for endpoint in spec["endpoints"]]

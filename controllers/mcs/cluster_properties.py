@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from controllers.mcs.objects import MANAGED_BY, MANAGER, Apply, Observed, is_ours, section, text
+from controllers.mcs.objects import MANAGED_BY, MANAGER, Apply, Observed, section, text
+from controllers.mcs.owned_fields import is_ours_to_write
 from controllers.sources.manifests import ObjectId
 from federation.model.names import ClusterId, is_dns_label
 from federation.model.problems import Problem
 
-API_VERSION: Final = "about.k8s.io/v1beta1"
+GROUP: Final = "about.k8s.io"
+API_VERSION: Final = f"{GROUP}/v1beta1"
 CLUSTER_PROPERTY: Final = ObjectId("ClusterProperty", "", "cluster.clusterset.k8s.io")
 CLUSTERSET_PROPERTY: Final = ObjectId("ClusterProperty", "", "clusterset.k8s.io")
 
@@ -41,7 +43,7 @@ def check_identity(observed: Observed, cluster: ClusterId, clusterset: str) -> t
     Only what others wrote counts: what we wrote follows the settings. A cluster without an id is no problem, since
     joining gives it one.
     """
-    identity = read_identity({id_: found for id_, found in observed.items() if not is_ours(id_.kind, found)})
+    identity = read_identity({id_: found for id_, found in observed.items() if not is_ours_to_write(id_, found)})
     problems: list[Problem] = []
     if identity.cluster and not is_dns_label(identity.cluster):
         problems.append(
@@ -72,18 +74,20 @@ def check_identity(observed: Observed, cluster: ClusterId, clusterset: str) -> t
     return tuple(problems)
 
 
-def desired_properties(observed: Observed, cluster: ClusterId, clusterset: str, *, member: bool) -> tuple[Apply, ...]:
-    """The properties that are ours to state.
+def desired_properties(
+    observed: Observed, cluster: ClusterId, clusterset: str, *, member: bool, api_version: str = API_VERSION
+) -> tuple[Apply, ...]:
+    """The properties that are ours to state, in a version that is served.
 
     The id outlives the membership, since the cluster is who it was; the clusterset does not, and is not stated while
     anything contradicts it.
     """
     wanted: list[Apply] = []
     if _own(observed, CLUSTER_PROPERTY) or (member and CLUSTER_PROPERTY not in observed):
-        wanted.append(_stated(CLUSTER_PROPERTY, cluster))
+        wanted.append(_stated(CLUSTER_PROPERTY, cluster, api_version))
     if member and (_own(observed, CLUSTERSET_PROPERTY) or CLUSTERSET_PROPERTY not in observed):
         contradicted = check_identity(observed, cluster, clusterset)
-        wanted += () if contradicted else (_stated(CLUSTERSET_PROPERTY, clusterset),)
+        wanted += () if contradicted else (_stated(CLUSTERSET_PROPERTY, clusterset, api_version),)
     return tuple(wanted)
 
 
@@ -92,12 +96,12 @@ def _value(observed: Observed, id_: ObjectId) -> str:
 
 
 def _own(observed: Observed, id_: ObjectId) -> bool:
-    return id_ in observed and is_ours(id_.kind, observed[id_])
+    return id_ in observed and is_ours_to_write(id_, observed[id_])
 
 
-def _stated(id_: ObjectId, value: str) -> Apply:
+def _stated(id_: ObjectId, value: str, api_version: str) -> Apply:
     document = {
-        "apiVersion": API_VERSION,
+        "apiVersion": api_version,
         "kind": id_.kind,
         "metadata": {"name": id_.name, "labels": {MANAGED_BY[id_.kind]: MANAGER}},
         "spec": {"value": value},

@@ -208,7 +208,11 @@ class StandIn:
 
     async def restore_definition(self, definition: Json) -> None:
         """The CRD again, established and new: other uid, no objects."""
-        metadata = {name: definition["metadata"][name] for name in ("name", "labels") if name in definition["metadata"]}
+        metadata = {
+            name: definition["metadata"][name]
+            for name in ("name", "annotations", "labels")
+            if name in definition["metadata"]
+        }
         self.put(CRDS, {"metadata": metadata, "spec": definition["spec"]})
         await self._served(definition)
 

@@ -32,6 +32,8 @@ class IstioSetup:
     config: MeshConfig = field(default_factory=MeshConfig)
     multiroot: bool | None = None
     """Whether istiod takes CA certificates of several roots; None where it runs elsewhere."""
+    http2_keepalive: bool = False
+    """Whether a DestinationRule may ask for pings; of an older schema it would be dropped, and stated for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ _LINKERD_KINDS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "MeshTLSAuthentication": ("meshtlsauthentications.policy.linkerd.io", ("v1alpha1",)),
 }
 """By kind: the definition, and the versions that we write, the best first."""
+_HTTP2_KEEPALIVE: Final = ("spec", "trafficPolicy", "connectionPool", "http", "http2KeepAlive")
 
 
 def detect_mesh(observed: Observed) -> DetectedMesh:
@@ -120,7 +123,11 @@ def _detect_istio(observed: Observed) -> DetectedMesh | None:
         trust_domain=config.trust_domain,
         network=text(_labels(observed.get(ObjectId("Namespace", "", namespace))).get("topology.istio.io/network")),
         api_versions=api_versions,
-        istio=IstioSetup(config, None if istiod is None else environment.get(MULTIROOT, "").lower() == "true"),
+        istio=IstioSetup(
+            config,
+            None if istiod is None else environment.get(MULTIROOT, "").lower() == "true",
+            _has_field(observed, "DestinationRule", api_versions, *_HTTP2_KEEPALIVE),
+        ),
         problems=tuple(problems),
     )
 
@@ -155,6 +162,17 @@ def _api_versions(observed: Observed, kinds: Mapping[str, tuple[str, tuple[str, 
         if best is not None:
             found[kind] = f"{definition.partition('.')[2]}/{best}"
     return found
+
+
+def _has_field(observed: Observed, kind: str, api_versions: Mapping[str, str], *path: str) -> bool:
+    """Whether the schema of a kind of Istio's knows a field, in the version that is written."""
+    version = api_versions.get(kind, "").partition("/")[2]
+    definition = observed.get(ObjectId("CustomResourceDefinition", "", _ISTIO_KINDS[kind][0]))
+    for one in map(mapping, sequence(section(definition, "spec").get("versions"))):
+        if one.get("name") == version:
+            inside = (part for name in path for part in ("properties", name))
+            return bool(section(one, "schema", "openAPIV3Schema", *inside))
+    return False
 
 
 def _missing_kinds(mesh: str, found: Mapping[str, str], kinds: Iterable[str]) -> list[Problem]:

@@ -66,7 +66,9 @@ class IstioAdapter:
         versions = self._mesh.api_versions
         if result is None or not result.imports or not {"DestinationRule", "ServiceEntry"} <= versions.keys():
             return Rendered()
-        rule = destination_rule(result, api_version=versions["DestinationRule"])
+        rule = destination_rule(
+            result, api_version=versions["DestinationRule"], http2_keepalive=self._setup.http2_keepalive
+        )
         ips = clusterset_ips(key, observed)
         entries = service_entries(result, local, ips, around, api_version=versions["ServiceEntry"])
         # A call that finds the entry without the rule would be sent without the federation's settings.

@@ -15,9 +15,11 @@ from controllers.projection import ServiceResult
 from controllers.sources.manifests import ObjectId
 from gateway.ir.model import AppProtocol, ImportedPort
 
-_CONNECTION_POOL: Final[Mapping[str, object]] = {
-    "tcp": {"connectTimeout": "1s", "tcpKeepalive": {"time": "10s", "interval": "5s", "probes": 3}},
+_TCP: Final[Mapping[str, object]] = {
+    "connectTimeout": "1s",
+    "tcpKeepalive": {"time": "10s", "interval": "5s", "probes": 3},
 }
+_PINGS: Final[Mapping[str, object]] = {"http2KeepAlive": {"interval": "0.5s", "timeout": "1s"}}
 _LOAD_BALANCER: Final[Mapping[str, object]] = {
     "simple": "LEAST_REQUEST",
     "localityLbSetting": {
@@ -29,12 +31,15 @@ _LOAD_BALANCER: Final[Mapping[str, object]] = {
 }
 
 
-def destination_rule(result: ServiceResult, *, api_version: str) -> Apply | None:
-    """The DestinationRule of a service; None where it has no imports."""
+def destination_rule(result: ServiceResult, *, api_version: str, http2_keepalive: bool = False) -> Apply | None:
+    """The DestinationRule of a service; None where it has no imports.
+
+    ``http2_keepalive`` says whether its schema knows pings, by which a silent peer is left within 1.5 s.
+    """
     merged = result.merged
     if merged is None or not result.imports:
         return None
-    policies = {port.port: _policy(port) for port in result.imports}
+    policies = {port.port: _policy(port, http2_keepalive=http2_keepalive) for port in result.imports}
     first, *others = policies.values()
     name = object_name(merged.key)
     policy: Document = first
@@ -52,10 +57,12 @@ def destination_rule(result: ServiceResult, *, api_version: str) -> Apply | None
     return Apply(ObjectId("DestinationRule", merged.key.namespace, name), "", document)
 
 
-def _policy(port: ImportedPort) -> Document:
+def _policy(port: ImportedPort, *, http2_keepalive: bool) -> Document:
+    # Istio speaks HTTP/2 where the caller's port does, and HTTP/1.1, which has no pings, where that speaks it.
+    pings = {"http": _PINGS} if http2_keepalive and port.protocol is AppProtocol.HTTP2 else {}
     return {
         "tls": _tls(list(port.identities)),
-        "connectionPool": _CONNECTION_POOL,
+        "connectionPool": {"tcp": _TCP, **pings},
         "loadBalancer": _LOAD_BALANCER,
         "outlierDetection": {
             "consecutiveGatewayErrors": 1 if port.protocol is AppProtocol.TCP else 3,

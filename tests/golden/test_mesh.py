@@ -99,6 +99,8 @@ class Input(StrictInput):
     """The trust domains of peers whose bundles are accepted."""
     shared: bool = False
     """Whether it is the objects of no one service that are looked at."""
+    http2_keepalive: bool = False
+    """Whether the schema of a DestinationRule knows pings."""
     gateway: Gateway | None = None
 
 
@@ -156,7 +158,8 @@ def _adapter(given: Input, mesh: str) -> MeshAdapter:
             "DestinationRule": "networking.istio.io/v1",
             "ServiceEntry": "networking.istio.io/v1",
         }
-        setup = IstioSetup(MeshConfig(trust_domain="c0.test", xds_agent=True), multiroot=True)
+        config = MeshConfig(trust_domain="c0.test", xds_agent=True)
+        setup = IstioSetup(config, multiroot=True, http2_keepalive=given.http2_keepalive)
         return IstioAdapter(
             DetectedMesh(MeshKind.ISTIO, "1.30.0", "istio-system", "c0.test", api_versions=kinds, istio=setup)
         )

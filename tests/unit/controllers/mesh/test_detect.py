@@ -99,6 +99,19 @@ def test_a_kind_that_is_not_served_is_told() -> None:
     assert (mesh.kind, reasons(mesh)) == (MeshKind.ISTIO, ["KindNotServed"])
 
 
+@pytest.mark.parametrize(("field", "known"), [("http2KeepAlive", True), ("maxRetries", False)])
+def test_whether_a_rule_may_ask_for_pings_its_schema_says(field: str, *, known: bool) -> None:
+    """In the version that is written."""
+    schema: dict[str, Any] = {"type": "object", "properties": {field: {"type": "object"}}}
+    for name in ("http", "connectionPool", "trafficPolicy", "spec"):
+        schema = {"type": "object", "properties": {name: schema}}
+    version = {"name": "v1", "served": True, "schema": {"openAPIV3Schema": schema}}
+    definition = ObjectId("CustomResourceDefinition", "", "destinationrules.networking.istio.io")
+    mesh = detect_mesh({**CRDS, **istiod(), definition: {"spec": {"versions": [version]}}})
+    assert mesh.istio is not None
+    assert mesh.istio.http2_keepalive is known
+
+
 def test_the_default_revision_comes_first_and_its_configuration_is_its_own() -> None:
     """Several control planes run side by side during an upgrade."""
     both = {**CRDS, **istiod("istiod-canary", "canary"), **istiod(), **config_map()}

@@ -105,14 +105,21 @@ class KubeClient:
             return await self._whole("GET", path, query, timeout_seconds)
 
     async def apply(
-        self, document: Document, subresource: str | None = None, *, timeout_seconds: float = WRITE_SECONDS
+        self,
+        document: Document,
+        subresource: str | None = None,
+        *,
+        manager: str = FIELD_MANAGER,
+        dry_run: bool = False,
+        timeout_seconds: float = WRITE_SECONDS,
     ) -> Document:
-        """State the fields of an object as ours (server-side apply, forced); returns the object as it is then.
+        """State the fields of an object as ``manager``'s (server-side apply, forced); returns the object as it is then,
+        or would be with ``dry_run``.
 
         Raises KubeError, also where the API server would drop a field.
         """
         path = _location(document, subresource or "")
-        query = {**_MANAGED, "force": "true"}
+        query = {**_MANAGED, "fieldManager": manager, "force": "true", **({"dryRun": "All"} if dry_run else {})}
         with failures_told():
             return await self._whole("PATCH", path, query, timeout_seconds, document, "application/apply-patch+yaml")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from federation.cli.cluster_command import on_cluster
 from federation.cli.processes import Directory
 from federation.model.errors import ConfigError
 from federation.model.names import key_name
@@ -27,6 +28,7 @@ def _group() -> None:
 
 
 @app.command()
+@on_cluster
 def adopt(
     directory: Directory = Path(),
     *,

@@ -16,8 +16,10 @@ from federation.cli import (
     demo,
     dns,
     exchange,
+    kind,
     membership,
     processes,
+    proxy_config,
     redirect,
     rotate,
     token,
@@ -25,6 +27,8 @@ from federation.cli import (
     trust,
     views,
 )
+from federation.cli.cluster_command import on_cluster
+from federation.cli.in_pod import IN_POD, in_pod_of
 from federation.cli.output import tell
 from federation.model.errors import FederationError
 
@@ -53,14 +57,14 @@ app.command("controller")(processes.controller)
 app.command("gateway")(processes.gateway)
 app.command("sidecar")(processes.sidecar)
 app.command("redirect")(redirect.redirect)
-app.command("init")(membership.init)
-app.command("join")(membership.join)
-app.command("leave")(membership.leave)
-app.command("evict")(membership.evict)
-app.command("members")(membership.members)
-app.command("check")(check.check)
-app.command("status")(views.status)
-app.command("services")(views.services)
+app.command("init")(on_cluster(membership.init))
+app.command("join")(on_cluster(membership.join))
+app.command("leave")(on_cluster(membership.leave))
+app.command("evict")(on_cluster(membership.evict))
+app.command("members")(on_cluster(membership.members))
+app.command("check")(on_cluster(check.check))
+app.command("status")(on_cluster(views.status))
+app.command("services")(on_cluster(views.services))
 app.command("translate")(translate.translate)
 app.add_typer(token.app, name="token")
 app.add_typer(authority.app, name="authority")
@@ -69,6 +73,11 @@ app.add_typer(trust.app, name="trust")
 app.add_typer(credentials.app, name="credentials")
 app.add_typer(exchange.app, name="exchange")
 app.add_typer(dns.app, name="dns")
+app.add_typer(proxy_config.app, name="proxy-config", hidden=True)
+app.add_typer(kind.app, name="kind")
+
+
+app.command(IN_POD, hidden=True)(in_pod_of(lambda words: app(words, prog_name="federation")))
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback protocol

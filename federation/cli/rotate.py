@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from federation.cli.cluster_command import on_cluster
 from federation.cli.owner import ask
 from federation.cli.processes import Directory
 from federation.model.names import key_name
@@ -20,6 +21,7 @@ def _group() -> None:
 
 
 @app.command("ca")
+@on_cluster
 def rotate_ca(
     directory: Directory = Path(),
     *,
@@ -50,6 +52,7 @@ def rotate_ca(
 
 
 @app.command("member-key")
+@on_cluster
 def rotate_member_key(
     directory: Directory = Path(),
     *,
@@ -71,6 +74,7 @@ def rotate_member_key(
 
 
 @app.command("authority")
+@on_cluster
 def rotate_authority(directory: Directory = Path()) -> None:
     """Replace the key of the clusterset's authority; run where the authority is.
 

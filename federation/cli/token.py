@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from federation.cli.cluster_command import on_cluster
 from federation.cli.output import DataFormat, Format, data_text, table_lines
 from federation.cli.processes import Directory
 from federation.cli.views import Output
@@ -20,6 +21,7 @@ app = typer.Typer(help="Tokens that clusters join with; run where the authority 
 
 
 @app.command()
+@on_cluster
 def create(
     cluster: Annotated[str, typer.Option(metavar="NAME", help="The only cluster that may join with it.")],
     directory: Directory = Path(),
@@ -57,6 +59,7 @@ def create(
 
 
 @app.command("list")
+@on_cluster
 def list_tokens(directory: Directory = Path(), output: Output = Format.TABLE) -> None:
     """List the tokens of the last days, and what became of them. No secret is shown.
 
@@ -99,6 +102,7 @@ def list_tokens(directory: Directory = Path(), output: Output = Format.TABLE) ->
 
 
 @app.command()
+@on_cluster
 def revoke(
     token: Annotated[str, typer.Argument(metavar="ID", help="As `federation token list` shows it.")],
     directory: Directory = Path(),

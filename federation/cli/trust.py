@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import typer
 
+from federation.cli.cluster_command import on_cluster
 from federation.cli.output import DataFormat, Format, data_text
 from federation.cli.owner import ask
 from federation.cli.processes import Directory
@@ -17,6 +18,7 @@ app = typer.Typer(help="Show, check and revoke trust.", no_args_is_help=True)
 
 
 @app.command()
+@on_cluster
 def show(directory: Directory = Path(), output: Output = Format.TABLE) -> None:
     """Show every trust domain: its bundle, its authorities, and who verifies by which bundle of ours.
 
@@ -38,6 +40,7 @@ def show(directory: Directory = Path(), output: Output = Format.TABLE) -> None:
 
 
 @app.command()
+@on_cluster
 def check(directory: Directory = Path(), output: Output = Format.TABLE) -> None:
     """Check trust: one line for each finding with its fix, and what would break.
 
@@ -64,6 +67,7 @@ def check(directory: Directory = Path(), output: Output = Format.TABLE) -> None:
 
 
 @app.command()
+@on_cluster
 def taint(
     authority: Annotated[
         str | None, typer.Argument(metavar="CA-ID", help="Beginning of its id; by default the CA that signs.")

@@ -20,11 +20,13 @@ import pytest
 import yaml
 
 from controllers.status import StatusReport
+from federation.app.kube.remote import POD_DIRECTORY
 from federation.cli.owner import ask
 from federation.exchange.server import EmbeddedRedis, find_redis_server
 from federation.model.errors import FederationError, MissingProgramError
 from support.exchange import until
 from support.kube.caller import Caller
+from support.kube.exec import Program
 from support.kube.housekeeping import NAMESPACES
 from support.kube.objects import GroupResource, Key
 from support.kube.plane import plane_of
@@ -88,18 +90,23 @@ class KubeMember:
         replica.child.start()
         return replica
 
-    async def run(self, *words: str, given: str = "", number: int = 0) -> str:
-        """A command of the operator's in pod ``number``, which must succeed."""
+    async def run(self, *words: str, given: str = "", code: int = 0) -> str:
+        """A command of the operator's, as from another machine, that must end with this code; returns what it printed,
+        or said where it failed."""
         process = await asyncio.create_subprocess_exec(
-            *federation_command(*words, "--dir", str(self.replicas[number].directory)),
+            *federation_command(*words, "--kubeconfig", str(self.kubeconfig)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=python_environment(),
         )
         printed, said = await process.communicate(given.encode())
-        assert process.returncode == 0, (words, said.decode())
-        return printed.decode().strip()
+        assert process.returncode == code, (words, process.returncode, said.decode())
+        return (said if code else printed).decode().strip()
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.root / f"{self.name}.kubeconfig"
 
     async def leader(self) -> str:
         """The holder of the lease, once there is one."""
@@ -157,8 +164,18 @@ class KubeMember:
             listen = f"127.0.0.1:{probe.getsockname()[1]}"
         base = self.root / f"{self.name}-{number}.yaml"
         base.write_text(yaml.safe_dump({**self.settings, "http": {"listen": listen}}))
+        pod = f"{self.name}-{number}"
         command = federation_command("controller", "--dir", str(directory), "--base", str(base))
-        return Replica(directory, Child(f"{self.name}-{number}", command, self.root / f"{self.name}-{number}.log"))
+        environment = {**python_environment(), "POD_NAME": pod}
+        return Replica(directory, Child(pod, command, self.root / f"{pod}.log", environment))
+
+    def program(self, pod: str, command: list[str]) -> Program | None:
+        """What an operator's command is in a pod: the same, on the pod's disk."""
+        number = int(pod.rpartition("-")[2])
+        if not (pod == f"{self.name}-{number}" and number < len(self.replicas)):
+            return None
+        words = [str(self.replicas[number].directory) if word == POD_DIRECTORY else word for word in command[1:]]
+        return Program(federation_command(*words), python_environment())
 
 
 class KubeClusters:
@@ -176,8 +193,9 @@ class KubeClusters:
         server.put(NAMESPACES, {"metadata": {"name": SYSTEM}})
         kubeconfig = server.write_kubeconfig(self.root / f"{name}.kubeconfig")
         base = {"region": region, "kubernetes": {"kubeconfig": str(kubeconfig)}, **settings}
-        self.members[name] = KubeMember(name, self.root, server, base)
-        return self.members[name]
+        member = self.members[name] = KubeMember(name, self.root, server, base)
+        server.run_in_pods(member.program)
+        return member
 
     async def found(self, seat: KubeMember, *others: KubeMember) -> None:
         """Start a controller of each, and let them be one clusterset."""

@@ -7,6 +7,7 @@ It takes part in the election and shares the lasting files, before there is a me
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from federation.model.configuration import KubernetesSettings
 from federation.model.problems import Problem
 
 LEASE: Final = "federation-controller"
+POD_NAME: Final = "POD_NAME"
+"""The environment variable that names the pod, where there is one."""
 _APART: Final = "_"
 """Between the pod's name and what tells its lives apart."""
 
@@ -42,8 +45,8 @@ class Post:
 
     def __init__(self, settings: KubernetesSettings, directory: Path, timing: LeaseTiming | None = None) -> None:
         opened = partial(open_client, access_of(settings))
-        # In a pod, its name; elsewhere the host's.
-        self.identity = f"{socket.gethostname()}{_APART}{secrets.token_hex(4)}"
+        # The host has the pod's name too, but for pods in the network of their host.
+        self.identity = f"{os.environ.get(POD_NAME) or socket.gethostname()}{_APART}{secrets.token_hex(4)}"
         self.state = SharedState(opened, settings.namespace, directory)
         self._election = LeaseElection(
             opened,

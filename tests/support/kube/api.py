@@ -9,6 +9,7 @@ from typing import Any
 
 from support.kube.authorization import Attributes, Authorizer
 from support.kube.discovery import discovered
+from support.kube.exec import Program, ProgramOf
 from support.kube.faults import Faults
 from support.kube.identity import Tokens, User, user_named
 from support.kube.listing import Listings
@@ -83,6 +84,19 @@ class Api:
     faults: Faults
     clock: Callable[[], datetime]
     audit: list[Audited] = field(default_factory=list)
+    program_of: ProgramOf = lambda _pod, _command: None
+    """What runs where a test has a program run in a pod."""
+
+    def program(self, call: Call, command: list[str]) -> Program:
+        """The program that ``pods/exec`` asks for; raises Refusal."""
+        user = self.authorizer.impersonated(self.tokens.caller(call.headers), call.headers)
+        *_, namespace, _pods, pod, _exec = call.path.split("/")
+        asked = Attributes("get", "", "pods", "exec", namespace, pod)
+        self.authorizer.check(user, asked)
+        self.audit.append(Audited(user.name, asked, 101))
+        if (found := self.program_of(pod, command)) is None:
+            raise no_such_resource()
+        return found
 
     def answer(self, call: Call) -> Answer | Watching:
         """The answer to a request, whatever it is: a refusal is an answer too."""

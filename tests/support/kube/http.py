@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionResetError
 
 from support.kube.api import Answer, Api, Call, Watching
+from support.kube.exec import serve_exec
 from support.kube.objects import Json
 from support.kube.pki import ServerTls
 from support.kube.refusals import Refusal
@@ -58,6 +59,8 @@ class Front:
         content = await request.content.read()
         await answers.wait()
         call = Call(request.method, request.path, request.query, request.headers, content)
+        if request.path.endswith("/exec"):
+            return await self._executed(request, call)
         answer = self._api.answer(call)
         if isinstance(answer, Watching):
             try:
@@ -67,6 +70,13 @@ class Front:
         if isinstance(answer, Watching):
             return await self._stream(request, answer)
         return _response(answer)
+
+    async def _executed(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        try:
+            program = self._api.program(call, request.query.getall("command", []))
+        except Refusal as refusal:
+            return _response(Answer(refusal.code, refusal.body, tuple(refusal.headers.items())))
+        return await serve_exec(request, program)
 
     async def _stream(self, request: web.BaseRequest, watching: Watching) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})

@@ -20,6 +20,7 @@ from support.kube.admission import Admission
 from support.kube.api import Api, Audited
 from support.kube.authorization import BOOTSTRAP_BINDINGS, BOOTSTRAP_ROLES, GROUP, Authorizer
 from support.kube.crds import resource_of
+from support.kube.exec import ProgramOf
 from support.kube.faults import Failure, Faults
 from support.kube.housekeeping import ACCOUNTS, CRDS, NAMESPACES, Housekeeping
 from support.kube.http import Front
@@ -78,6 +79,10 @@ class StandIn:
     @property
     def ca_pem(self) -> str:
         return self._tls.ca_pem
+
+    def run_in_pods(self, program_of: ProgramOf) -> None:
+        """Say what runs where a program is to be run in a pod."""
+        self._api.program_of = program_of
 
     @property
     def audit(self) -> list[Audited]:

@@ -1,15 +1,17 @@
 """Status of a ServiceExport: whether it is valid, whether it reached the clusterset, whether the exporters agree. Pure.
 
 Valid is the export rules' (``federation.model.export``), Conflict the merge's, and Ready is what the publisher knows:
-this is where the three meet in the words of the MCS API.
+this is where the three meet in the words of the MCS API. ``kubectl describe serviceexport`` is what a user looks at, so
+each message says what is wrong and what to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from controllers.mcs.objects import Apply, Document, export_id, section
 from controllers.mcs.stamped_conditions import stamp_conditions
@@ -18,9 +20,22 @@ from federation.model.conditions import Condition, ConditionStatus
 from federation.model.merge import conflict_condition
 from federation.model.names import ServiceKey
 from federation.model.problems import Problem
+from federation.model.view import MergedService
 
 # In a message, so that it stays readable.
 _PROBLEMS_SHOWN = 3
+
+PARTLY: Final = ", but not all of it: "
+"""In the message of a Valid condition that is true and does not hold for everything that was exported."""
+
+_NEXT_STEPS: Final[Mapping[str, str]] = {
+    "NoService": "create it in this namespace, or delete the ServiceExport",
+    "InvalidServiceType": (
+        "only Services of type ClusterIP, NodePort and LoadBalancer can be exported: change its type, or delete the"
+        " ServiceExport"
+    ),
+}
+"""By reason of a Valid condition that is false."""
 
 
 class Delivery(StrEnum):
@@ -52,7 +67,7 @@ def export_conditions(
             Condition("Ready", ConditionStatus.FALSE, Delivery.PENDING, f"{key} is not exported until it is valid"),
             Condition("Conflict", ConditionStatus.FALSE, "NoConflicts", f"{key} is not exported by this cluster"),
         )
-    return valid, _ready(key, publication), conflict_condition(result.merged)
+    return valid, _ready(key, publication), _conflict(result.merged)
 
 
 def export_status(
@@ -79,27 +94,37 @@ def _valid(key: ServiceKey, result: ServiceResult | None, noted: Sequence[Proble
     found = () if result is None else tuple(one for one in result.exported.conditions if one.type == "Valid")
     if not found:
         cause = f": {_told(noted)}" if noted else ""
-        return Condition("Valid", ConditionStatus.FALSE, "InvalidServiceExport", f"{key} can't be read{cause}")
+        message = f"{key} can't be read{cause}; correct the ServiceExport"
+        return Condition("Valid", ConditionStatus.FALSE, "InvalidServiceExport", message)
     (valid,) = found
     if valid.status is not ConditionStatus.TRUE:
         about_service = [replace(one, subject="") for one in noted if one.subject == f"Service {key}"]
         if valid.reason == "NoService" and about_service:
             # It is there, and nothing of it can be used: that it didn't exist would send the user the wrong way.
-            return Condition(
-                "Valid", valid.status, valid.reason, f"service {key} can't be used: {_told(about_service)}"
-            )
-        return valid
+            message = f"service {key} can't be used: {_told(about_service)}; correct the Service"
+            return Condition("Valid", valid.status, valid.reason, message)
+        step = _NEXT_STEPS.get(valid.reason)
+        return replace(valid, message=f"{valid.message}; {step}") if step else valid
     unused = (*result.exported.problems, *noted) if result is not None else ()
     if not unused:
         return valid
-    return Condition("Valid", valid.status, valid.reason, f"{valid.message}, but not all of it: {_told(unused)}")
+    left_out = f"{valid.message}{PARTLY}{_told(unused)}; what is wrong is left out until it is corrected"
+    return Condition("Valid", valid.status, valid.reason, left_out)
 
 
 def _ready(key: ServiceKey, publication: Publication) -> Condition:
     if publication.delivery is Delivery.EXPORTED:
         return Condition("Ready", ConditionStatus.TRUE, Delivery.EXPORTED, f"{key} is exported to the clusterset")
-    cause = f": {publication.cause}" if publication.cause else ""
+    cause = f": {publication.cause}; `federation status` tells more" if publication.cause else ""
     return Condition("Ready", ConditionStatus.FALSE, publication.delivery, f"{key} is not yet exported{cause}")
+
+
+def _conflict(merged: MergedService) -> Condition:
+    condition = conflict_condition(merged)
+    if condition.status is not ConditionStatus.TRUE:
+        return condition
+    step = "let the Services and ServiceExports of all clusters say the same, or delete those that are not wanted"
+    return replace(condition, message=f"{condition.message}; {step}")
 
 
 def _told(problems: Sequence[Problem]) -> str:

@@ -21,6 +21,7 @@ _KEYED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("metadata", "ownerReferences"): ("uid",),
     ("status", "conditions"): ("type",),
     ("status", "clusters"): ("cluster",),
+    ("webhooks", "webhooks"): ("name",),
 }
 _ATOMIC_PORTS: Final = "ServiceImport"
 """The kind whose ``spec.ports`` is one value; a Service's has keys."""
@@ -30,15 +31,15 @@ def needs_write(existing: Document | None, document: Document, subresource: str)
     """Whether ``document`` must be applied for ``existing`` to be as it says."""
     if existing is None:
         return True
-    owned = _owned(existing, subresource)
+    owned = owned_fields(existing, subresource)
     if not owned:
         return True
-    return not _holds(existing, document, (), text(document.get("kind"))) or not _states(owned, document)
+    return not _holds(existing, document, (), text(document.get("kind"))) or not states(document, owned)
 
 
 def owns(existing: Document | None, *path: str) -> bool:
     """Whether we own a field of the object itself."""
-    found = _owned(existing or {}, "")
+    found = owned_fields(existing or {}, "")
     for key in path:
         if f"f:{key}" not in found:
             return False
@@ -49,15 +50,15 @@ def owns(existing: Document | None, *path: str) -> bool:
 def is_ours_to_write(id_: ObjectId, existing: Document) -> bool:
     """Whether an object may be written: of the kinds that we make, one that has our label, or, where somebody took the
     label away, fields of ours; of another kind any."""
-    return id_.kind not in MANAGED_BY or is_ours(id_.kind, existing) or bool(_owned(existing, ""))
+    return id_.kind not in MANAGED_BY or is_ours(id_.kind, existing) or bool(owned_fields(existing, ""))
 
 
-def _owned(existing: Document, subresource: str) -> Document:
-    """Our entry of the managed fields, in the form of fieldsV1; empty where we never applied this."""
+def owned_fields(existing: Document, subresource: str = "", manager: str = FIELD_MANAGER) -> Document:
+    """A manager's entry of the managed fields, in the form of fieldsV1; empty where it never applied this."""
     for item in sequence(section(existing, "metadata").get("managedFields")):
         entry = mapping(item)
         if (
-            entry.get("manager") == FIELD_MANAGER
+            entry.get("manager") == manager
             and entry.get("operation") == "Apply"
             and text(entry.get("subresource")) == subresource
         ):
@@ -87,8 +88,8 @@ def _item(items: object, selector: Mapping[str, object]) -> Document:
     return {}
 
 
-def _states(owned: Document, stated: object) -> bool:
-    """Whether all that we own is stated still."""
+def states(stated: object, owned: Document) -> bool:
+    """Whether all fields that are owned are stated still."""
     return all(_states_one(key, mapping(inner), stated) for key, inner in owned.items())
 
 
@@ -96,10 +97,10 @@ def _states_one(key: str, inner: Document, stated: object) -> bool:
     kind, _, rest = key.partition(":")
     match kind:
         case "f":
-            return isinstance(stated, Mapping) and rest in stated and _states(inner, stated[rest])
+            return isinstance(stated, Mapping) and rest in stated and states(stated[rest], inner)
         case "k":
             item = _item(stated, mapping(_decoded(rest)))
-            return bool(item) and _states(inner, item)
+            return bool(item) and states(item, inner)
         case _:
             # "." is the item itself; values ("v") and positions ("i") are never ours, since we state no such list.
             return True

@@ -17,7 +17,10 @@ def test_an_export_that_can_not_be_read_is_not_valid() -> None:
     valid, ready, conflict = export_conditions(ECHO, None, EXPORTED, noted)
 
     assert (valid.status, valid.reason) == (ConditionStatus.FALSE, "InvalidServiceExport")
-    assert valid.message == ("demo/echo can't be read: ServiceExport demo/echo spec.exportedLabels: must be a mapping")
+    assert valid.message == (
+        "demo/echo can't be read: ServiceExport demo/echo spec.exportedLabels: must be a mapping;"
+        " correct the ServiceExport"
+    )
     assert (ready.status, ready.reason) == (ConditionStatus.FALSE, "Pending")
     assert (conflict.status, conflict.reason) == (ConditionStatus.FALSE, "NoConflicts")
 
@@ -28,4 +31,4 @@ def test_of_many_problems_a_few_are_told() -> None:
 
     valid, *_ = export_conditions(ECHO, None, EXPORTED, noted)
 
-    assert valid.message == "demo/echo can't be read: fault 1; fault 2; fault 3; and 2 more"
+    assert valid.message == "demo/echo can't be read: fault 1; fault 2; fault 3; and 2 more; correct the ServiceExport"

@@ -238,9 +238,10 @@ def _schemas() -> dict[tuple[str, str], Json]:
         pytest.skip(f"{SCHEMAS} names no directory with the definitions of Istio and Linkerd (docs/mesh.md)")
     found = {}
     for file in sorted(Path(directory).glob("*.yaml")):
-        for definition in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader):
-            if isinstance(definition, dict) and definition.get("kind") == "CustomResourceDefinition":
-                found |= dict(_served(definition["spec"]))
+        for document in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader):
+            for one in (document or {}).get("items", [document]):
+                if isinstance(one, dict) and one.get("kind") == "CustomResourceDefinition":
+                    found |= dict(_served(one["spec"]))
     return found
 
 

@@ -164,3 +164,63 @@ async def test_applied_ports_are_found_by_number_and_protocol(site: Site) -> Non
     assert {port["protocol"] for port in made.body["spec"]["ports"]} == {"TCP", "UDP"}
     assert [port["protocol"] for port in fewer.body["spec"]["ports"]] == ["UDP"]
     assert fewer.body["spec"]["clusterIP"] == made.body["spec"]["clusterIP"]
+
+
+async def test_apply_refuses_what_is_not_of_the_type(site: Site) -> None:
+    """A field that the schema lacks, another type and a key that is there twice are 500, validated strictly or not."""
+    path = site.path("serviceexports", "echo")
+    await site.made(site.path("serviceexports"), export())
+    status = {**export(), "status": {"conditions": [condition("Valid"), condition("Valid")]}}
+    replies = [
+        await site.admin.apply(path, export(color="red"), "us"),
+        await site.admin.apply(path, export(color="red"), "us", fieldValidation="Strict"),
+        await site.admin.apply(path, export(exportedLabels={"a": 1}), "us"),
+        await site.admin.apply(f"{path}/status", status, "us"),
+        await site.admin.apply(site.path("services", "echo", api=CORE), service(color="red"), "us"),
+    ]
+    unnamed = await site.admin.apply(path, {"metadata": {"name": "echo"}}, "us")
+
+    assert [reply.code for reply in replies] == [500] * 5
+    assert all(reply.body["message"].startswith("failed to create typed patch object") for reply in replies)
+    found = [reply.body["message"].partition("): ")[2].partition(" ")[0] for reply in replies]
+    assert found == [
+        ".spec.color:",
+        ".spec.color:",
+        ".spec.exportedLabels.a:",
+        ".status.conditions:",
+        ".spec.color:",
+    ]
+    assert unnamed.reason == (400, "BadRequest")
+
+
+async def test_a_patch_stays_with_its_object(site: Site) -> None:
+    """Another name or namespace in it is 400, another uid 422."""
+    path = f"{site.config_maps}/settings"
+    await site.made(site.config_maps, config_map())
+    other_uid = {"uid": "00000000-0000-0000-0000-000000000000"}
+    changes = ({"name": "other"}, {"namespace": "default"}, other_uid)
+    replies = [await site.admin.ask("PATCH", path, {"metadata": one}, media=MERGE) for one in changes]
+
+    assert [reply.code for reply in replies] == [400, 400, 422]
+
+
+async def test_options_are_checked(site: Site) -> None:
+    """A manager's name has its length; validation, dry runs and propagation know their words: 422."""
+    path = site.config_maps
+    replies = [
+        await site.admin.post(path, config_map(), fieldManager="m" * 129),
+        await site.admin.post(path, config_map(), fieldValidation="Sometimes"),
+        await site.admin.post(path, config_map(), dryRun="Some"),
+        await site.admin.delete(f"{path}/settings", {"propagationPolicy": "Nonsense"}),
+    ]
+    assert [reply.reason for reply in replies] == [(422, "Invalid")] * 4
+
+
+async def test_what_the_server_gives_is_nobody_s(site: Site) -> None:
+    """Whoever creates a Service owns what was sent and defaulted, not the address that it got."""
+    made = await site.made(site.path("services", api=CORE), service())
+    (managed,) = made["metadata"]["managedFields"]
+    owned = managed["fieldsV1"]["f:spec"]
+
+    assert {"f:type", "f:ports", "f:sessionAffinity"} <= set(owned)
+    assert not {"f:clusterIP", "f:clusterIPs", "f:ipFamilies", "f:ipFamilyPolicy"} & set(owned)

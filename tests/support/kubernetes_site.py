@@ -18,11 +18,13 @@ from support.kube.cluster import Cluster, cluster_of, emptied, resource_of
 from support.kube.housekeeping import NAMESPACES
 from support.kube.objects import GroupResource, Key
 from support.kube.real import RealServer
+from support.kube.registry import Write
 from support.kube.server import StandIn, running
 
 QUICK = Patience(first_retry_seconds=0.02, last_retry_seconds=0.1, silence_seconds=5.0, page=2)
 """Pages of two, so that most lists have several."""
 
+SOMEBODY = Write("kubectl")
 SERVICES: GroupResource = ("", "services")
 EXPORTS: GroupResource = ("multicluster.x-k8s.io", "serviceexports")
 SLICES: GroupResource = ("discovery.k8s.io", "endpointslices")

@@ -68,7 +68,9 @@ class McsCluster:
 
     def create(self, kind: str, namespace: str, body: Json) -> None:
         """An object that somebody else makes."""
-        self.registry.create(self._kind(kind), namespace, body, Write("kubectl"))
+        stored = self._kind(kind)
+        whole = {"apiVersion": stored.api_version, "kind": stored.kind, **body}
+        self.registry.create(stored, namespace, whole, Write("kubectl"))
         self._settle()
 
     def edit(self, id_: ObjectId, patch: Json) -> None:

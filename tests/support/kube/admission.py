@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from support.kube.crds import definition_faults
 from support.kube.field_sets import SYSTEM_METADATA
 from support.kube.kinds import ResourceType
 from support.kube.names import metadata_faults
-from support.kube.objects import Json, is_terminating
+from support.kube.objects import Json, at, is_terminating
 from support.kube.refusals import Cause, bad_request, invalid
 from support.kube.schema import defaulted, pruned, violations
 from support.kube.services import ServiceAddresses, service_faults
+from support.kube.slices import slice_completed, slice_faults
 
+CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 SETTLED = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 """What only the server sets: the live object's values stand, whatever is sent."""
 
@@ -97,6 +100,8 @@ class Admission:
         if kind.plural == "services":
             body = self.addresses.completed(body, live)
             return body if live else {**body, "status": {"loadBalancer": {}}}
+        if kind.plural == "endpointslices":
+            return slice_completed(body)
         if kind.plural == "namespaces":
             labels = {**(body["metadata"].get("labels") or {}), "kubernetes.io/metadata.name": body["metadata"]["name"]}
             body = {**body, "metadata": {**body["metadata"], "labels": labels}}
@@ -110,13 +115,25 @@ class Admission:
     def _check(self, kind: ResourceType, body: Json, live: Json | None) -> None:
         causes = [*metadata_faults(kind, body["metadata"]), *violations(body, whole_schema(kind))]
         if kind.plural == "services" and not causes:
-            causes = [*service_faults(body, live)]
+            causes = [*service_faults(body)]
+        if kind.plural == "endpointslices" and not causes:
+            causes = [*slice_faults(body)]
+        if kind.plural == "configmaps":
+            causes += [_bad_key(name) for name in body.get("data") or {} if not CONFIG_KEY.fullmatch(name)]
+        if kind.plural == "events" and at(body, ("involvedObject", "namespace")) != body["metadata"]["namespace"]:
+            message = "Invalid value: does not match event.namespace"
+            causes.append(Cause("FieldValueInvalid", "involvedObject.namespace", message))
         if kind.plural == "customresourcedefinitions":
             causes += definition_faults(body)
         if live is not None:
             causes += _changes_refused(kind, live, body)
         if causes:
             raise invalid(kind.group, kind.kind, body["metadata"].get("name", ""), causes)
+
+
+def _bad_key(name: str) -> Cause:
+    message = f"Invalid value: {json.dumps(name)}: must consist of alphanumeric characters, '-', '_' or '.'"
+    return Cause("FieldValueInvalid", f"data[{name}]", message)
 
 
 def _changes_refused(kind: ResourceType, live: Json, body: Json) -> Iterator[Cause]:

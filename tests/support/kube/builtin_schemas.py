@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from support.kube.objects import Json
-from support.kube.schema import INT_OR_STRING, LIST_KEYS, LIST_TYPE, PRESERVE
+from support.kube.schema import INT_OR_STRING, LIST_KEYS, LIST_TYPE, MICROSECONDS, PRESERVE
 
 MERGE_KEY: Final = "x-kubernetes-patch-merge-key"
 """The key that a strategic merge patch joins a list's items by, which may differ from those of server-side apply."""
@@ -17,6 +17,7 @@ STRING: Final[Json] = {"type": "string"}
 BOOLEAN: Final[Json] = {"type": "boolean"}
 INTEGER: Final[Json] = {"type": "integer", "format": "int32"}
 TIME: Final[Json] = {"type": "string", "format": "date-time"}
+MICRO_TIME: Final[Json] = {"type": "string", "format": MICROSECONDS}
 ANYTHING: Final[Json] = {"type": "object", PRESERVE: True}
 TEXTS: Final[Json] = {"type": "object", "additionalProperties": STRING}
 PROTOCOL: Final[Json] = {"type": "string", "enum": ["TCP", "UDP", "SCTP"], "default": "TCP"}
@@ -169,15 +170,18 @@ _ENDPOINT: Final = record(
 ENDPOINT_SLICE: Final = {
     **kind(
         addressType={"type": "string", "enum": ["FQDN", "IPv4", "IPv6"]},
-        endpoints=listing(_ENDPOINT),
-        ports=listing(
-            record(
-                name={**STRING, "default": ""},
-                protocol=PROTOCOL,
-                port={**INTEGER, "minimum": 1, "maximum": 65535},
-                appProtocol=STRING,
-            )
-        ),
+        endpoints={**listing(_ENDPOINT), "nullable": True},
+        ports={
+            **listing(
+                record(
+                    name={**STRING, "default": ""},
+                    protocol=PROTOCOL,
+                    port={**INTEGER, "minimum": 1, "maximum": 65535},
+                    appProtocol=STRING,
+                )
+            ),
+            "nullable": True,
+        },
     ),
     "required": ["addressType"],
 }
@@ -186,9 +190,9 @@ LEASE: Final = kind(
     spec=record(
         holderIdentity=STRING,
         leaseDurationSeconds={**INTEGER, "minimum": 1},
-        acquireTime=TIME,
-        renewTime=TIME,
-        leaseTransitions=INTEGER,
+        acquireTime=MICRO_TIME,
+        renewTime=MICRO_TIME,
+        leaseTransitions={**INTEGER, "minimum": 0},
         preferredHolder=STRING,
         strategy=STRING,
     ),

@@ -98,6 +98,7 @@ BUILT_IN: Final[tuple[ResourceType, ...]] = (
         SERVICE,
         short_names=("svc",),
         subresources=_STATUS,
+        create_on_update=True,
         returns_deleted=True,
         selectable=("spec.type", "spec.clusterIP"),
     ),

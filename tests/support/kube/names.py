@@ -11,7 +11,6 @@ from support.kube.objects import Json
 from support.kube.refusals import Cause
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-SERVICE = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
@@ -49,14 +48,17 @@ def metadata_faults(kind: ResourceType, metadata: Json) -> Iterator[Cause]:
         yield Cause("FieldValueInvalid", "metadata.ownerReferences", message)
 
 
+def is_label(text: str) -> bool:
+    """Whether it is a DNS label (RFC 1123)."""
+    return len(text) <= 63 and LABEL.fullmatch(text) is not None
+
+
 def is_name(kind: ResourceType, name: str) -> bool:
     """Whether an object of that kind may have the name; RBAC's may have any that fits a path."""
     if kind.group == "rbac.authorization.k8s.io":
         return "/" not in name and "%" not in name and name not in {".", ".."}
-    if kind.plural == "services":
-        return len(name) <= 63 and SERVICE.fullmatch(name) is not None
-    if kind.plural == "namespaces":
-        return len(name) <= 63 and LABEL.fullmatch(name) is not None
+    if kind.plural in {"services", "namespaces"}:
+        return is_label(name)
     return len(name) <= 253 and SUBDOMAIN.fullmatch(name) is not None
 
 
@@ -69,8 +71,6 @@ def is_qualified(key: str) -> bool:
 
 
 def _rule(kind: ResourceType) -> str:
-    if kind.plural == "services":
-        return "a DNS-1035 label must consist of lower case alphanumeric characters or '-'"
-    if kind.plural == "namespaces":
+    if kind.plural in {"services", "namespaces"}:
         return "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-'"
     return "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"

@@ -45,7 +45,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
             "metadata": {},
             "status": "Failure",
             "message": message,
-            "reason": reason,
+            **({"reason": reason} if reason else {}),
             **({"details": details} if details else {}),
             "code": code,
         }
@@ -106,6 +106,12 @@ def invalid(group: str, kind: str, name: str, causes: Sequence[Cause]) -> Refusa
     text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
     message = f'{_resource(group, kind)} "{name}" is invalid: {text}'
     return Refusal(422, "Invalid", message, details=_details(group, kind, name, causes))
+
+
+def untyped(kind: str, name: str, faults: Sequence[str]) -> Refusal:
+    """A configuration for server-side apply that is not of the resource's type."""
+    told = faults[0] if len(faults) == 1 else "errors:\n" + "\n".join(f"  {fault}" for fault in faults)
+    return Refusal(500, "", f"failed to create typed patch object ({name}; {kind}): {told}")
 
 
 def bad_request(message: str) -> Refusal:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from support.kube import patches
@@ -18,6 +19,7 @@ from support.kube.objects import GroupResource, Json, Key, at, duplicate, finali
 from support.kube.ownership import Writer, applied, owned_after_update
 from support.kube.refusals import (
     Cause,
+    Refusal,
     already_exists,
     bad_request,
     conflict,
@@ -27,9 +29,13 @@ from support.kube.refusals import (
     not_found,
     success,
     unsupported_media,
+    untyped,
 )
 from support.kube.store import Store
+from support.kube.typed import typed_faults
 
+ADDRESS_FIELDS = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+"""What a Service is given where it does not ask."""
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 IMMORTAL = {"default", "kube-system", "kube-public"}
@@ -63,6 +69,7 @@ class Registry:
         self.catalog = catalog
         self._admission = admission
         self._clock = clock
+        admission.addresses.stored = lambda: store.objects(("", "services")).values()
 
     def now(self) -> str:
         return timestamp(self._clock())
@@ -95,10 +102,7 @@ class Registry:
         """A whole object in place of the one there is; raises a 409 where that has changed meanwhile."""
         self._check_address(kind, key.namespace, body)
         metadata = body.get("metadata") or {}
-        if metadata.get("name") != key.name:
-            raise bad_request(
-                f"the name of the object ({metadata.get('name')}) does not match the name on the URL ({key.name})"
-            )
+        self._check_name(key, body)
         if self.store.get(kind.resource, key) is None and kind.create_on_update and not write.subresource:
             return self.create(kind, key.namespace, body, write)
         live = self._live(kind, key)
@@ -127,7 +131,16 @@ class Registry:
             body = patches.merge_patched(shown, patch)
         else:
             body = patches.strategic_patched(shown, patch, whole_schema(kind))
-        return self._changed(kind, key, live, body, write)
+        self._check_address(kind, key.namespace, body)
+        self._check_name(key, body)
+        _check_uid(kind, live, body)
+        try:
+            return self._changed(kind, key, live, body, write)
+        except Refusal as refusal:
+            if refusal.code != HTTPStatus.BAD_REQUEST:
+                raise
+            # What a patch makes of an object is invalid where it can't be read, not a bad request.
+            raise invalid("", "", "", [Cause("FieldValueInvalid", "patch", f"Invalid value: {refusal}")]) from None
 
     def delete(self, kind: ResourceType, key: Key, options: Json) -> Json:
         """Remove the object, or mark it where finalizers hold it; returns what the request is answered with."""
@@ -135,8 +148,8 @@ class Registry:
         wanted = options.get("preconditions") or {}
         for name, field in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
             if wanted.get(name) and wanted[name] != live["metadata"][name]:
-                why = f"Precondition failed: {field} in precondition: {wanted[name]}, {field} in object meta: "
-                raise conflict(kind.group, kind.plural, key.name, why + live["metadata"][name])
+                why = f"the {field} in the precondition ({wanted[name]}) does not match the {field} in record ("
+                raise conflict(kind.group, kind.plural, key.name, f"{why}{live['metadata'][name]})")
         if kind.plural == "namespaces" and key.name in IMMORTAL:
             raise forbidden(kind.group, kind.plural, key.name, "this namespace may not be deleted")
         holding = finalizers(live) + _propagation(options)
@@ -171,10 +184,13 @@ class Registry:
             raise bad_request("error decoding YAML: it is no object")
         if at(config, ("metadata", "managedFields")):
             raise bad_request("metadata.managedFields must be nil")
+        if not (config.get("apiVersion") and config.get("kind")):
+            raise bad_request(f"invalid object type: {config.get('apiVersion', '/')}, Kind={config.get('kind', '')}")
+        metadata = {"name": key.name, **(config.get("metadata") or {})}
         self._check_address(kind, key.namespace, config)
-        metadata = {**(config.get("metadata") or {}), "name": key.name}
-        if metadata["name"] != (config.get("metadata") or {}).get("name", key.name):
-            raise bad_request("the name in the object does not match the name on the URL")
+        self._check_name(key, {"metadata": metadata})
+        if faults := [*typed_faults(config, whole_schema(kind))]:
+            raise untyped(f"{kind.group}/{kind.version}, Kind={kind.kind}", f"{key.namespace}/{key.name}", faults)
         unknown: list[str] = []
         decoded = self._admission.decoded(kind, {**config, "metadata": metadata}, unknown)
         if kind.namespaced:
@@ -190,10 +206,13 @@ class Registry:
         if live is None and write.subresource:
             raise not_found(kind.group, kind.plural, key.name)
         if live is None:
-            if decoded["metadata"].get("uid") or decoded["metadata"].get("resourceVersion"):
-                raise modified(kind.group, kind.plural, key.name)
+            if told := decoded["metadata"].get("uid"):
+                why = f"uid mismatch: the provided object specified uid {told}, and no existing object was found"
+                raise conflict(kind.group, kind.plural, key.name, why)
+            decoded["metadata"].pop("resourceVersion", None)
             fresh = applied({"metadata": {}}, decoded, whole_schema(kind), writer, self.now(), force=True)
             return Written(self._inserted(kind, fresh, write, owned=True), created=True, warnings=warnings)
+        _check_uid(kind, live, decoded)
         schema = whole_schema(kind)
         outcome = applied(served(kind, live), decoded, schema, writer, self.now(), force=write.force)
         return self._changed(kind, key, live, outcome, write, owned=True, warnings=warnings)
@@ -206,7 +225,10 @@ class Registry:
             raise already_exists(kind.group, kind.plural, key.name)
         if not owned:
             writer = Writer(write.manager, "Update", kind.api_version)
-            created = owned_after_update(None, created, whole_schema(kind), writer, self.now())
+            told = _as_told(kind, created, decoded)
+            told = owned_after_update(None, told, whole_schema(kind), writer, self.now())
+            if managed := told["metadata"].get("managedFields"):
+                created["metadata"]["managedFields"] = managed
         if write.dry_run:
             return created
         return served(kind, self.store.put(kind.resource, key, _as_stored(kind, created)))
@@ -229,11 +251,6 @@ class Registry:
             raise conflict(kind.group, kind.plural, key.name, why + live["metadata"]["uid"])
         if sent.get("resourceVersion") not in {None, "", live["metadata"]["resourceVersion"]}:
             raise modified(kind.group, kind.plural, key.name)
-        if sent.get("name") != key.name or (kind.namespaced and sent.get("namespace", key.namespace) != key.namespace):
-            cause = Cause(
-                "FieldValueInvalid", "metadata.name", f'Invalid value: "{sent.get("name")}": field is immutable'
-            )
-            raise invalid(kind.group, kind.kind, key.name, [cause])
         unknown: list[str] = []
         decoded = self._admission.decoded(kind, body, unknown)
         warnings = warnings or _warnings(unknown, write)
@@ -274,6 +291,11 @@ class Registry:
             cause = Cause("FieldValueInvalid", "kind", f"Invalid value: {json.dumps(name)}: must be {kind.kind}")
             raise invalid(kind.group, str(name), at(body, ("metadata", "name")) or "", [cause])
 
+    def _check_name(self, key: Key, body: Json) -> None:
+        told = at(body, ("metadata", "name"))
+        if told != key.name:
+            raise bad_request(f"the name of the object ({told}) does not match the name on the URL ({key.name})")
+
     def _check_namespace(self, kind: ResourceType, body: Json) -> None:
         if not kind.namespaced:
             return
@@ -290,6 +312,25 @@ class Registry:
 def served(kind: ResourceType, stored: Json) -> Json:
     """A stored object as the version of the kind shows it: conversion between versions changes nothing else."""
     return {**stored, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": {**stored["metadata"]}}
+
+
+def _as_told(kind: ResourceType, created: Json, decoded: Json) -> Json:
+    """A new object without what the server gave it: that is nobody's until somebody states it."""
+    given = {"namespaces": ("finalizers",), "services": ADDRESS_FIELDS}.get(kind.plural, ())
+    spec = {
+        name: item
+        for name, item in (created.get("spec") or {}).items()
+        if name not in given or name in (decoded.get("spec") or {})
+    }
+    rest = {name: item for name, item in created.items() if name not in {"spec", "status"} or not given}
+    return {**rest, "spec": spec} if given and spec else rest
+
+
+def _check_uid(kind: ResourceType, live: Json, body: Json) -> None:
+    told = at(body, ("metadata", "uid"))
+    if told not in {None, "", live["metadata"]["uid"]}:
+        cause = Cause("FieldValueInvalid", "metadata.uid", f"Invalid value: {json.dumps(told)}: field is immutable")
+        raise invalid(kind.group, kind.kind, live["metadata"]["name"], [cause])
 
 
 def _as_stored(kind: ResourceType, body: Json) -> Json:

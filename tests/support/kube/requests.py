@@ -18,6 +18,8 @@ from support.kube.registry import Write
 from support.kube.selectors import Selector, parse_fields, parse_labels
 
 _NAMESPACE_PARTS = {"finalize", "status"}
+MANAGER_BYTES = 128
+PROPAGATION = ("Foreground", "Background", "Orphan")
 _JSON, _YAML = "application/json", "application/yaml"
 
 
@@ -105,8 +107,21 @@ def write_of(verb: str, target: Target, query: Mapping[str, str], headers: Mappi
     elif is_true(query, "force"):
         cause = Cause("FieldValueForbidden", "force", "Forbidden: may not be specified for non-apply patch")
         raise invalid("meta.k8s.io", "PatchOptions", "", [cause])
-    manager = manager or headers.get("User-Agent", "unknown").partition("/")[0][:128]
-    validation = query.get("fieldValidation", "Warn")
+    causes = []
+    if len(manager) > MANAGER_BYTES:
+        message = f"Too long: may not be more than {MANAGER_BYTES} bytes"
+        causes.append(Cause("FieldValueTooLong", "fieldManager", message))
+    if query.get("fieldValidation", "") not in {"", "Ignore", "Strict", "Warn"}:
+        told = json.dumps(query["fieldValidation"])
+        message = f'Unsupported value: {told}: supported values: "", "Ignore", "Strict", "Warn"'
+        causes.append(Cause("FieldValueNotSupported", "fieldValidation", message))
+    if query.get("dryRun", "") not in {"", "All"}:
+        message = f'Unsupported value: {json.dumps([query["dryRun"]])}: supported values: "All"'
+        causes.append(Cause("FieldValueNotSupported", "dryRun", message))
+    if causes:
+        raise invalid("meta.k8s.io", f"{verb.capitalize()}Options", "", causes)
+    manager = manager or headers.get("User-Agent", "unknown").partition("/")[0][:MANAGER_BYTES]
+    validation = query.get("fieldValidation") or "Warn"
     dry_run = query.get("dryRun", "") == "All"
     return Write(manager, dry_run, validation, is_true(query, "force"), target.subresource)
 
@@ -152,5 +167,10 @@ def delete_options(query: Mapping[str, str], body: Json) -> Json:
     """The options of a deletion, from the body and from the parameters, which the body overrides."""
     named = {name: query[name] for name in ("propagationPolicy",) if query.get(name)}
     dry_run = {"dryRun": ["All"]} if query.get("dryRun") == "All" else {}
+    policy = body.get("propagationPolicy", named.get("propagationPolicy", "Background"))
+    if policy not in PROPAGATION:
+        told = f"Unsupported value: {json.dumps(policy)}: supported values: {', '.join(map(json.dumps, PROPAGATION))}"
+        cause = Cause("FieldValueNotSupported", "propagationPolicy", told)
+        raise invalid("meta.k8s.io", "DeleteOptions", "", [cause])
     orphan = {"orphanDependents": True} if is_true(query, "orphanDependents") else {}
     return {**named, **dry_run, **orphan, **body}

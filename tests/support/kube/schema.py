@@ -19,6 +19,9 @@ PRESERVE = "x-kubernetes-preserve-unknown-fields"
 INT_OR_STRING = "x-kubernetes-int-or-string"
 LIST_TYPE = "x-kubernetes-list-type"
 LIST_KEYS = "x-kubernetes-list-map-keys"
+MICROSECONDS = "micro-time"
+"""The format of metav1.MicroTime: a time with exactly six digits of a second."""
+MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -149,6 +152,9 @@ def _text_violations(value: str, schema: Json, path: str) -> Iterator[Cause]:
         yield _invalid(path, told, f"should be at least {schema['minLength']} chars long")
     if "maxLength" in schema and len(value) > schema["maxLength"]:
         yield Cause("FieldValueTooLong", path, f"Too long: may not be more than {schema['maxLength']} bytes")
+    if schema.get("format") == MICROSECONDS and not _is_micro_time(value):
+        # Go can't decode it, as if it were of another type.
+        yield Cause("FieldValueTypeInvalid", path, f"Invalid value: {told}: cannot parse {path} as a time")
     if schema.get("format") == "date-time" and not _is_date_time(value):
         yield _invalid(path, told, "must be of type date-time")
 
@@ -204,6 +210,10 @@ def _joined(path: str, name: str) -> str:
 @lru_cache(maxsize=256)
 def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text)
+
+
+def _is_micro_time(text: str) -> bool:
+    return MICRO_TIME.fullmatch(text) is not None and _is_date_time(text)
 
 
 def _is_date_time(text: str) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address, ip_network
 
+from support.kube.names import is_label, is_qualified
 from support.kube.objects import Json
-from support.kube.refusals import Cause
+from support.kube.refusals import Cause, invalid
 
 CLUSTER_IPS = ("10.96.0.0/16", "fd00:10:96::/112")
 """The ranges that addresses of Services come from, the first one of the family that is preferred."""
@@ -21,6 +22,8 @@ class ServiceAddresses:
         self._networks = [ip_network(one) for one in ranges]
         self._handed_out = 10
         self._ports = NODE_PORTS
+        self.stored: Callable[[], Iterable[Json]] = tuple
+        """All Services there are: an address is free again once its Service is gone."""
 
     @property
     def families(self) -> list[str]:
@@ -45,7 +48,14 @@ class ServiceAddresses:
         spec["ports"] = [self._port(port, spec["type"]) for port in spec.get("ports") or ()]
         if not spec["ports"]:
             del spec["ports"]
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        if spec.get("clusterIP") == "None" and not spec.get("selector"):
+            # Nobody knows where its endpoints will be.
+            spec = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"], **spec}
+        spec.setdefault(
+            "ipFamilyPolicy", "RequireDualStack" if len(spec.get("ipFamilies") or ()) > 1 else "SingleStack"
+        )
+        if causes := [*self._family_faults(spec), *self._address_faults(spec, before)]:
+            raise invalid("", "Service", body["metadata"].get("name", ""), causes)
         families = spec.get("ipFamilies") or self.families[: 1 if spec["ipFamilyPolicy"] == "SingleStack" else 2]
         if spec.get("clusterIP") == "None":
             addresses = ["None"]
@@ -57,13 +67,61 @@ class ServiceAddresses:
             addresses = [*given, *self._fresh(families[len(given) :])]
         return {**body, "spec": {**spec, "ipFamilies": families, "clusterIP": addresses[0], "clusterIPs": addresses}}
 
+    def _family_faults(self, spec: Json) -> Iterator[Cause]:
+        headless = spec.get("clusterIP") == "None" and not spec.get("selector")
+        if headless:
+            return
+        if spec["ipFamilyPolicy"] == "RequireDualStack" and len(self._networks) < 2:
+            told = 'Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services'
+            yield Cause("FieldValueInvalid", "spec.ipFamilyPolicy", told)
+        for at, family in enumerate(spec.get("ipFamilies") or ()):
+            if family not in self.families:
+                told = f"Invalid value: {json.dumps(family)}: not configured on this cluster"
+                yield Cause("FieldValueInvalid", f"spec.ipFamilies[{at}]", told)
+
+    def _address_faults(self, spec: Json, before: Json) -> Iterator[Cause]:
+        """Those of the addresses that are asked for."""
+        first, asked = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
+        told = f"Invalid value: {json.dumps(asked)}"
+        kept = before.get("clusterIPs") or []
+        if asked and not first:
+            yield Cause(
+                "FieldValueInvalid", "spec.clusterIPs", f"{told}: must be empty when `clusterIP` is not specified"
+            )
+        elif asked and asked[0] != first:
+            yield Cause("FieldValueInvalid", "spec.clusterIPs", f"{told}: first value must match `clusterIP`")
+        elif kept and first and first != kept[0]:
+            changed = f"Invalid value: {json.dumps([first])}: may not change once set"
+            yield Cause("FieldValueInvalid", "spec.clusterIPs[0]", changed)
+        else:
+            wanted = [one for one in asked or [first] if one and one != "None"]
+            for at, address in enumerate(wanted):
+                if not _family(address):
+                    rule = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+                    told = f"Invalid value: {json.dumps(address)}: {rule}"
+                    yield Cause("FieldValueInvalid", f"spec.clusterIPs[{at}]", told)
+                elif address not in kept and (why := self._unavailable(address)):
+                    told = f"Invalid value: {json.dumps(wanted)}: failed to allocate IP {address}: {why}"
+                    yield Cause("FieldValueInvalid", "spec.clusterIPs", told)
+
+    def _unavailable(self, address: str) -> str:
+        if not any(ip_address(address) in network for network in self._networks):
+            return "the provided network does not match the current range"
+        return "provided IP is already allocated" if address in self._in_use() else ""
+
+    def _in_use(self) -> set[str]:
+        return {address for body in self.stored() for address in body["spec"].get("clusterIPs") or ()}
+
     def _fresh(self, families: list[str]) -> list[str]:
-        found = []
+        found: list[str] = []
+        networks = {f"IPv{network.version}": network for network in self._networks}
+        in_use = self._in_use() if families else set()
         for family in families:
-            network = next((one for one in self._networks if f"IPv{one.version}" == family), None)
-            if network is not None:
+            if family in networks:
                 self._handed_out += 1
-                found.append(str(network[self._handed_out]))
+                while (address := str(networks[family][self._handed_out])) in in_use:
+                    self._handed_out += 1
+                found.append(address)
         return found
 
     def _port(self, port: Json, kind: str) -> Json:
@@ -81,8 +139,8 @@ def _family(address: str) -> list[str]:
         return []
 
 
-def service_faults(body: Json, live: Json | None) -> Iterator[Cause]:
-    """What the API server refuses in a Service beside what its schema says."""
+def service_faults(body: Json) -> Iterator[Cause]:
+    """What the API server refuses in a Service beside what its schema says, and what is wrong with its addresses."""
     spec = body.get("spec") or {}
     ports = spec.get("ports") or []
     if spec.get("type") == "ExternalName":
@@ -92,17 +150,19 @@ def service_faults(body: Json, live: Json | None) -> Iterator[Cause]:
         yield Cause("FieldValueRequired", "spec.ports", "Required value")
     names = [port.get("name", "") for port in ports]
     for at, name in enumerate(names):
+        path, told = f"spec.ports[{at}].name", json.dumps(name)
         if len(ports) > 1 and not name:
-            yield Cause("FieldValueRequired", f"spec.ports[{at}].name", "Required value")
+            yield Cause("FieldValueRequired", path, "Required value")
         elif name and name in names[:at]:
-            yield Cause("FieldValueDuplicate", f"spec.ports[{at}].name", f"Duplicate value: {json.dumps(name)}")
-    for address in spec.get("clusterIPs") or ():
-        if address != "None" and not _family(address):
-            yield Cause(
-                "FieldValueInvalid", "spec.clusterIPs[0]", f"Invalid value: {json.dumps(address)}: must be an IP"
-            )
-    before = (live or {}).get("spec") or {}
-    old, new = before.get("clusterIP"), spec.get("clusterIP")
-    if old and new and old != new and spec.get("type") != "ExternalName":
-        message = f"Invalid value: {json.dumps(new)}: field is immutable"
-        yield Cause("FieldValueInvalid", "spec.clusterIP", message)
+            yield Cause("FieldValueDuplicate", path, f"Duplicate value: {told}")
+        elif name and not is_label(name):
+            yield Cause("FieldValueInvalid", path, f"Invalid value: {told}: a lowercase RFC 1123 label must be")
+    for at, port in enumerate(ports):
+        protocol = port.get("appProtocol")
+        if protocol and not is_qualified(protocol):
+            told = f"Invalid value: {json.dumps(protocol)}: name part must consist of alphanumeric characters"
+            yield Cause("FieldValueInvalid", f"spec.ports[{at}].appProtocol", told)
+    balanced = ((body.get("status") or {}).get("loadBalancer") or {}).get("ingress")
+    if balanced and spec.get("type") != "LoadBalancer":
+        told = "Forbidden: may only be used when `spec.type` is 'LoadBalancer'"
+        yield Cause("FieldValueForbidden", "status.loadBalancer.ingress", told)

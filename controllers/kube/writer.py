@@ -27,6 +27,7 @@ import structlog
 from controllers.kube.backlog import Backlog
 from controllers.kube.client import WRITE_SECONDS, KubeError
 from controllers.kube.cluster_watch import ClusterWatch
+from controllers.kube.events import Note, problem_notes, status_notes
 from controllers.kube.locations import missing_rule
 from controllers.kube.observed_objects import WRITER_RESOURCES, ObservedObjects
 from controllers.mcs.desired import KubernetesCluster, desired_objects
@@ -80,7 +81,8 @@ class ObjectWriter:
     """Writes to one cluster, in whose name ``opened`` gives clients; ``now`` dates conditions.
 
     ``watch`` is one that others share, and that somebody runs. Nothing is written unless ``leading``, and each request
-    ends within ``seconds_left``; whoever knows that the lead changed calls ``hurry``.
+    ends within ``seconds_left``; whoever knows that the lead changed calls ``hurry``. ``record`` gets what is worth an
+    Event, and returns at once.
     """
 
     def __init__(
@@ -93,11 +95,13 @@ class ObjectWriter:
         watch: ClusterWatch | None = None,
         leading: Callable[[], bool] = lambda: True,
         seconds_left: Callable[[], float] = lambda: math.inf,
+        record: Callable[[Note], None] = lambda _: None,
     ) -> None:
         self._opened = opened
         self._shared = watch
         self._leading = leading
         self._seconds_left = seconds_left
+        self._record = record
         self._now = now
         self._ip_families = ip_families
         self._patience = patience or Patience()
@@ -261,6 +265,9 @@ class ObjectWriter:
             try:
                 written = await client.apply(write.document, write.subresource or None, timeout_seconds=seconds)
                 self._objects.put_written(write.id.kind, written)
+                if write.subresource:
+                    for note in status_notes(write.id, observed.get(write.id), written, api.version):
+                        self._record(note)
             except KubeError as error:
                 accepted = False
                 if _is_overtaken(error):
@@ -312,7 +319,11 @@ class ObjectWriter:
                 return [Problem(str(write.id), "Refused", str(error))]
 
     def _note(self, key: ServiceKey, problems: tuple[Problem, ...]) -> None:
-        for problem in sorted({*problems} - {*self._problems.get(key, ())}):
+        new = sorted({*problems} - {*self._problems.get(key, ())})
+        version = "" if self._objects.api is None else self._objects.api.version
+        for note in problem_notes(key, new, self._objects.of(key), version):
+            self._record(note)
+        for problem in new:
             _log.warning(
                 "object is not as it should be", object=problem.subject, reason=problem.reason, cause=problem.message
             )

@@ -17,6 +17,8 @@ from controllers.kube.client import open_client
 from controllers.kube.cluster_watch import ClusterWatch
 from controllers.kube.derived_addresses import DerivedAddresses
 from controllers.kube.gateway_address_watch import GatewayAddressWatch
+from controllers.kube.ip_families import IpFamilies
+from controllers.kube.property_writer import PropertyWriter
 from controllers.kube.token_review import TokenReviewer
 from controllers.kube.writer import Computed, ObjectWriter
 from controllers.mcs.export_status import Delivery, Publication
@@ -63,7 +65,7 @@ class ClusterSide:
         """Own exports that changed, and since when the exchange is not known to have them."""
         self._pending: frozenset[ServiceKey] = frozenset()
         self._noted: Mapping[ServiceKey, tuple[Problem, ...]] = {}
-        self.source = KubernetesSource(access, watch=self._watch)
+        self.source = KubernetesSource(access, watch=self._watch, pods=True)
         self.tokens = TokenReviewer(
             opened,
             f"federation.{settings.clusterset}",
@@ -78,6 +80,15 @@ class ClusterSide:
             leading=lambda: post.leads,
             seconds_left=lambda: post.seconds_left,
         )
+        self._properties = PropertyWriter(
+            opened,
+            settings.cluster,
+            settings.clusterset,
+            watch=self._watch,
+            leading=lambda: post.leads,
+            seconds_left=lambda: post.seconds_left,
+        )
+        self._families = IpFamilies(opened, kubernetes.namespace, self.writer.on_ip_families)
         self._addresses = DerivedAddresses(self._watch, self._on_vips)
         self._gateways: GatewayAddressWatch | None = None
         if not settings.gateway.addresses:
@@ -89,7 +100,13 @@ class ClusterSide:
     def problems(self) -> tuple[Problem, ...]:
         """What of the cluster can't be read or written, or is left alone."""
         gateways = () if self._gateways is None else self._gateways.problems
-        return (*self._post.problems, *self.tokens.problems, *self.writer.problems, *gateways)
+        return (
+            *self._post.problems,
+            *self.tokens.problems,
+            *self.writer.problems,
+            *self._properties.problems,
+            *gateways,
+        )
 
     def attach(self, controller: Controller) -> None:
         """Work beside ``controller``, from before its first pass on."""
@@ -114,18 +131,24 @@ class ClusterSide:
 
     async def run(self) -> None:
         """Read and write until cancelled."""
-        leads_no_longer = self._post.listen(lambda _: self.writer.hurry())
+        forget = self._post.listen(lambda _: self._hurry())
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch.run(), name="watch of the cluster")
                 tasks.create_task(self.writer.run(), name="writer")
+                tasks.create_task(self._properties.run(), name="properties")
+                tasks.create_task(self._families.run(), name="IP families")
                 tasks.create_task(self.tokens.run(), name="token reviews")
                 tasks.create_task(self._addresses.run(), name="clusterset IPs")
                 if self._gateways is not None:
                     tasks.create_task(self._gateways.run(), name="gateway addresses")
                 tasks.create_task(self._settle(), name="publication")
         finally:
-            leads_no_longer()
+            forget()
+
+    def _hurry(self) -> None:
+        self.writer.hurry()
+        self._properties.hurry()
 
     async def clear_away(self, *, patience_seconds: float) -> None:
         """The membership is over: return once nothing of it is left in the cluster, or after so long."""
@@ -133,7 +156,7 @@ class ClusterSide:
         try:
             async with asyncio.timeout(patience_seconds):
                 while True:
-                    if self.writer.settled:
+                    if self.writer.settled and self._properties.settled:
                         return
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
@@ -158,6 +181,7 @@ class ClusterSide:
         controller = self._controller
         if controller is None:
             return
+        self._properties.tell(self._is_member())
         if not self._is_member():
             self.writer.tell(Computed({}, {}, controller.surroundings), controller.projection.results.keys())
             return

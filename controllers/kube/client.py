@@ -38,6 +38,7 @@ WRITE_SECONDS: Final = 30.0
 """For one write and its answer: an API server gives its webhooks as much."""
 
 _MAX_MESSAGE: Final = 300
+_UNTYPED: Final = "failed to create typed patch object"
 _ACCEPTED: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED})
 _MANAGED: Final[Mapping[str, str]] = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 _RIGHTS: Final[Mapping[str, str]] = {
@@ -79,6 +80,12 @@ class KubeError(FederationError):
     def not_served(self) -> bool:
         """Whether the API server has no such resource, as before a CRD is installed."""
         return self.status == HTTPStatus.NOT_FOUND
+
+    @property
+    def untyped(self) -> bool:
+        """Whether what was applied is not of the resource's type, as where its schema lacks a field: an API server
+        says so with 500, as if it were in trouble itself."""
+        return self.status == HTTPStatus.INTERNAL_SERVER_ERROR and _UNTYPED in str(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -307,7 +307,7 @@ class ObjectWriter:
                 return [Problem(str(write.id), "Forbidden", f"{error}; the role must have the rule {rule}")]
             case 0 | HTTPStatus.UNAUTHORIZED | HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
                 raise error
-            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.untyped:
                 raise error
             case HTTPStatus.UNPROCESSABLE_ENTITY if isinstance(write, Apply) and _is_address_refused(write, error):
                 refused = texts(section(write.document, "spec").get("clusterIPs"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from controllers.kube.writer import WritingApi
 from controllers.mcs.export_status import Delivery, Publication
 from controllers.mcs.objects import MANAGED_BY, MANAGER, import_id
 from federation.model.names import ServiceKey
@@ -17,7 +19,7 @@ from support.kube.cluster import grant
 from support.kube.housekeeping import NAMESPACES
 from support.kube.objects import Key
 from support.kube.plane import Plane
-from support.writer_site import DERIVED, USER, WriterSite, exported, writer_site
+from support.writer_site import DERIVED, USER, Opened, WriterSite, exported, writer_site
 
 OURS = ("ServiceImport", "Service", "EndpointSlice")
 IMPORTS_CRD = "serviceimports.multicluster.x-k8s.io"
@@ -254,6 +256,43 @@ async def test_a_right_that_is_missing_is_told_and_hinders_nothing_else(kube_pla
         'the role must have the rule apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"],'
         " verbs: [create, patch]"
     )
+
+
+async def test_what_the_api_server_has_no_field_for_harms_itself_only(kube_plane: Plane, tmp_path: Path) -> None:
+    """It answers 500, as if it were in trouble: that is told of the object, and all others are written."""
+    other = ServiceKey("demo", "other")
+
+    class Colouring:
+        """A client whose API server is older than the objects of one service."""
+
+        def __init__(self, api: WritingApi) -> None:
+            self._api = api
+            self.get, self.watch, self.delete = api.get, api.watch, api.delete
+
+        async def apply(self, document: Any, *rest: Any, **options: Any) -> Any:
+            coloured = {**document["spec"], "color": "red"} if document["metadata"]["name"] == "other" else None
+            return await self._api.apply({**document, "spec": coloured} if coloured else document, *rest, **options)
+
+    def around(opened: Opened) -> Opened:
+        @asynccontextmanager
+        async def opening() -> AsyncIterator[WritingApi]:
+            async with opened() as api:
+                yield Colouring(api)
+
+        return opening
+
+    async with writer_site(tmp_path, kube_plane.server, around=around) as site:
+        site.namespace()
+        site.exports[WEST][other] = exported(other)
+        site.tell(other, ECHO)
+        site.start()
+        await until(lambda: all(site.of(kind) for kind in OURS))
+        await until(lambda: any(one.reason == "Refused" for one in site.writer.problems))
+        (problem,) = site.writer.problems
+
+        assert [id_.name for id_ in site.of("ServiceImport")] == ["echo"]
+    assert problem.subject == "ServiceImport demo/other"
+    assert ".spec.color: field not declared in schema" in problem.message
 
 
 async def test_an_export_is_told_how_far_it_came(site: WriterSite) -> None:

@@ -162,9 +162,15 @@ async def test_a_write_that_is_refused_tells_why(server: StandIn, access: KubeAc
             with pytest.raises(KubeError) as caught:
                 await client.apply({**document, "spec": {"ports": ports}})
         errors.append(caught.value)
+    async with open_client(access) as client:
+        with pytest.raises(KubeError) as caught:
+            await client.apply({**document, "spec": {"color": "red"}})
+    server.fail(500)
+    trouble = await refusal(access)
     server.fail(429, retry_after_seconds=3)
     busy = await refusal(access)
 
+    assert [(one.status, one.untyped) for one in (caught.value, trouble)] == [(500, True), (500, False)]
     assert (errors[0].status, [field for _, field in errors[0].causes]) == (422, ["spec.ports[0].port"])
     assert (errors[1].status, errors[1].hint) == (403, "give the user the rights to create and patch it")
     assert (busy.status, busy.retry_after_seconds) == (429, 3.0)

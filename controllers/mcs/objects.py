@@ -28,9 +28,13 @@ MANAGER: Final = "controller.federation-gateway.dev"
 # Not app.kubernetes.io/managed-by: users export that label (Helm writes it), and an import would carry theirs.
 _OWN_LABEL: Final = "federation-gateway.dev/managed-by"
 MANAGED_BY: Final[Mapping[str, str]] = {
+    "AuthorizationPolicy": _OWN_LABEL,
     "ClusterProperty": _OWN_LABEL,
+    "DestinationRule": _OWN_LABEL,
     "EndpointSlice": "endpointslice.kubernetes.io/managed-by",
+    "MeshTLSAuthentication": _OWN_LABEL,
     "Service": _OWN_LABEL,
+    "ServiceEntry": _OWN_LABEL,
     "ServiceImport": _OWN_LABEL,
 }
 """The kinds of which we make objects, and the label that tells ours."""

@@ -25,6 +25,8 @@ _KEYED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
 }
 _ATOMIC_PORTS: Final = "ServiceImport"
 """The kind whose ``spec.ports`` is one value; a Service's has keys."""
+_NAMED_PORTS: Final = "ServiceEntry"
+"""The kind whose ``spec.ports`` are told apart by their names."""
 
 
 def needs_write(existing: Document | None, document: Document, subresource: str) -> bool:
@@ -72,12 +74,18 @@ def _holds(actual: object, stated: object, path: tuple[str, ...], kind: str) -> 
         found = mapping(actual)
         return all(_holds(found.get(key), value, (*path, key), kind) for key, value in stated.items())
     if isinstance(stated, list):
-        keys = () if (kind, path) == (_ATOMIC_PORTS, ("spec", "ports")) else _KEYED.get((path[0], path[-1]), ())
+        keys = _keys(kind, path)
         if not keys:
             # An empty list is left out by one API server and null to another.
             return list(sequence(actual)) == stated
         return all(_holds(_item(actual, {key: item[key] for key in keys}), item, path, kind) for item in stated)
     return actual == stated
+
+
+def _keys(kind: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    if path == ("spec", "ports") and kind in {_ATOMIC_PORTS, _NAMED_PORTS}:
+        return ("name",) if kind == _NAMED_PORTS else ()
+    return _KEYED.get((path[0], path[-1]), ())
 
 
 def _item(items: object, selector: Mapping[str, object]) -> Document:

@@ -33,6 +33,11 @@ _ORDER: Final[Mapping[str, int]] = {
     "Service": 2,
     "EndpointSlice": 3,
     "ServiceExport": 4,
+    # A mesh's: who finds an entry calls by its rule.
+    "MeshTLSAuthentication": 5,
+    "AuthorizationPolicy": 6,
+    "DestinationRule": 7,
+    "ServiceEntry": 8,
 }
 
 

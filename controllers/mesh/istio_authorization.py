@@ -60,7 +60,7 @@ def _policy(namespace: str, domains: Sequence[str], where: Document, api_version
         "metadata": {
             "namespace": namespace,
             "name": POLICY_NAME,
-            "labels": {MANAGED_BY["Service"]: MANAGER},
+            "labels": {MANAGED_BY["AuthorizationPolicy"]: MANAGER},
         },
         "spec": {"action": "DENY", "rules": [{"from": sources, **where}]},
     }

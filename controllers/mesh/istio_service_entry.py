@@ -70,7 +70,7 @@ def object_metadata(key: ServiceKey, name: str) -> Document:
     return {
         "namespace": key.namespace,
         "name": name,
-        "labels": {MANAGED_BY["Service"]: MANAGER, SERVICE_NAME_LABEL: key.name},
+        "labels": {MANAGED_BY["ServiceEntry"]: MANAGER, SERVICE_NAME_LABEL: key.name},
     }
 
 

@@ -182,7 +182,7 @@ class LinkerdAdapter:
         document = {
             "apiVersion": self._mesh.api_versions[kind],
             "kind": kind,
-            "metadata": {"namespace": namespace, "name": name, "labels": {MANAGED_BY["Service"]: MANAGER}},
+            "metadata": {"namespace": namespace, "name": name, "labels": {MANAGED_BY[kind]: MANAGER}},
             "spec": spec,
         }
         return Apply(ObjectId(kind, namespace, name), "", document)

@@ -125,3 +125,19 @@ def test_an_object_is_ours_to_write_by_label_or_by_fields() -> None:
     assert is_ours_to_write(service, stored(SERVICE))
     assert not is_ours_to_write(service, SERVICE)
     assert is_ours_to_write(export, {})
+
+
+def test_ports_of_a_service_entry_are_told_apart_by_their_names() -> None:
+    """Istio's schema says so: one that somebody added is theirs, and one of ours that was changed is written again."""
+    ours = {"number": 80, "name": "http", "protocol": "HTTP"}
+    stated = {"kind": "ServiceEntry", "spec": {"ports": [ours]}}
+    owned = {"f:spec": {"f:ports": {'k:{"name":"http"}': {".": {}, "f:name": {}, "f:number": {}, "f:protocol": {}}}}}
+    entry = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": owned}
+    others = {"number": 1, "name": "theirs"}
+
+    def existing(*ports: object) -> dict[str, object]:
+        return {"kind": "ServiceEntry", "metadata": {"managedFields": [entry]}, "spec": {"ports": list(ports)}}
+
+    assert not needs_write(existing(others, ours), stated, "")
+    assert needs_write(existing({**ours, "number": 81}), stated, "")
+    assert needs_write(existing(others), stated, "")

@@ -149,7 +149,7 @@ class ObservedObjects:
         before = self._objects[id_.kind].get(id_)
         if before is not None and _identity(before) == _identity(item):
             return
-        self._objects[id_.kind][id_] = _trimmed(item)
+        self._objects[id_.kind][id_] = _trimmed(self._resources[id_.kind], item)
         self._attribute(id_, _service_of(id_, item))
 
     def _forget(self, id_: ObjectId) -> None:
@@ -218,10 +218,12 @@ def _service_of(id_: ObjectId, item: Document) -> ServiceKey | None:
     return key if id_.kind != "Service" or derived_id(key) == id_ else None
 
 
-def _trimmed(item: Document) -> Document:
+def _trimmed(resource: Resource, item: Document) -> Document:
     metadata = section(item, "metadata")
     ours = [one for one in sequence(metadata.get("managedFields")) if mapping(one).get("manager") == FIELD_MANAGER]
-    return {**item, "metadata": {**metadata, "managedFields": ours}}
+    # In a list of a built-in kind the items don't say what they are; compared with what is stated they would differ.
+    kind = {"apiVersion": resource.api_versions[0], "kind": resource.kind}
+    return {**kind, **item, "metadata": {**metadata, "managedFields": ours}}
 
 
 def _identity(item: Document) -> tuple[object, object]:

@@ -27,6 +27,18 @@ async def test_labels_select(site: Site, selector: str, found: list[str]) -> Non
     assert names(await site.admin.get(site.config_maps, labelSelector=selector)) == found
 
 
+async def test_items_of_built_in_kinds_don_t_say_what_they_are(site: Site) -> None:
+    """In a list, whose own kind says it; custom objects say it, and each does in an event of a watch."""
+    await site.made(site.config_maps, config_map("a"))
+    await site.made(site.path("serviceexports"), export())
+    (built_in,) = (await site.admin.get(site.config_maps, fieldSelector="metadata.name=a")).body["items"]
+    (custom,) = (await site.admin.get(site.path("serviceexports"))).body["items"]
+
+    assert "kind" not in built_in
+    assert "apiVersion" not in built_in
+    assert (custom["kind"], custom["apiVersion"]) == ("ServiceExport", "multicluster.x-k8s.io/v1beta1")
+
+
 async def test_fields_select_by_name_and_namespace(site: Site) -> None:
     """metadata.name and metadata.namespace select; a field that is not selectable, and nonsense, are 400."""
     for name in ("a", "b"):

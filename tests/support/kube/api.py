@@ -12,7 +12,8 @@ from support.kube.discovery import discovered
 from support.kube.exec import Program, ProgramOf
 from support.kube.faults import Faults
 from support.kube.identity import Tokens, User, user_named
-from support.kube.listing import Listings
+from support.kube.kinds import ResourceType
+from support.kube.listing import Listings, Page
 from support.kube.objects import Json, Key, at
 from support.kube.refusals import Refusal, no_such_resource, not_allowed
 from support.kube.registry import Registry
@@ -149,7 +150,7 @@ class Api:
                 if as_table:
                     return Answer(200, table(kind, page.items, page.metadata, self.clock()))
                 named = {"kind": kind.list_kind or f"{kind.kind}List", "apiVersion": kind.api_version}
-                return Answer(200, {**named, "metadata": page.metadata, "items": list(page.items)})
+                return Answer(200, {**named, "metadata": page.metadata, "items": _items(kind, page)})
             case "watch":
                 return Watching(_watch_request(target, query), user.name, as_table)
             case "delete" | "deletecollection":
@@ -182,7 +183,7 @@ class Api:
             one = Key(body["metadata"].get("namespace", ""), body["metadata"]["name"])
             self.registry.delete(target.kind, one, options)
         named = {"kind": f"{target.kind.kind}List", "apiVersion": target.kind.api_version}
-        return Answer(200, {**named, "metadata": page.metadata, "items": list(page.items)})
+        return Answer(200, {**named, "metadata": page.metadata, "items": _items(target.kind, page)})
 
     def _reviewed(self, kind: str, user: User, body: Json) -> Json:
         named = {"metadata": {"creationTimestamp": None}, **body}
@@ -222,6 +223,13 @@ def _watch_request(target: Target, query: Mapping[str, str]) -> WatchRequest:
 
 def _refused(refusal: Refusal) -> Answer:
     return Answer(refusal.code, refusal.body, tuple(refusal.headers.items()))
+
+
+def _items(kind: ResourceType, page: Page) -> list[Json]:
+    """Only custom objects say in a list what they are."""
+    if kind.custom:
+        return list(page.items)
+    return [{name: value for name, value in body.items() if name not in {"apiVersion", "kind"}} for body in page.items]
 
 
 def _quoted(text: str) -> str:

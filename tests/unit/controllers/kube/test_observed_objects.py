@@ -157,3 +157,16 @@ def test_what_says_no_name_is_nothing(objects: ObservedObjects) -> None:
     objects.remove(BY_KIND["EndpointSlice"], {})
 
     assert objects.take_changed([]) == set()
+
+
+def test_items_of_a_list_say_what_they_are() -> None:
+    """Those of built-in kinds don't; a custom one says the version that it was read in."""
+    found = ObservedObjects()
+    alpha = {**body(import_id(ECHO)), "apiVersion": "multicluster.x-k8s.io/v1alpha1", "kind": "ServiceImport"}
+    found.replace(BY_KIND["EndpointSlice"], [slice_of(ECHO)])
+    found.replace(BY_KIND["ServiceImport"], [alpha])
+
+    assert {(one["apiVersion"], one["kind"]) for one in found.of(ECHO).values()} == {
+        ("discovery.k8s.io/v1", "EndpointSlice"),
+        ("multicluster.x-k8s.io/v1alpha1", "ServiceImport"),
+    }

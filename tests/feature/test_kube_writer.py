@@ -270,8 +270,9 @@ async def test_what_the_api_server_has_no_field_for_harms_itself_only(kube_plane
             self.get, self.watch, self.delete = api.get, api.watch, api.delete
 
         async def apply(self, document: Any, *rest: Any, **options: Any) -> Any:
-            coloured = {**document["spec"], "color": "red"} if document["metadata"]["name"] == "other" else None
-            return await self._api.apply({**document, "spec": coloured} if coloured else document, *rest, **options)
+            if document["metadata"]["name"] == "other" and "spec" in document:
+                document = {**document, "spec": {**document["spec"], "color": "red"}}
+            return await self._api.apply(document, *rest, **options)
 
     def around(opened: Opened) -> Opened:
         @asynccontextmanager

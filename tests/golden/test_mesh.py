@@ -16,13 +16,15 @@ import pytest
 import yaml
 from msgspec import field
 
-from controllers.mcs.objects import Observed, derived_id
+from controllers.mcs.objects import Apply, Observed, derived_id
+from controllers.mcs.plan import plan_writes
 from controllers.mesh.base import MeshAdapter, Rendered, Whole
 from controllers.mesh.detect import DetectedMesh, IstioSetup, MeshKind
 from controllers.mesh.istio import IstioAdapter
 from controllers.mesh.istio_mesh_config import MeshConfig
 from controllers.mesh.linkerd import LinkerdAdapter, LocalGateway
 from controllers.projection import ServiceResult, Surroundings, meet, project_service
+from controllers.sources.manifests import ObjectId
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.model.export import export_service
 from federation.model.locality import Site
@@ -41,13 +43,31 @@ from support.builders import (
     service_export,
 )
 from support.golden import StrictInput, cases, check_golden, parse_yaml, read_input, to_yaml
-from support.kube.objects import Json
+from support.kube.objects import Json, duplicate
 from support.kube.schema import pruned, violations
+from support.mcs_cluster import McsCluster
 
 ROOT = Path(__file__).parent / "mesh"
 CASES = [case for mesh in ("istio", "linkerd") for case in cases(ROOT / mesh)]
 OWN = ClusterId("c0")
 SCHEMAS = "FEDERATION_MESH_CRDS"
+WRITTEN = {
+    "istio": {
+        "authorizationpolicies.security.istio.io",
+        "destinationrules.networking.istio.io",
+        "serviceentries.networking.istio.io",
+    },
+    "linkerd": {"authorizationpolicies.policy.linkerd.io", "meshtlsauthentications.policy.linkerd.io"},
+}
+"""The definitions of the kinds that are written."""
+HARM: dict[tuple[str, str], Json] = {
+    ("istio", "AuthorizationPolicy"): {"spec": {"rules": None}},
+    ("istio", "DestinationRule"): {"spec": {"trafficPolicy": {"tls": {"mode": "DISABLE"}}}},
+    ("istio", "ServiceEntry"): {"spec": {"hosts": ["elsewhere.example"], "resolution": None}},
+    ("linkerd", "AuthorizationPolicy"): {"metadata": {"labels": None}, "spec": {"requiredAuthenticationRefs": []}},
+    ("linkerd", "MeshTLSAuthentication"): {"spec": {"identities": ["*"]}},
+}
+"""What somebody makes of them by hand."""
 
 
 class Port(StrictInput, kw_only=True):
@@ -126,13 +146,34 @@ def test_objects_are_as_their_schemas_say(case: Path) -> None:
     """Every object of a case's files is of a version that is served, has no unknown field and breaks no rule."""
     schemas = _schemas()
     faults = [
-        f"{file.name}: {document['kind']} {document['metadata']['name']}: {fault}"
-        for file in sorted(case.glob("*.yaml"))
-        if file.name not in {"in.yaml", "problems.yaml"}
-        for document in parse_yaml(file.read_text())
+        f"{document['kind']} {document['metadata']['name']}: {fault}"
+        for document in _documents(case)
         for fault in _faults(document, schemas)
     ]
     assert faults == []
+
+
+@pytest.mark.parametrize("mesh", WRITTEN)
+def test_objects_are_written_once_healed_and_taken_away(mesh: str) -> None:
+    """An API server with the project's definitions takes each case's objects as they are, and then there is nothing to
+    do; what somebody edits or deletes comes back; and without them everything of ours goes.
+    """
+    definitions = [one for one in _definitions() if one["metadata"]["name"] in WRITTEN[mesh]]
+    assert len(definitions) == len(WRITTEN[mesh])
+    namespaces = {"demo", "istio-system", "federation-system"}
+    cluster = McsCluster(*namespaces, definitions=[duplicate(one) for one in definitions])
+    for case in (case for case in CASES if case.parent.name == mesh):
+        desired = [_apply(document) for document in _documents(case)]
+        for harm in (lambda id_: cluster.edit(id_, HARM[mesh, id_.kind]), cluster.delete):
+            cluster.carry_out(plan_writes(cluster.observe(), desired, namespaces=namespaces))
+            assert plan_writes(cluster.observe(), desired, namespaces=namespaces).empty
+            for one in desired:
+                if one.id.kind != "EndpointSlice":
+                    harm(one.id)
+    cluster.carry_out(plan_writes(cluster.observe(), [], namespaces=namespaces))
+    assert {
+        id_ for id_ in cluster.observe() if id_.kind in {one["spec"]["names"]["kind"] for one in definitions}
+    } == set()
 
 
 def test_a_schema_refuses_what_breaks_it() -> None:
@@ -140,6 +181,18 @@ def test_a_schema_refuses_what_breaks_it() -> None:
     spec = {"hosts": ["a"], "resolution": "MAYBE", "ports": [{"number": "80", "name": "a"}], "surprise": 1}
     document = {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {}, "spec": spec}
     assert len(list(_faults(document, _schemas()))) == 3
+
+
+def _documents(case: Path) -> Iterator[Json]:
+    """The objects of a case's files."""
+    for file in sorted(case.glob("*.yaml")):
+        if file.name not in {"in.yaml", "problems.yaml"}:
+            yield from parse_yaml(file.read_text())
+
+
+def _apply(document: Json) -> Apply:
+    metadata = document["metadata"]
+    return Apply(ObjectId(document["kind"], metadata["namespace"], metadata["name"]), "", document)
 
 
 def _rendered(given: Input, mesh: str) -> Rendered:
@@ -231,18 +284,24 @@ def _observed(given: Input, result: ServiceResult) -> Observed:
 
 
 @cache
-def _schemas() -> dict[tuple[str, str], Json]:
-    """The schema of each kind that is served, by version and kind."""
+def _definitions() -> tuple[Json, ...]:
+    """The projects' CustomResourceDefinitions, as far as they are at hand."""
     directory = os.environ.get(SCHEMAS, "")
     if not directory:
         pytest.skip(f"{SCHEMAS} names no directory with the definitions of Istio and Linkerd (docs/mesh.md)")
-    found = {}
-    for file in sorted(Path(directory).glob("*.yaml")):
-        for document in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader):
-            for one in (document or {}).get("items", [document]):
-                if isinstance(one, dict) and one.get("kind") == "CustomResourceDefinition":
-                    found |= dict(_served(one["spec"]))
-    return found
+    return tuple(
+        {"apiVersion": one["apiVersion"], "kind": one["kind"], "metadata": one["metadata"], "spec": one["spec"]}
+        for file in sorted(Path(directory).glob("*.yaml"))
+        for document in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader)
+        for one in (document or {}).get("items", [document])
+        if isinstance(one, dict) and one.get("kind") == "CustomResourceDefinition"
+    )
+
+
+@cache
+def _schemas() -> dict[tuple[str, str], Json]:
+    """The schema of each kind that is served, by version and kind."""
+    return dict(pair for definition in _definitions() for pair in _served(definition["spec"]))
 
 
 def _served(spec: Json) -> Iterator[tuple[tuple[str, str], Json]]:

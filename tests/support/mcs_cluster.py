@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from controllers.mcs.plan import Plan
 from controllers.sources.manifests import ObjectId
 from support.builders import CREATED
 from support.kube.admission import Admission
+from support.kube.crds import resource_of
 from support.kube.housekeeping import CRDS, NAMESPACES, Housekeeping
 from support.kube.kinds import Catalog, ResourceType
 from support.kube.objects import GroupResource, Json, Key
@@ -33,8 +34,13 @@ class McsCluster:
     """Objects of the kinds that we write, with all that an API server does to them."""
 
     def __init__(
-        self, *namespaces: str, dual_stack: bool = False, clock: Callable[[], datetime] = lambda: CREATED
+        self,
+        *namespaces: str,
+        dual_stack: bool = False,
+        clock: Callable[[], datetime] = lambda: CREATED,
+        definitions: Iterable[Json] = (),
     ) -> None:
+        """``definitions`` are of more kinds that we write: a mesh's."""
         self._store = Store()
         self._reactions: list[Callable[[], None]] = []
         addresses = ServiceAddresses(CLUSTER_IPS if dual_stack else CLUSTER_IPS[:1])
@@ -42,15 +48,17 @@ class McsCluster:
         Housekeeping(self.registry, self._reactions.append, lambda _: None)
         for namespace in ("default", *namespaces):
             self.registry.create_system(NAMESPACES, "", {"metadata": {"name": namespace}})
-        for definition in multicluster_definitions():
+        self._resources = dict(RESOURCES)
+        for definition in (*multicluster_definitions(), *definitions):
             self.registry.create_system(CRDS, "", definition)
+            self._resources[definition["spec"]["names"]["kind"]] = resource_of(definition)
         self._settle()
 
     def observe(self) -> Observed:
         """All objects there are of our kinds."""
         return {
             ObjectId(kind, key.namespace, key.name): {**body, "kind": kind}
-            for kind, resource in RESOURCES.items()
+            for kind, resource in self._resources.items()
             for key, body in self._store.objects(resource).items()
         }
 
@@ -85,7 +93,7 @@ class McsCluster:
         self._settle()
 
     def _kind(self, kind: str, api_version: str = "") -> ResourceType:
-        served = (one for one in self.registry.catalog.all() if one.resource == RESOURCES[kind])
+        served = (one for one in self.registry.catalog.all() if one.resource == self._resources[kind])
         found = next((one for one in served if api_version in {"", one.api_version}), None)
         assert found is not None, f"{kind} is not served in {api_version}"
         return found

@@ -197,5 +197,5 @@ class ResourceWatch:
 
     @property
     def _selection(self) -> dict[str, str]:
-        selector = self.resource.label_selector
-        return {"labelSelector": selector} if selector else {}
+        selectors = {"labelSelector": self.resource.label_selector, "fieldSelector": self.resource.field_selector}
+        return {name: selector for name, selector in selectors.items() if selector}

@@ -38,6 +38,8 @@ class Resource:
     label_selector: str = ""
     trim: Callable[[Document], Document] | None = None
     """Takes from an object what nobody looks at, before a list of thousands is whole."""
+    field_selector: str = ""
+    """``metadata.name=...`` where a role allows one name only."""
 
     def path(self, api_version: str) -> str:
         """Where all objects of the cluster are, in every namespace."""

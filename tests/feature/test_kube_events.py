@@ -17,6 +17,7 @@ from federation.model.names import ServiceKey
 from federation.model.state import ServiceState
 from support.builders import CREATED, EAST, ECHO, WEST, service, service_export
 from support.exchange import until
+from support.kube.plane import STAND_IN, Plane
 from support.kubernetes_site import QUICK
 from support.writer_site import Opened, WriterSite, exported, writer_site
 
@@ -33,7 +34,7 @@ class TellingSite:
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """About objects of a kind, by name."""
-        found = self.site.server.objects(EVENTS).values()
+        found = self.site.cluster.objects(EVENTS).values()
         return [body for body in found if body["involvedObject"]["kind"] == kind]
 
     def told(self, kind: str) -> list[str]:
@@ -42,7 +43,7 @@ class TellingSite:
 
 
 @pytest.fixture
-async def telling(tmp_path: Path) -> AsyncIterator[TellingSite]:
+async def telling(kube_plane: Plane, tmp_path: Path) -> AsyncIterator[TellingSite]:
     """With a ServiceExport for demo/echo, and a recorder that runs."""
     kept: list[Opened] = []
 
@@ -50,7 +51,7 @@ async def telling(tmp_path: Path) -> AsyncIterator[TellingSite]:
         kept.append(opened)
         return opened
 
-    async with writer_site(tmp_path, around=keep) as site:
+    async with writer_site(tmp_path, kube_plane.server, around=keep) as site:
         site.namespace()
         site.create("ServiceExport", {"metadata": {"name": "echo"}})
         found = TellingSite(site, kept[0])
@@ -118,6 +119,7 @@ async def test_an_import_of_somebody_else_is_told_why_it_is_left(telling: Tellin
     await until(lambda: telling.told("ServiceImport") == ["Warning NotOurs 1"])
 
 
+@pytest.mark.parametrize("kube_plane", [STAND_IN], indirect=True)
 async def test_events_that_are_refused_hinder_nothing(telling: TellingSite) -> None:
     """Objects are as they should be, and what was not told is counted."""
     site = telling.site

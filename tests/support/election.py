@@ -1,10 +1,10 @@
-"""Replicas that are up for election on one stand-in API server, quickly: a lease holds for two seconds."""
+"""Replicas that are up for election on one API server, quickly: a lease holds for two seconds."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,13 @@ from controllers.kube.client import KubeAccess, KubeClient, KubeError, open_clie
 from controllers.kube.leadership import LeaseTiming
 from controllers.kube.lease import LeaseElection
 from support.builders import CREATED
+from support.kube.cluster import Cluster, emptied, requests
+from support.kube.identity import MASTERS
 from support.kube.objects import GroupResource, Key
-from support.kube.server import StandIn, running
+from support.kube.real import RealServer
+from support.kube.server import StandIn
 
+USER = "elected"
 LEASES: GroupResource = ("coordination.k8s.io", "leases")
 LEASE = Key("default", "federation-controller")
 TIMING = LeaseTiming(duration_seconds=2, renew_seconds=1.5, retry_seconds=0.05, request_seconds=0.4)
@@ -66,12 +70,14 @@ class Replica:
 
 
 class Board:
-    """The API server with the Lease, and those who want it."""
+    """The cluster with the Lease, and those who want it."""
 
-    def __init__(self, server: StandIn, kubeconfig: Path) -> None:
-        self.server = server
+    def __init__(self, cluster: Cluster, kubeconfig: Path) -> None:
+        self.cluster = cluster
         self._opened = partial(open_client, KubeAccess(kubeconfig))
         self.replicas: list[Replica] = []
+        # A real server lives for the whole run.
+        self._earlier = len(requests(cluster, USER))
 
     def replica(self, name: str) -> Replica:
         """Another one, started."""
@@ -81,28 +87,43 @@ class Board:
         return one
 
     @property
+    def server(self) -> StandIn:
+        """For the faults that only the stand-in has."""
+        assert isinstance(self.cluster.server, StandIn)
+        return self.cluster.server
+
+    @property
     def leading(self) -> list[Replica]:
         return [one for one in self.replicas if one.election.leading]
 
     @property
     def lease(self) -> dict[str, Any]:
         """The spec of the Lease as it is stored; empty where there is none."""
-        spec: dict[str, Any] = self.server.objects(LEASES).get(LEASE, {}).get("spec", {})
+        spec: dict[str, Any] = self.cluster.objects(LEASES).get(LEASE, {}).get("spec", {})
         return spec
 
     @property
+    def answers(self) -> list[int]:
+        """How every write of the replicas so far was answered."""
+        asked = requests(self.cluster, USER)[self._earlier :]
+        return [one.code for one in asked if one.asked.verb in {"create", "update"}]
+
+    @property
     def writes(self) -> int:
-        return sum(1 for one in self.server.audit if one.asked.verb in {"create", "update"} and one.code < 300)
+        return sum(1 for code in self.answers if code < 300)
 
 
 @asynccontextmanager
-async def board(directory: Path) -> AsyncIterator[Board]:
-    """A board for the time of a block."""
-    async with running() as server:
-        found = Board(server, server.write_kubeconfig(directory / "kubeconfig"))
+async def board(
+    directory: Path, server: StandIn | RealServer, groups: Sequence[str] = (MASTERS,)
+) -> AsyncIterator[Board]:
+    """A board for the time of a block, whose replicas ask as ``USER``."""
+    async with emptied(server) as cluster:
+        found = Board(cluster, server.write_kubeconfig(directory / "kubeconfig", user=USER, groups=groups))
         try:
             yield found
         finally:
-            await server.come_back()
+            if isinstance(server, StandIn):
+                await server.come_back()
             for one in found.replicas:
                 await one.stop()

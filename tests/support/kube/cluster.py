@@ -30,6 +30,7 @@ _LOCATIONS: Mapping[GroupResource, tuple[str, str]] = {
     NAMESPACES: ("v1", "Namespace"),
     ("", "nodes"): ("v1", "Node"),
     ("", "pods"): ("v1", "Pod"),
+    ("", "events"): ("v1", "Event"),
     ("", "services"): ("v1", "Service"),
     ("discovery.k8s.io", "endpointslices"): ("discovery.k8s.io/v1", "EndpointSlice"),
     ("multicluster.x-k8s.io", "serviceexports"): ("multicluster.x-k8s.io/v1beta1", "ServiceExport"),

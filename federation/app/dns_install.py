@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 
 from controllers.kube.client import KubeAccess, KubeClient, KubeError, open_client
@@ -166,9 +165,9 @@ class DnsSite:
 
 
 @asynccontextmanager
-async def opened_site(kubeconfig: Path, context: str | None, namespace: str) -> AsyncIterator[DnsSite]:
-    """The DNS of the cluster that a kubeconfig names; raises KubeError where its credentials can't be read."""
-    async with open_client(KubeAccess(kubeconfig, context)) as client:
+async def opened_site(access: KubeAccess, namespace: str) -> AsyncIterator[DnsSite]:
+    """The DNS of a cluster; raises KubeError where its credentials can't be read."""
+    async with open_client(access) as client:
         yield DnsSite(client, namespace)
 
 

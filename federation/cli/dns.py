@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from controllers.dns.corefile_edit import Method
+from federation.cli.cluster_command import DEFAULT_NAMESPACE, kube_access
 from federation.cli.output import DataFormat, Format, data_text, printable
 from federation.cli.views import Output
 
@@ -23,7 +23,7 @@ app = typer.Typer(help="The names of the clusterset in a cluster's CoreDNS.", no
 
 Context = Annotated[str, typer.Option(metavar="NAME", help="Context of the kubeconfig; default: its current one.")]
 Kubeconfig = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Default: KUBECONFIG, else ~/.kube/config.", show_default=False)
+    Path | None, typer.Option(metavar="FILE", help="Default: KUBECONFIG, or ~/.kube/config.", show_default=False)
 ]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", metavar="NAME", help="Where the federation is installed.")]
 Print = Annotated[bool, typer.Option("--print", help="Show what would be changed, and change nothing.")]
@@ -33,7 +33,7 @@ Print = Annotated[bool, typer.Option("--print", help="Show what would be changed
 def install(
     context: Context = "",
     kubeconfig: Kubeconfig = None,
-    namespace: Namespace = "federation-system",
+    namespace: Namespace = DEFAULT_NAMESPACE,
     method: Annotated[
         Method, typer.Option(help="Forward the zone to the controllers, or let CoreDNS read ServiceImports itself.")
     ] = Method.FORWARD,
@@ -63,7 +63,7 @@ def install(
 def uninstall(
     context: Context = "",
     kubeconfig: Kubeconfig = None,
-    namespace: Namespace = "federation-system",
+    namespace: Namespace = DEFAULT_NAMESPACE,
     *,
     only_print: Print = False,
 ) -> None:
@@ -84,7 +84,7 @@ def uninstall(
 def status(
     context: Context = "",
     kubeconfig: Kubeconfig = None,
-    namespace: Namespace = "federation-system",
+    namespace: Namespace = DEFAULT_NAMESPACE,
     output: Output = Format.TABLE,
 ) -> None:
     """Show what CoreDNS does with clusterset.local.
@@ -99,7 +99,7 @@ def status(
     from federation.app.dns_plan import judge  # noqa: PLC0415
 
     async def look() -> ClusterDns:
-        async with opened_site(_kubeconfig(kubeconfig), context or None, namespace) as site:
+        async with opened_site(kube_access(kubeconfig, context or None), namespace) as site:
             return await site.look()
 
     state = judge(asyncio.run(look()))
@@ -126,7 +126,7 @@ def _changed(
     from federation.app.dns_install import opened_site  # noqa: PLC0415
 
     async def run() -> Applied:
-        async with opened_site(_kubeconfig(kubeconfig), context or None, namespace) as site:
+        async with opened_site(kube_access(kubeconfig, context or None), namespace) as site:
             return await site.change(plan, write=write)
 
     return asyncio.run(run())
@@ -143,8 +143,3 @@ def _told(done: Applied, *, only_print: bool) -> None:
         typer.echo("nothing to change", err=only_print)
     for note in done.notes:
         typer.echo(f"note: {printable(note)}", err=True)
-
-
-def _kubeconfig(named: Path | None) -> Path:
-    """As kubectl finds it; KUBECONFIG may be a list, which the client understands."""
-    return named or Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")

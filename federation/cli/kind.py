@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from federation.app.kind.topology import Topology
 
 app = typer.Typer(help="Three clusters of kind on this machine, as one clusterset.", no_args_is_help=True)
+
+OWN = (sys.executable, "-P", "-m", "federation.cli.main")
+"""Our own command line, run from this very environment."""
 
 Configs = Annotated[
     Path, typer.Option(metavar="DIRECTORY", help="Where topology.yaml and the clusters' configurations are.")
@@ -150,7 +153,7 @@ def _kit() -> Iterator[Kit]:
     from federation.app.kind.commands import Kit  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="federation-kind-") as work:
-        yield Kit(Path(work), f"{os.getuid()}:{os.getgid()}")
+        yield Kit(Path(work), OWN)
 
 
 def _progress(text: str) -> None:

@@ -90,8 +90,8 @@ def test_another_image_rolls_out(host: FakeKind) -> None:
     [
         ("kind create cluster --name west", "west cluster"),
         ("kind load docker-image federation-gateway:kind-0123456789ab --name north", "north load"),
-        ("federation-gateway:kind-0123456789ab init", "east found"),
-        ("join --kubeconfig /work/west", "west join"),
+        ("federation init", "east found"),
+        ("--cluster west", "west join"),
         ("apply", "sample"),
     ],
 )
@@ -140,6 +140,18 @@ def test_names_take_their_time(host: FakeKind, monkeypatch: pytest.MonkeyPatch) 
     assert "Name or service not known" in given_up.stderr
 
 
+def test_leaders_take_their_time(host: FakeKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that run where the leader is are tried until there is one, and given up with its words."""
+    monkeypatch.setattr("federation.app.kind.deeds.PAUSE_SECONDS", 0.0)
+    host.state["leaderless"] = 5
+    assert kind("up", "--clusters", "east").exit_code == 0
+    host.state.update(leaderless=10**6, clusters={})
+    monkeypatch.setattr("federation.app.kind.deeds.TRIES", 2)
+    given_up = kind("up", "--clusters", "east")
+    assert given_up.exit_code == 1
+    assert "`federation init --context kind-east` failed with 3: error: no controller leads" in given_up.stderr
+
+
 def test_status_tells_what_there_is(host: FakeKind) -> None:
     """Nothing, all, and what is missing of it; the exit code says whether all is there."""
     nothing = kind("status")
@@ -173,7 +185,7 @@ def test_a_cluster_of_somebody_else_is_not_touched(host: FakeKind) -> None:
     refused = kind("up")
     assert refused.exit_code == 1
     assert "there is a cluster east of kind that `federation kind` did not make" in refused.stderr
-    assert host.asked("install", "kind-east") == []
+    assert host.asked("federation install", "kind-east") == []
 
 
 def test_what_the_host_lacks_is_told_at_once(host: FakeKind) -> None:

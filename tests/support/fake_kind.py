@@ -1,4 +1,4 @@
-"""A host with fakes of docker, kind and kubectl, for tests of `federation kind`.
+"""A host with fakes of docker, kind, kubectl and our own commands, for tests of `federation kind`.
 
 They are found on PATH like the real ones. What they do is done in the test's process, which is quick, or by a process
 each, with ``in_processes``.
@@ -23,7 +23,7 @@ from support import fake_kind_program
 from support.corefiles import KUBEADM
 
 PROGRAM = Path(fake_kind_program.__file__)
-PROGRAMS = ("docker", "kind", "kubectl")
+PROGRAMS = ("docker", "kind", "kubectl", "federation")
 VERSIONS = {"docker": "28.2.2", "kind": "v0.30.0", "kubectl": "v1.34.1"}
 CONFIGS = Path(__file__).parents[2] / "kind-configs"
 
@@ -45,6 +45,8 @@ def first_state() -> dict[str, Any]:
         "broken": [],
         # The cluster whose API does not answer.
         "silent": "",
+        # How many commands find nobody who leads.
+        "leaderless": 0,
         # How many calls of the sample get no answer.
         "deaf": 0,
     }
@@ -68,6 +70,7 @@ class FakeKind:
     def install(self, patch: pytest.MonkeyPatch, *, in_processes: bool = False) -> None:
         """Be what is found on PATH, and nothing else."""
         patch.setenv("PATH", str(self._bin))
+        patch.setattr("federation.cli.kind.OWN", ("federation",))
         if in_processes:
             (self._directory / "state.json").write_text(json.dumps(self.state))
         else:

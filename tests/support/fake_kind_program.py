@@ -1,5 +1,5 @@
 # ruff: noqa: PTH123
-"""Fake docker, kind and kubectl: what they answer, and what they do to clusters that are JSON.
+"""Fake docker, kind, kubectl and our own commands: what they answer, and what they do to clusters that are JSON.
 
 Used by ``support.fake_kind``, in the test's process or as a script on PATH, so it stands alone and starts quickly. It
 knows only the commands that `federation kind` may give, and is strict about them: an unknown one, or one that comes
@@ -45,35 +45,34 @@ def docker(state, words, stdin):
         case ("exec", node, "crictl", *_):
             cluster = state["clusters"][node.split("-")[0]]
             print(json.dumps({"images": [{"id": one} for one in cluster["loaded"]]}))
-        case ["run", *rest]:
-            run(state, rest, stdin)
         case _:
             fail(f"unknown command docker {words}")
 
 
-def run(state, words, stdin):
-    """A command of ours in its image: what it needs is looked for, and what it does is kept."""
-    if option(words, "--network") != "kind" or option(words, "--entrypoint") != "federation":
-        fail(f"not one of ours: {words}")
-    work = option(words, "--volume").split(":")[0]
-    image, *command = words[words.index("federation") + 1 :]
-    if image not in state["images"]:
-        fail(f"no image {image}")
+def federation(state, command, stdin):
+    """A command of ours, in the cluster of its kubeconfig: what it needs is looked for, and what it does is kept."""
     name = option(command, "--context").removeprefix("kind-")
-    with open(option(command, "--kubeconfig").replace("/work", work)) as kubeconfig:
-        if kubeconfig.read() != f"internal {name}":
-            fail("not the kubeconfig of containers")
+    with open(option(command, "--kubeconfig")) as kubeconfig:
+        if kubeconfig.read() != name:
+            fail("the kubeconfig is of another cluster")
     cluster = state["clusters"][name]
+    if command[0] in {"init", "token", "join"}:
+        if not cluster["installed"]:
+            fail("nothing is installed")
+        if state["leaderless"] > 0:
+            state["leaderless"] -= 1
+            print("error: no controller leads", file=sys.stderr)
+            sys.exit(3)
     match command:
         case ["install", *_]:
-            with open(option(command, "-f").replace("/work", work)) as values:
+            with open(option(command, "-f")) as values:
                 cluster["values"] = values.read()
             cluster["installed"] = True
         case ["init", *_]:
             if not cluster["exchange"]:
                 fail("the exchange can't be reached")
             for name in ("--exchange-ca", "--exchange-admin"):
-                with open(option(command, name).replace("/work", work)) as file:
+                with open(option(command, name)) as file:
                     cluster[name] = file.read()
             cluster["init"], cluster["member"] = command, True
         case ["token", "create", *_]:
@@ -103,7 +102,7 @@ def kind(state, words, stdin):
                 fail(f"node(s) already exist for a cluster with the name {name!r}")
             state["clusters"][name] = fresh(state["nodes"][name])
         case ["get", "kubeconfig", *_]:
-            print("internal" if "--internal" in words else "external", name, end="")
+            print(name, end="")
         case ["export", "kubeconfig", *_]:
             state["exported"].append(name)
         case ["load", "docker-image", image, *_]:
@@ -135,9 +134,9 @@ def kubectl(state, words, stdin):
     if words[0] != "--kubeconfig":
         fail("a kubeconfig of the run's own is needed")
     with open(words[1]) as file:
-        where, name = file.read().split()
+        name = file.read()
     cluster = state["clusters"].get(name)
-    if where != "external" or cluster is None or state["silent"] == name:
+    if cluster is None or state["silent"] == name:
         fail("The connection to the server 127.0.0.1:40000 was refused")
     match words[2:]:
         case ["get", "nodes", *_]:
@@ -215,7 +214,7 @@ def answer(state, program, words, stdin):
     for broken in state["broken"]:
         if broken in line:
             fail(f"boom: {broken}")
-    {"docker": docker, "kind": kind, "kubectl": kubectl}[program](state, words, stdin)
+    {"docker": docker, "kind": kind, "kubectl": kubectl, "federation": federation}[program](state, words, stdin)
 
 
 def main(here, program, *words):

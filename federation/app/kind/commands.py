@@ -1,22 +1,15 @@
-"""The command lines of docker, kind and kubectl that make a clusterset. Pure: what is run, not running it.
-
-Commands of our own run out of the image, in a container on docker's network ``kind``: from there, on every host,
-nodes and the exchange are reached by the names of their containers.
-"""
+"""The command lines of docker, kind, kubectl and our own that make a clusterset. Pure: what is run, not running it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from federation.app.kind.topology import KindCluster
 
 NAMESPACE: Final = "federation-system"
-NETWORK: Final = "kind"
-MOUNT: Final = PurePosixPath("/work")
-"""Where a container of ours finds the files of the run."""
 ADMIN_FILE: Final = "exchange-admin.credentials"
 CA_FILE: Final = "exchange-ca.pem"
 EXCHANGE_NODE_PORT: Final = 30379
@@ -26,6 +19,7 @@ _QUICK: Final = 60.0
 _SLOW: Final = 900.0
 """Image builds and downloads on a slow line."""
 READY_SECONDS: Final = 300
+_OURS: Final = READY_SECONDS + _QUICK
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +31,12 @@ class Command:
     """May be a secret: never shown."""
     seconds: float = _QUICK
     """How long it may take."""
+    title: str = ""
+    """How it is called in messages; empty: by its first words."""
 
     @property
     def told(self) -> str:
-        """How it is called in messages: the program and what it does, without file names."""
-        return " ".join(self.words[:3])
+        return self.title or " ".join(self.words[:3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +68,12 @@ class Kit:
 
     work: Path
     """A private directory: kubeconfigs, values, credentials of the exchange. It goes with the run."""
-    user: str
-    """UID:GID that owns it."""
+    program: tuple[str, ...]
+    """The words that start our own command line."""
 
     def kubeconfig(self, cluster: KindCluster) -> Path:
-        """As this host reaches the cluster."""
+        """Of the cluster alone."""
         return self.work / f"{cluster.name}.kubeconfig"
-
-    def internal_kubeconfig(self, cluster: KindCluster) -> Path:
-        """As containers on the network reach it."""
-        return self.work / f"{cluster.name}.internal.kubeconfig"
 
     def values(self, cluster: KindCluster) -> Path:
         return self.work / f"{cluster.name}.values.yaml"
@@ -96,34 +87,32 @@ class Kit:
         return self.kubectl(cluster, *words, seconds=READY_SECONDS + _QUICK)
 
     def federation(
-        self, image: str, cluster: KindCluster, command: Sequence[str], *options: str, stdin: str = ""
+        self, cluster: KindCluster, command: Sequence[str], *options: str, stdin: str = "", seconds: float = _OURS
     ) -> Command:
         """One of our own commands, for a cluster."""
-        access = ("--kubeconfig", str(MOUNT / self.internal_kubeconfig(cluster).name), "--context", cluster.context)
-        run = ("run", "--rm", "--interactive", "--network", NETWORK, "--user", self.user)
-        volume = ("--volume", f"{self.work}:{MOUNT}:ro,z", "--entrypoint", "federation")
-        words = ("docker", *run, *volume, image, *command, *access, "--namespace", NAMESPACE, *options)
-        return Command(words, stdin, READY_SECONDS + _QUICK)
+        access = ("--kubeconfig", str(self.kubeconfig(cluster)), "--context", cluster.context, "--namespace", NAMESPACE)
+        title = f"federation {' '.join(command)} --context {cluster.context}"
+        return Command((*self.program, *command, *access, *options), stdin, seconds, title)
 
-    def install(self, image: str, cluster: KindCluster) -> Command:
-        return self.federation(image, cluster, ["install"], "-f", str(MOUNT / self.values(cluster).name))
+    def install(self, cluster: KindCluster) -> Command:
+        return self.federation(cluster, ["install"], "-f", str(self.values(cluster)))
 
-    def init(self, image: str, cluster: KindCluster, clusterset: str) -> Command:
+    def init(self, cluster: KindCluster, clusterset: str) -> Command:
         told = ("--clusterset", clusterset, "--cluster-id", cluster.name, "--region", cluster.region)
+        # By the name of its container the node is known on docker's network, on which all nodes are, and in their pods.
         url = f"rediss://{cluster.control_plane}:{EXCHANGE_NODE_PORT}"
-        known = ("--exchange-ca", str(MOUNT / CA_FILE), "--exchange-admin", str(MOUNT / ADMIN_FILE))
-        return self.federation(image, cluster, ["init"], *told, "--exchange", url, *known)
+        known = ("--exchange-ca", str(self.work / CA_FILE), "--exchange-admin", str(self.work / ADMIN_FILE))
+        return self.federation(cluster, ["init"], *told, "--exchange", url, *known)
 
-    def token(self, image: str, seat: KindCluster, cluster: KindCluster) -> Command:
-        return self.federation(image, seat, ["token", "create"], "--cluster", cluster.name)
+    def token(self, seat: KindCluster, cluster: KindCluster) -> Command:
+        return self.federation(seat, ["token", "create"], "--cluster", cluster.name)
 
-    def join(self, image: str, cluster: KindCluster, token: str) -> Command:
+    def join(self, cluster: KindCluster, token: str) -> Command:
         """The token goes by standard input: command lines are seen by everybody on the host."""
-        options = ("--region", cluster.region, "--token-file", "-")
-        return self.federation(image, cluster, ["join"], *options, stdin=token)
+        return self.federation(cluster, ["join"], "--region", cluster.region, "--token-file", "-", stdin=token)
 
-    def dns_install(self, image: str, cluster: KindCluster) -> Command:
-        return self.federation(image, cluster, ["dns", "install"])
+    def dns_install(self, cluster: KindCluster) -> Command:
+        return self.federation(cluster, ["dns", "install"])
 
 
 def create(cluster: KindCluster, kubeconfig: Path, node_image: str) -> Command:

@@ -17,7 +17,7 @@ from federation.app.kind.host_checks import HostFacts, judge_host
 from federation.app.kind.installation import EXCHANGE, EXCHANGE_KEYS, digest, exchange_image, values_text
 from federation.app.kind.look import Look
 from federation.app.kind.plan import Deed, StepId
-from federation.app.kind.programs import ProgramError, output, run
+from federation.app.kind.programs import ProgramError, output, run, succeeded
 from federation.app.kind.sample import SAMPLE_NAMESPACE, URL, call, deployments, sample_manifests
 from federation.app.kind.sight import CONTROLLER, DIGEST, GATEWAY, has_image, read_digest, read_secret
 from federation.app.kind.topology import KindCluster
@@ -29,9 +29,11 @@ BUILT: Final = "federation-gateway:kind"
 LIMITS = Path("/proc/sys/fs/inotify")
 CALLS: Final = 12
 TRIES = 60
-"""Before the first answer: endpoints, trust and names take some seconds to travel."""
+"""Of what takes some seconds after what it waits for: a first leader; endpoints, trust and names that travel."""
 PAUSE_SECONDS = 2.0
 """Between two tries."""
+_NOBODY_LEADS: Final = 3
+"""Exit code of our command line: there is nobody yet who could do it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class Deeds:
     async def _cluster_runs(self, cluster: KindCluster) -> bool:
         if cluster.name not in await self._look.existing():
             return False
-        await self._look.take_kubeconfigs(cluster)
+        await self._look.take_kubeconfig(cluster)
         return await self._nodes_are_ready(cluster)
 
     async def _nodes_are_ready(self, cluster: KindCluster) -> bool:
@@ -153,7 +155,7 @@ class Deeds:
                 # Cut off or failed: what kind left would be in the way of the next run. It was not there before.
                 await asyncio.shield(run(commands.delete(cluster)))
                 raise
-            await self._look.take_kubeconfigs(cluster)
+            await self._look.take_kubeconfig(cluster)
         async with self._user_kubeconfig:
             await output(kind("export", "kubeconfig", "--name", cluster.name))
         ready = ("wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={commands.READY_SECONDS}s")
@@ -193,7 +195,7 @@ class Deeds:
     async def _install(self, cluster: KindCluster) -> None:
         values = values_text(self._topology, cluster, self._image)
         replace_private(self._kit.values(cluster), values.encode())
-        await output(self._kit.install(self._image, cluster))
+        await output(self._kit.install(cluster))
         note = f"{DIGEST}={digest(values)}"
         await output(self._kit.kubectl(cluster, "annotate", "--overwrite", "namespace", NAMESPACE, note))
 
@@ -216,11 +218,21 @@ class Deeds:
             )
         for name, value in zip((CA_FILE, ADMIN_FILE), values, strict=True):
             replace_private(self._kit.work / name, value)
-        await output(self._kit.init(self._image, cluster, self._topology.clusterset))
+        await self._led(self._kit.init(cluster, self._topology.clusterset))
 
     async def _join(self, cluster: KindCluster) -> None:
-        token = await output(self._kit.token(self._image, self._topology.seat, cluster))
-        await output(self._kit.join(self._image, cluster, token.strip()))
+        token = await self._led(self._kit.token(self._topology.seat, cluster))
+        await self._led(self._kit.join(cluster, token.strip()))
+
+    async def _led(self, command: Command) -> str:
+        """What one of our commands prints that runs in the pod that leads: controllers that have just been installed,
+        or have just lost their leader, need a moment."""
+        for _ in range(TRIES):
+            ended = await run(command)
+            if ended.code != _NOBODY_LEADS:
+                break
+            await asyncio.sleep(PAUSE_SECONDS)
+        return succeeded(command, ended)
 
     async def _controllers_run(self, cluster: KindCluster) -> bool:
         return (await self._look.workload(cluster, NAMESPACE, CONTROLLER)).whole
@@ -236,7 +248,7 @@ class Deeds:
             await output(self._kit.rolled_out(cluster, NAMESPACE, f"deployment/{name}"))
 
     async def _forward(self, cluster: KindCluster) -> None:
-        await output(self._kit.dns_install(self._image, cluster))
+        await output(self._kit.dns_install(cluster))
 
     # Sample
 

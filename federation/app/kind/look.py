@@ -35,11 +35,10 @@ class Look:
         """Names of all clusters of kind on this host."""
         return frozenset((await output(kind("get", "clusters"))).split())
 
-    async def take_kubeconfigs(self, cluster: KindCluster) -> None:
-        """From kind: the one of this host, and the one of containers."""
-        words = ("get", "kubeconfig", "--name", cluster.name)
-        replace_private(self.kit.kubeconfig(cluster), (await output(kind(*words))).encode())
-        replace_private(self.kit.internal_kubeconfig(cluster), (await output(kind(*words, "--internal"))).encode())
+    async def take_kubeconfig(self, cluster: KindCluster) -> None:
+        """From kind, which keeps it in the cluster."""
+        printed = await output(kind("get", "kubeconfig", "--name", cluster.name))
+        replace_private(self.kit.kubeconfig(cluster), printed.encode())
 
     async def nodes(self, cluster: KindCluster) -> Nodes:
         """Raises ProgramError where the cluster does not answer, or is none of ours."""
@@ -95,7 +94,7 @@ class Look:
         if cluster.name not in existing:
             return ClusterSight(cluster.name, exists=False)
         try:
-            await self.take_kubeconfigs(cluster)
+            await self.take_kubeconfig(cluster)
             nodes = await self.nodes(cluster)
         except FederationError as error:
             return ClusterSight(cluster.name, exists=True, trouble=f"{error}; {error.hint}")

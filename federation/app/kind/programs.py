@@ -53,7 +53,11 @@ async def execute(program: str, command: Command) -> Ended:
 
 async def output(command: Command) -> str:
     """What a command prints; raises what ``run`` raises, and ProgramError where its code is not 0."""
-    ended = await run(command)
+    return succeeded(command, await run(command))
+
+
+def succeeded(command: Command, ended: Ended) -> str:
+    """What it printed; raises ProgramError where its code is not 0."""
     if ended.code:
         raise ProgramError(f"`{command.told}` failed with {ended.code}: {ended.last_lines or 'it says nothing'}")
     return ended.stdout

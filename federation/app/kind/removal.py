@@ -25,7 +25,7 @@ async def remove(look: Look, tell: Tell) -> tuple[FederationError, ...]:
 
 async def _removed(look: Look, cluster: KindCluster, tell: Tell) -> FederationError | None:
     try:
-        await look.take_kubeconfigs(cluster)
+        await look.take_kubeconfig(cluster)
         # Raises where it is none of ours, or does not say.
         await look.nodes(cluster)
         await output(delete(cluster))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controllers.dns.corefile_edit import Method, with_forward, with_plugin
-from controllers.kube.client import KubeError
+from controllers.kube.client import KubeAccess, KubeError
 from federation.app.dns_install import DnsSite, opened_site
 from federation.app.dns_plan import CUSTOM_KEY, ClusterDns, DnsError, DnsPlan, plan_install, plan_uninstall
 from federation.model.addresses import HostPort
@@ -26,7 +26,7 @@ install = partial(plan_install, method=Method.FORWARD)
 async def site(api_server: StandIn, tmp_path: Path) -> AsyncIterator[DnsSite]:
     put_service(api_server)
     kubeconfig = api_server.write_kubeconfig(tmp_path / "kubeconfig")
-    async with opened_site(kubeconfig, None, "federation-system") as opened:
+    async with opened_site(KubeAccess(kubeconfig), "federation-system") as opened:
         yield opened
 
 

@@ -65,10 +65,12 @@ async def test_status_is_data_for_programs(api_server: StandIn, kubeconfig: Path
 
 
 async def test_what_can_not_be_done_is_an_error_with_a_hint(api_server: StandIn, kubeconfig: Path) -> None:
-    """No CoreDNS here, and no context of that name."""
+    """No CoreDNS here, no context of that name, no kubeconfig."""
     neither = await dns(kubeconfig, "install")
     nowhere = await dns(kubeconfig, "status", "--context", "mars")
-    assert (type(neither.exception).__name__, type(nowhere.exception).__name__) == ("DnsError", "KubeError")
+    without = await dns(kubeconfig.with_name("gone"), "status")
+    kinds = [type(result.exception).__name__ for result in (neither, nowhere, without)]
+    assert kinds == ["DnsError", "KubeError", "ConfigError"]
 
 
 async def test_the_plugin_is_a_method(api_server: StandIn, kubeconfig: Path) -> None:

@@ -14,38 +14,35 @@ from support.fake_kind import CONFIGS
 
 TOPOLOGY = load_topology(CONFIGS)
 EAST, WEST = TOPOLOGY.clusters[:2]
-KIT = Kit(Path("/private"), "1000:1000")
+KIT = Kit(Path("/private"), ("federation",))
 OURS = [
-    KIT.install("image", WEST),
-    KIT.init("image", EAST, "kind"),
-    KIT.token("image", EAST, WEST),
-    KIT.join("image", WEST, "s3cret"),
-    KIT.dns_install("image", WEST),
+    KIT.install(WEST),
+    KIT.init(EAST, "kind"),
+    KIT.token(EAST, WEST),
+    KIT.join(WEST, "s3cret"),
+    KIT.dns_install(WEST),
 ]
 
 
-def words_of_ours(command: Command) -> list[str]:
-    return list(command.words[command.words.index("image") + 1 :])
-
-
-@pytest.mark.parametrize("command", OURS[1:], ids=lambda command: " ".join(words_of_ours(command)[:2]))
+@pytest.mark.parametrize("command", OURS[1:], ids=lambda command: command.told)
 def test_our_own_commands_exist(command: Command) -> None:
     """As `federation` parses them, with every option."""
-    result = CliRunner().invoke(app, [*words_of_ours(command), "--help"])
+    result = CliRunner().invoke(app, [*command.words[1:], "--help"])
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize("command", OURS, ids=lambda command: " ".join(words_of_ours(command)[:2]))
-def test_our_own_commands_run_where_names_of_containers_resolve(command: Command) -> None:
-    """On docker's network, as the user, with the run's files read only, and gone when they end."""
-    line = " ".join(command.words)
-    assert line.startswith("docker run --rm --interactive --network kind --user 1000:1000 --volume /private:/work:ro,z")
-    assert "/private" not in " ".join(words_of_ours(command))
+def test_our_own_commands_name_their_cluster() -> None:
+    """By a kubeconfig that has no other; messages show the command as a user would give it."""
+    assert [command.told for command in OURS[:2]] == [
+        "federation install --context kind-west",
+        "federation init --context kind-east",
+    ]
+    assert "--kubeconfig /private/west.kubeconfig --context kind-west" in " ".join(OURS[0].words)
 
 
 def test_a_token_is_on_no_command_line() -> None:
     """Nor in what is shown of a command."""
-    command = KIT.join("image", WEST, "s3cret")
+    command = KIT.join(WEST, "s3cret")
     assert (command.stdin, "s3cret" in repr(command)) == ("s3cret", False)
 
 

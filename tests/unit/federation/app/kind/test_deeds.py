@@ -27,7 +27,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKind:
 
 
 def deeds(tmp_path: Path, options: Options) -> Deeds:
-    return Deeds(Look(load_topology(CONFIGS), Kit(tmp_path, "0:0")), options, lambda _: None)
+    return Deeds(Look(load_topology(CONFIGS), Kit(tmp_path, ("federation",))), options, lambda _: None)
 
 
 async def test_a_ready_made_image_is_taken_or_pulled(host: FakeKind, tmp_path: Path) -> None:

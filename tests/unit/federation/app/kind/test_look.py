@@ -19,7 +19,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Look, FakeKin
     host = FakeKind(tmp_path / "fakes")
     host.install(monkeypatch)
     host.state["clusters"]["east"] = fresh(3)
-    return Look(load_topology(CONFIGS), Kit(tmp_path, "0:0")), host
+    return Look(load_topology(CONFIGS), Kit(tmp_path, ("federation",))), host
 
 
 async def test_a_bare_cluster_is_seen_as_it_is(look: tuple[Look, FakeKind]) -> None:
@@ -28,7 +28,7 @@ async def test_a_bare_cluster_is_seen_as_it_is(look: tuple[Look, FakeKind]) -> N
     assert [sight.exists for sight in sights] == [True, False, False]
     assert (str(sights[0].nodes), str(sights[0].controllers), sights[0].member) == ("3/3", "0/1", False)
     modes = {path.name: path.stat().st_mode & 0o777 for path in look[0].kit.work.glob("*.kubeconfig")}
-    assert modes == {"east.kubeconfig": 0o600, "east.internal.kubeconfig": 0o600}
+    assert modes == {"east.kubeconfig": 0o600}
 
 
 async def test_trouble_with_one_cluster_is_its_own(look: tuple[Look, FakeKind]) -> None:

@@ -21,7 +21,7 @@ async def test_one_that_stays_keeps_no_other(tmp_path: Path, monkeypatch: pytest
     host.state["clusters"] = {name: fresh(2) for name in ("east", "west", "north", "other")}
     host.state["silent"] = "west"
     told: list[str] = []
-    (error,) = await remove(Look(load_topology(CONFIGS), Kit(tmp_path, "0:0")), told.append)
+    (error,) = await remove(Look(load_topology(CONFIGS), Kit(tmp_path, ("federation",))), told.append)
 
     assert sorted(host.state["clusters"]) == ["other", "west"]
     assert "west" in str(error)

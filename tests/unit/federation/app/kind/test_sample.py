@@ -57,7 +57,7 @@ def test_pods_need_no_privilege() -> None:
 
 def test_the_call_is_a_program_that_runs() -> None:
     """In the caller's container; it prints what it gets."""
-    words = call(Kit(Path("/work"), "0:0"), EAST).words
+    words = call(Kit(Path("/work"), ("federation",)), EAST).words
     code, url = words[words.index("-c") + 1 :]
     assert url == "http://echo.demo.svc.clusterset.local:8080/"
     assert words[words.index("exec") : words.index("--")] == (

@@ -15,6 +15,9 @@ from controllers.kube.writer import ObjectWriter, WritingApi
 from federation.model.names import ServiceKey
 from support.builders import CREATED, WEST
 from support.exchange import until
+from support.kube.plane import Plane
+from support.kube.real import RealServer
+from support.kube.server import StandIn
 from support.kubernetes_site import QUICK
 from support.writer_site import Opened, WriterSite, exported, writer_site
 
@@ -76,7 +79,7 @@ class LedSite:
 
 @asynccontextmanager
 async def led_site(
-    directory: Path, around: Callable[[Opened], Opened] = lambda opened: opened
+    directory: Path, server: StandIn | RealServer, around: Callable[[Opened], Opened] = lambda opened: opened
 ) -> AsyncIterator[LedSite]:
     kept: list[Opened] = []
 
@@ -84,14 +87,14 @@ async def led_site(
         kept.append(around(opened))
         return kept[0]
 
-    async with writer_site(directory, around=keep) as site:
+    async with writer_site(directory, server, around=keep) as site:
         site.namespace()
         yield LedSite(site, kept[0])
 
 
 @pytest.fixture
-async def led(tmp_path: Path) -> AsyncIterator[LedSite]:
-    async with led_site(tmp_path) as found:
+async def led(kube_plane: Plane, tmp_path: Path) -> AsyncIterator[LedSite]:
+    async with led_site(tmp_path, kube_plane.server) as found:
         yield found
 
 
@@ -153,7 +156,7 @@ async def test_whoever_takes_over_writes_nothing_where_all_is_in_order(led: LedS
     assert [name for _, name, _ in site.writes[len(written) :]] == ["endpointslices"]
 
 
-async def test_a_leader_that_loses_the_lead_stops_between_two_writes(tmp_path: Path) -> None:
+async def test_a_leader_that_loses_the_lead_stops_between_two_writes(kube_plane: Plane, tmp_path: Path) -> None:
     """What was planned is not carried on with; when it leads again, it goes on where things are then."""
     tried: list[str] = []
     sites: list[LedSite] = []
@@ -180,7 +183,7 @@ async def test_a_leader_that_loses_the_lead_stops_between_two_writes(tmp_path: P
 
         return opening
 
-    async with led_site(tmp_path, around) as led:
+    async with led_site(tmp_path, kube_plane.server, around) as led:
         sites.append(led)
         led.lead()
         led.site.tell()
@@ -202,7 +205,7 @@ async def test_a_write_ends_before_the_time_of_the_leader(led: LedSite) -> None:
     site.start()
     await site.in_order()
     led.leadership.seconds_left = 0.2
-    await site.server.vanish(hang=True)
+    await site.cluster.vanish(hang=True)
     site.exports = {}
     site.tell(*site.writer._objects.keys)
     await until(lambda: any(one.reason == "Unwritable" for one in site.writer.problems))
@@ -210,7 +213,7 @@ async def test_a_write_ends_before_the_time_of_the_leader(led: LedSite) -> None:
     led.leadership.leading = False
     without = [one for one in site.writer.problems if one.reason == "Unwritable"]
     led.lead(leading=False)
-    await site.server.come_back()
+    await site.cluster.come_back()
     led.leadership.seconds_left = 0.0
     led.lead()
     await led.warm()

@@ -102,7 +102,7 @@ def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> Envoy
 
 
 def control_plane(
-    address: HostPort | UnixSocket, *, trust_domain: str, trust_bundle: Path, token: Path, directory: Path
+    address: Listen | UnixSocket, *, trust_domain: str, trust_bundle: Path, token: Path, directory: Path
 ) -> ControlPlane:
     """How a proxy finds and proves itself to its controller, with the files for it written to ``directory`` (0700).
 
@@ -116,7 +116,7 @@ def control_plane(
     else:
         identity = str(controller_id(TrustDomain(trust_domain)))
         sources[TRUST_SOURCE] = build_trust_source(str(trust_bundle), identity)
-        where = replace(where, address=_listen(address), trust_source=str(directory / TRUST_SOURCE))
+        where = replace(where, address=address, trust_source=str(directory / TRUST_SOURCE))
     for name, document in sources.items():
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def _control_plane(
     settings: ClusterSettings, address: HostPort | UnixSocket, trust_bundle: Path | None, token: Path, directory: Path
 ) -> ControlPlane:
     return control_plane(
-        address,
+        address if isinstance(address, UnixSocket) else _listen(address),
         trust_domain=settings.trust_domain,
         trust_bundle=trust_bundle or settings.state_directory / TRUST_BUNDLE_FILE,
         token=token,

@@ -51,18 +51,31 @@ def controller(
     asyncio.run(run_until_signal(run_controller(settings, directory)))
 
 
-def gateway(directory: Directory = Path()) -> None:
+def gateway(
+    directory: Directory = Path(),
+    base: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="In Kubernetes: the installation's settings; its token is the pod's."),
+    ] = None,
+) -> None:
     """Run a cluster's east-west gateway (Envoy).
 
     If Envoy dies it is started again. Takes the token tokens/gateway.token, and its configuration from the controller.
 
     \b
-    Example:
+    Examples:
       federation gateway --dir clusters/us-east
+      federation gateway --dir /var/lib/federation --base /etc/federation/cluster.yaml
     """
     from federation.app.proxies import gateway_process  # noqa: PLC0415
 
     _set_up_logging()
+    if base is not None:
+        from federation.app.pod_proxies import gateway_pod, installed_place, load_installation  # noqa: PLC0415
+
+        settings = load_installation(base, directory)
+        asyncio.run(run_until_signal(gateway_pod(settings, installed_place(settings)).run()))
+        return
     asyncio.run(run_until_signal(gateway_process(load_cluster(directory)).run()))
 
 

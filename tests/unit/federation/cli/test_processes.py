@@ -122,6 +122,11 @@ def test_a_second_controller_is_refused_and_the_first_logs_json(site: Path) -> N
         (("controller", "--dir", "."), "member.key", "member.key is not there"),
         (("controller", "--dir", "."), "state/roster", "us-east is no member of a clusterset yet"),
         (("gateway", "--dir", "."), "tokens/gateway.token", "gateway.token can't be read"),
+        (
+            ("gateway", "--base", "cluster.yaml"),
+            "cluster.yaml",
+            "the installation's settings cluster.yaml can't be read",
+        ),
         (("sidecar", "--config", "sidecar.yaml"), "tokens/demo.echo.token", "demo.echo.token can't be read"),
         (("sidecar",), "sidecar.yaml", "sidecar.yaml can't be read"),
     ],

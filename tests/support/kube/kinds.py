@@ -132,6 +132,9 @@ BUILT_IN: Final[tuple[ResourceType, ...]] = (
     ResourceType("apps", "v1", "deployments", "Deployment", schema=OPEN, subresources=_STATUS, counts_generations=True),
     ResourceType("apps", "v1", "daemonsets", "DaemonSet", schema=OPEN, subresources=_STATUS, counts_generations=True),
     ResourceType(
+        "apps", "v1", "statefulsets", "StatefulSet", schema=OPEN, subresources=_STATUS, counts_generations=True
+    ),
+    ResourceType(
         "policy",
         "v1",
         "poddisruptionbudgets",

@@ -110,6 +110,17 @@ class MembershipStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Whether this cluster has lost its place, or another key has it: it neither speaks nor has peers."""
 
 
+class KubernetesStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """This controller's part in a cluster that is backed by Kubernetes."""
+
+    leader: str
+    """Pod of the controller that leads; empty while none is elected."""
+    leads: bool
+    """Whether it is this one."""
+    in_order: bool
+    """Whether this one leads, and the objects are as they are to be as far as it has seen them."""
+
+
 class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
     """The whole of one controller."""
 
@@ -136,8 +147,8 @@ class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
     membership: MembershipStatus | None = None
     dns: DnsStatus | None = None
     """None where there is no DNS server."""
-    leader: str | None = None
-    """Pod of the controller that leads, where several run for the cluster; empty while none is elected."""
+    kubernetes: KubernetesStatus | None = None
+    """None where the cluster is not backed by Kubernetes."""
 
 
 class BackendStatus(msgspec.Struct, frozen=True, rename="camel"):

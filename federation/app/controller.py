@@ -134,7 +134,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         dataplane=dataplane,
         journal=journal,
         cluster_problems=lambda: tokens.problems if side is None else side.problems,
-        leader=None if post is None else lambda: post.leader,
+        kubernetes=None if side is None else side.status,
         xds=xds,
         keeper=keeper,
         clock=utc_now,

@@ -17,6 +17,7 @@ from controllers.probes import GatewayProbes
 from controllers.status import (
     AuthorityStatus,
     DnsStatus,
+    KubernetesStatus,
     MembershipStatus,
     NackStatus,
     NodeStatus,
@@ -57,8 +58,8 @@ class Reports:
     keeper: TrustKeeper
     clock: Callable[[], datetime]
     dns: DnsServer | None = None
-    leader: Callable[[], str] | None = None
-    """Which of several controllers leads; None where there is one."""
+    kubernetes: Callable[[], KubernetesStatus] | None = None
+    """None where the cluster is not backed by Kubernetes."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether nodes are answered as a member's, and if not, what is waited for."""
@@ -123,7 +124,7 @@ class Reports:
             republished=self.session.losses,
             membership=membership,
             dns=self._dns(),
-            leader=None if self.leader is None else self.leader(),
+            kubernetes=None if self.kubernetes is None else self.kubernetes(),
         )
 
     def services(self) -> tuple[ServiceStatus, ...]:

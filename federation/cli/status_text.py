@@ -67,8 +67,8 @@ def _summary(report: StatusReport) -> Iterator[str]:
     yield f"Services   {report.exported} exported, {report.imported} imported"
     if report.dns is not None:
         yield _dns(report.dns)
-    if report.leader is not None:
-        yield "Leader     " + (report.leader or _bad("none is elected: nothing is published or written"))
+    if report.kubernetes is not None:
+        yield "Leader     " + (report.kubernetes.leader or _bad("none is elected: nothing is written"))
     if report.authority is not None:
         authority = report.authority
         yield (

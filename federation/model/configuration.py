@@ -137,6 +137,10 @@ class KubernetesSettings:
     """Of the kubeconfig; empty: its current one."""
     gateway_service: str = "federation-gateway"
     """The gateways' Service, by which the others reach them where ``gateway.addresses`` names no address."""
+    lease_seconds: float = 15.0
+    """Seconds after which another controller leads in the place of one that is silent, as Kubernetes' own do."""
+    webhook_listen: HostPort | None = None
+    """Where the webhook that gives pods their sidecar is served, over TLS; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

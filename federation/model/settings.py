@@ -131,6 +131,8 @@ class _Kubernetes(Section):
     kubeconfig: FilePath | None = LEFT_OUT
     context: str = LEFT_OUT
     gateway_service: Label = LEFT_OUT
+    lease_seconds: Seconds = LEFT_OUT
+    webhook_listen: Listen | None = LEFT_OUT
 
 
 class _Cluster(Section):
@@ -286,6 +288,8 @@ def _cluster_relations(settings: ClusterSettings, directory: Path) -> list[str]:
         listeners.append(("xds.listen", settings.xds.listen))
     if settings.dns.listen is not None:
         listeners.append(("dns.listen", settings.dns.listen))
+    if settings.kubernetes is not None and settings.kubernetes.webhook_listen is not None:
+        listeners.append(("kubernetes.webhookListen", settings.kubernetes.webhook_listen))
     if settings.bundle_endpoint is not None:
         listeners.append(("bundleEndpoint.listen", settings.bundle_endpoint.listen))
     return broken + _shared_listeners(listeners)

@@ -53,7 +53,8 @@ async def test_an_operator_needs_no_more_than_the_context_of_a_cluster(tmp_path:
         asked = [one.asked for one in east.server.audit if one.asked.subresource == "exec"]
 
     assert "no controller leads in namespace federation-system" in nobody
-    assert (status["cluster"], status["leader"], status["ready"]) == ("east", "east-0", True)
+    assert (status["cluster"], status["ready"]) == ("east", True)
+    assert (status["kubernetes"]["leader"], status["kubernetes"]["leads"]) == ("east-0", True)
     assert "clusterset: is acme, must be b" in refused
     assert "exchange.caFile: is not set" in refused
     assert [one["cluster"] for one in listed] == ["west"]

@@ -23,6 +23,7 @@ from controllers.kube.token_review import TokenReviewer
 from controllers.kube.writer import Computed, ObjectWriter
 from controllers.mcs.export_status import Delivery, Publication
 from controllers.sources.kubernetes import KubernetesSource
+from controllers.status import KubernetesStatus
 from federation.app.clock import monotonic, utc_now
 from federation.app.kube.post import Post, access_of
 from federation.exchange.session import ExchangeSession
@@ -107,6 +108,11 @@ class ClusterSide:
             *self._properties.problems,
             *gateways,
         )
+
+    def status(self) -> KubernetesStatus:
+        """For the owner."""
+        in_order = self.writer.settled and not self._unsettled and not self._pending
+        return KubernetesStatus(self._post.leader, self._post.leads, in_order)
 
     def attach(self, controller: Controller) -> None:
         """Work beside ``controller``, from before its first pass on."""

@@ -12,6 +12,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,19 @@ def access_of(settings: KubernetesSettings) -> KubeAccess:
     return KubeAccess(settings.kubeconfig, settings.context or None)
 
 
+def _timing(seconds: float) -> LeaseTiming:
+    """The proportions of Kubernetes' own leases, for one of so many seconds."""
+    usual = LeaseTiming()
+    share = seconds / usual.duration_seconds
+    return LeaseTiming(
+        # A Lease has whole seconds.
+        duration_seconds=ceil(seconds),
+        renew_seconds=usual.renew_seconds * share,
+        retry_seconds=usual.retry_seconds * share,
+        request_seconds=usual.request_seconds * share,
+    )
+
+
 def pod_of(identity: str) -> str:
     """The pod whose controller has this identity."""
     return identity.rpartition(_APART)[0]
@@ -43,7 +57,7 @@ def pod_of(identity: str) -> str:
 class Post:
     """In the namespace that ``settings`` name, with the lasting files of the cluster in ``directory``."""
 
-    def __init__(self, settings: KubernetesSettings, directory: Path, timing: LeaseTiming | None = None) -> None:
+    def __init__(self, settings: KubernetesSettings, directory: Path) -> None:
         opened = partial(open_client, access_of(settings))
         # The host has the pod's name too, but for pods in the network of their host.
         self.identity = f"{os.environ.get(POD_NAME) or socket.gethostname()}{_APART}{secrets.token_hex(4)}"
@@ -56,7 +70,7 @@ class Post:
             monotonic=monotonic,
             now=utc_now,
             on_change=self._elected,
-            timing=timing,
+            timing=_timing(settings.lease_seconds),
         )
         self._gained, self._lost = asyncio.Event(), asyncio.Event()
         self._lost.set()

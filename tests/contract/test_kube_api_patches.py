@@ -102,6 +102,16 @@ async def test_apply_takes_away_what_is_no_longer_applied(site: Site) -> None:
     assert last.body["spec"]["exportedLabels"] == {"a": "1"}
 
 
+async def test_a_map_that_is_applied_empty_stays(site: Site) -> None:
+    """Its last field goes, and the map itself is still stated."""
+    path = site.path("serviceexports", "echo")
+    await site.admin.apply(path, export(exportedLabels={"a": "1"}), "us")
+    left = await site.admin.apply(path, export(), "us")
+
+    assert left.body["spec"] == {}
+    assert left.body["metadata"]["managedFields"][0]["fieldsV1"] == {"f:spec": {}}
+
+
 async def test_apply_of_anothers_field_is_a_conflict_until_forced(site: Site) -> None:
     """409 names the manager and the field; forced, the field changes hands, and the other no longer owns it."""
     path = site.path("serviceexports", "echo")
@@ -194,14 +204,14 @@ async def test_apply_refuses_what_is_not_of_the_type(site: Site) -> None:
 
 
 async def test_a_patch_stays_with_its_object(site: Site) -> None:
-    """Another name or namespace in it is 400, another uid 422."""
+    """Another name or namespace in it is 400, another uid or time of deletion 422."""
     path = f"{site.config_maps}/settings"
     await site.made(site.config_maps, config_map())
     other_uid = {"uid": "00000000-0000-0000-0000-000000000000"}
-    changes = ({"name": "other"}, {"namespace": "default"}, other_uid)
+    changes = ({"name": "other"}, {"namespace": "default"}, other_uid, {"deletionTimestamp": "2026-01-01T00:00:00Z"})
     replies = [await site.admin.ask("PATCH", path, {"metadata": one}, media=MERGE) for one in changes]
 
-    assert [reply.code for reply in replies] == [400, 400, 422]
+    assert [reply.code for reply in replies] == [400, 400, 422, 422]
 
 
 async def test_options_are_checked(site: Site) -> None:

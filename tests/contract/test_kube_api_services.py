@@ -105,6 +105,20 @@ async def test_ports_have_names_of_their_own(site: Site) -> None:
     ]
 
 
+async def test_what_a_service_is_of_decides_what_it_has(site: Site) -> None:
+    """Without affinity its settings go; what is reached from outside has a policy, and one that is named elsewhere has
+    no address."""
+    path = site.path("services", api=CORE)
+    timeout = {"clientIP": {"timeoutSeconds": 60}}
+    loose = await site.made(path, service("loose", sessionAffinity="None", sessionAffinityConfig=timeout))
+    outer = await site.made(path, service("outer", type="LoadBalancer"))
+    named = await site.made(path, service("named", type="ExternalName", externalName="echo.example", ports=[]))
+
+    assert "sessionAffinityConfig" not in loose["spec"]
+    assert (outer["spec"]["externalTrafficPolicy"], outer["spec"]["allocateLoadBalancerNodePorts"]) == ("Cluster", True)
+    assert not {"clusterIP", "clusterIPs", "ports", "ipFamilies"} & set(named["spec"])
+
+
 async def test_only_a_load_balancer_has_addresses_of_one(site: Site) -> None:
     """Its status is written apart; that of another Service takes none."""
     path = site.path("services", api=CORE)
@@ -151,7 +165,10 @@ async def test_what_a_slice_has_none_of_is_null(site: Site) -> None:
     first = await site.admin.apply(path, piece(endpoints=[], ports=[]), "us")
     again = await site.admin.apply(path, piece(endpoints=[], ports=[]), "us")
 
+    bare = await site.admin.apply(path, piece(), "us")
+
     assert (first.code, first.body["endpoints"], first.body["ports"]) == (201, None, None)
+    assert bare.body["endpoints"] == [{"addresses": ["10.0.0.1"], "conditions": {}}]
     assert (again.code, again.body) == (200, first.body)
 
 

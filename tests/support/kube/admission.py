@@ -176,6 +176,7 @@ def _check_form(body: Json) -> None:
     metadata = body.setdefault("metadata", {})
     if not isinstance(metadata, dict):
         raise bad_request("metadata is no object")
+    metadata.pop("selfLink", None)
     for name in ("labels", "annotations"):
         texts = metadata.get(name)
         if texts is None:

@@ -118,6 +118,8 @@ def applied(live: Json, config: Json, schema: Json | None, writer: Writer, now: 
         elsewhere = frozenset(path for entry in others for path in entry.fields)
         dropped = previous.fields - wanted.keys()
         outcome = removed(outcome, schema, (path for path in dropped if not _is_held(path, elsewhere)))
+        # A map goes with its last field, unless it is stated itself.
+        outcome = merged(outcome, config, schema)
     fields = frozenset(wanted)
     unchanged = previous is not None and previous.fields == fields and previous.writer == writer
     own = previous if previous is not None and unchanged else Entry(writer, fields, now)

@@ -251,6 +251,12 @@ class Registry:
             raise conflict(kind.group, kind.plural, key.name, why + live["metadata"]["uid"])
         if sent.get("resourceVersion") not in {None, "", live["metadata"]["resourceVersion"]}:
             raise modified(kind.group, kind.plural, key.name)
+        told = sent.get("deletionTimestamp")
+        if told not in {None, live["metadata"].get("deletionTimestamp")}:
+            why = f"Invalid value: {json.dumps(told)}: field is immutable"
+            raise invalid(
+                kind.group, kind.kind, key.name, [Cause("FieldValueInvalid", "metadata.deletionTimestamp", why)]
+            )
         unknown: list[str] = []
         decoded = self._admission.decoded(kind, body, unknown)
         warnings = warnings or _warnings(unknown, write)

@@ -36,6 +36,8 @@ class ServiceAddresses:
         if spec.get("type") == "ExternalName":
             for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
                 spec.pop(name, None)
+            if not spec.get("ports"):
+                spec.pop("ports", None)
             return {**body, "spec": spec}
         if spec.get("clusterIP") != before.get("clusterIP") and spec.get("clusterIPs") == before.get("clusterIPs"):
             spec.pop("clusterIPs", None)
@@ -45,6 +47,12 @@ class ServiceAddresses:
         spec.setdefault("internalTrafficPolicy", "Cluster")
         if spec.get("sessionAffinity") == "ClientIP":
             spec.setdefault("sessionAffinityConfig", {"clientIP": {"timeoutSeconds": 10800}})
+        else:
+            spec.pop("sessionAffinityConfig", None)
+        if spec["type"] in {"LoadBalancer", "NodePort"}:
+            spec.setdefault("externalTrafficPolicy", "Cluster")
+        if spec["type"] == "LoadBalancer":
+            spec.setdefault("allocateLoadBalancerNodePorts", True)
         spec["ports"] = [self._port(port, spec["type"]) for port in spec.get("ports") or ()]
         if not spec["ports"]:
             del spec["ports"]

@@ -14,8 +14,9 @@ MAX_ENDPOINTS, MAX_PORTS = 1000, 100
 
 
 def slice_completed(body: Json) -> Json:
-    """The slice as stored: lists that are empty or missing are null."""
-    return {**body, "endpoints": body.get("endpoints") or None, "ports": body.get("ports") or None}
+    """The slice as stored: lists that are empty or missing are null, and every endpoint has conditions."""
+    endpoints = [{"conditions": {}, **endpoint} for endpoint in body.get("endpoints") or ()]
+    return {**body, "endpoints": endpoints or None, "ports": body.get("ports") or None}
 
 
 def slice_faults(body: Json) -> Iterator[Cause]:

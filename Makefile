@@ -13,10 +13,10 @@ LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes 
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
 .PHONY: help demo test lint types arch format unit golden property contract stream feature golden-update \
-	bench soak lock env envoy clean
+	bench soak e2e-kind lock env envoy clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z -]+:.*## / { \
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / { \
 		if (length($$1) > 14) printf "  %s\n  %-14s %s\n", $$1, "", $$2; else printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: envoy ## three clusters on this machine: real calls, real faults, a report (ARGS="--keep" for options)
@@ -51,6 +51,9 @@ golden-update: env ## rewrite the expected files of the golden cases: read the d
 
 soak: envoy ## the long tests
 	@$(PYTEST) -m soak
+
+e2e-kind: env ## the stories of e2e/ on three clusters of kind; needs docker, kind, kubectl (ARGS for one of them)
+	@$(PYTEST) $(or $(ARGS),e2e) -rs --timeout=1800 --override-ini=addopts=--import-mode=importlib
 
 bench: envoy ## the measurements in bench/ (BENCHES="propagation" for one)
 	@for bench in $(BENCHES); do $(RUN)/python -m bench.$$bench || exit 1; done

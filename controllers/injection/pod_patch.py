@@ -57,9 +57,11 @@ class Injection:
     image: str
     """Ours: with Envoy, the command line and iptables."""
     clusterset: str
-    cluster: str
-    region: str
-    trust_domain: str
+    cluster: str = ""
+    """For people who look; empty: the trust domain."""
+    region: str = ""
+    trust_domain: str = ""
+    """Of the controllers; empty: that of the trust bundle."""
     xds: str = "federation-controller.federation-system.svc:15012"
     """HOST:PORT of the controllers."""
     system_namespace: str = "federation-system"
@@ -120,9 +122,9 @@ def bootstrap_arguments(injection: Injection, tuning: Tuning) -> list[str]:
     return [
         *("proxy-config", "sidecar"),
         *("--clusterset", injection.clusterset),
-        *("--cluster-id", injection.cluster),
-        *("--region", injection.region),
-        *("--trust-domain", injection.trust_domain),
+        *_given("--cluster-id", injection.cluster),
+        *_given("--region", injection.region),
+        *_given("--trust-domain", injection.trust_domain),
         *("--xds", injection.xds),
         *("--inbound-port", str(INBOUND_PORT)),
         *(("--redirect-port", str(REDIRECT_PORT)) if tuning.redirect else ()),
@@ -142,6 +144,10 @@ def redirect_arguments(injection: Injection, tuning: Tuning) -> list[str]:
         *_repeated("--exclude", tuning.exclude),
         *_repeated("--exclude-port", tuning.exclude_ports),
     ]
+
+
+def _given(option: str, value: str) -> tuple[str, ...]:
+    return (option, value) if value else ()
 
 
 def _repeated(option: str, values: Iterable[object]) -> list[str]:

@@ -16,6 +16,7 @@ from federation.cli import (
     demo,
     dns,
     exchange,
+    inject,
     kind,
     membership,
     processes,
@@ -57,6 +58,7 @@ app.command("controller")(processes.controller)
 app.command("gateway")(processes.gateway)
 app.command("sidecar")(processes.sidecar)
 app.command("redirect")(redirect.redirect)
+app.command("inject")(inject.inject)
 app.command("init")(on_cluster(membership.init))
 app.command("join")(on_cluster(membership.join))
 app.command("leave")(on_cluster(membership.leave))

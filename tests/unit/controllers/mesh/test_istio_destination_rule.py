@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from controllers.mesh.istio_destination_rule import destination_rule
@@ -19,6 +19,7 @@ from support.builders import EAST, ECHO, merged_port, merged_service
 from support.istio_sidecar import priorities as priorities_in_istio
 
 
+@example(priorities=list(range(PRIORITIES)))
 @given(priorities=st.lists(st.integers(0, PRIORITIES - 1), min_size=1, max_size=8))
 def test_istio_gives_every_endpoint_our_priority(priorities: list[int]) -> None:
     """Wherever the caller is: the conditions compare endpoints with values, not with the caller."""

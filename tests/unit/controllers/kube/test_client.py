@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from controllers.kube.client import KubeAccess, KubeError, open_client, status_error
+from controllers.kube.client import KubeAccess, KubeError, load_configuration, open_client, status_error
 from controllers.sources.manifests import ObjectId
 from support.kube.server import StandIn, running
 
@@ -189,3 +190,28 @@ async def test_an_object_is_made_once_and_replaced_only_as_it_was_read(access: K
             refused.append(caught.value.status)
 
     assert (replaced["data"], refused) == ({"turn": "second"}, [409, 409])
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [
+        ({}, None),
+        ({"https_proxy": "http://proxy.test:3128"}, "http://proxy.test:3128"),
+        ({"https_proxy": "http://proxy.test:3128", "no_proxy": "10.0.0.1,127.0.0.1"}, None),
+    ],
+)
+async def test_the_proxy_is_that_of_the_environment(
+    environment: dict[str, str], proxy: str | None, access: KubeAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the kubeconfig names one, or the environment says that none is wanted for the API server."""
+    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert (await load_configuration(access)).proxy == proxy
+
+    assert access.kubeconfig is not None
+    config = yaml.safe_load(access.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["proxy-url"] = "http://other.test:3128"
+    access.kubeconfig.write_text(yaml.safe_dump(config))
+    assert (await load_configuration(access)).proxy == "http://other.test:3128"

@@ -15,7 +15,8 @@ EXCHANGE: Final = "federation-exchange"
 """StatefulSet and Secret of the exchange in the cluster."""
 EXCHANGE_KEYS: Final = ("ca.pem", "admin.credentials")
 """Of the Secret: by what members know the exchange, and who may make users in it."""
-DEFAULT_EXCHANGE_IMAGE: Final = "docker.io/valkey/valkey:8.1"
+DEFAULT_EXCHANGE_IMAGE: Final = "valkey/valkey:8.1"
+"""As without a word about it: it is loaded beforehand, so that no node has to download it."""
 
 
 def values_text(topology: Topology, cluster: KindCluster, image: str) -> str:

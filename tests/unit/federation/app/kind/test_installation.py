@@ -9,12 +9,15 @@ import yaml
 
 from federation.app.kind.installation import (
     DEFAULT_EXCHANGE_IMAGE,
+    EXCHANGE,
     digest,
     exchange_image,
     split_image,
     values_text,
 )
 from federation.app.kind.topology import load_topology
+from federation.install.manifests import render
+from federation.install.values import default_values_text, parse_values
 from support.fake_kind import CONFIGS
 
 TOPOLOGY = load_topology(CONFIGS)
@@ -40,6 +43,26 @@ def test_the_ports_that_are_opened_are_those_that_are_used() -> None:
     assert values["exchange"]["service"]["nodePort"] in {port["port"] for port in policy["exchangePorts"]}
 
 
+def test_the_installation_accepts_them() -> None:
+    """And makes of them what the clusters need: ports of nodes for gateway and exchange, the image that was loaded."""
+    objects = {}
+    for cluster in (EAST, WEST):
+        given = parse_values([("values", values_text(TOPOLOGY, cluster, "federation-gateway:kind-1"))], ())
+        for one in render(given, "federation-system"):
+            objects[cluster.name, one["kind"], one["metadata"]["name"]] = one
+    ports = {
+        (cluster, name): [port.get("nodePort") for port in one["spec"]["ports"]]
+        for (cluster, kind, name), one in objects.items()
+        if kind == "Service"
+    }
+    assert ports["east", "federation-gateway"] == ports["west", "federation-gateway"] == [30443]
+    assert ports["east", EXCHANGE] == [30379]
+    assert ("west", EXCHANGE) not in ports
+    assert ("east", "StatefulSet", EXCHANGE) in objects
+    pod = objects["west", "Deployment", "federation-controller"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "federation-gateway:kind-1"
+
+
 @pytest.mark.parametrize(
     ("image", "parts"),
     [
@@ -61,6 +84,7 @@ def test_other_values_have_another_digest() -> None:
 
 
 def test_the_exchange_may_be_another_image() -> None:
-    """As the values say."""
+    """As the values say; without a word it is that of every installation."""
     assert exchange_image(TOPOLOGY) == DEFAULT_EXCHANGE_IMAGE
+    assert yaml.safe_load(default_values_text())["exchange"]["image"] == DEFAULT_EXCHANGE_IMAGE
     assert exchange_image(replace(TOPOLOGY, values={"exchange": {"image": "redis:7"}})) == "redis:7"

@@ -17,6 +17,7 @@ from federation.cli import (
     dns,
     exchange,
     inject,
+    install,
     kind,
     membership,
     processes,
@@ -59,6 +60,8 @@ app.command("gateway")(processes.gateway)
 app.command("sidecar")(processes.sidecar)
 app.command("redirect")(redirect.redirect)
 app.command("inject")(inject.inject)
+app.command("install")(install.install)
+app.command("uninstall")(install.uninstall)
 app.command("init")(on_cluster(membership.init))
 app.command("join")(on_cluster(membership.join))
 app.command("leave")(on_cluster(membership.leave))

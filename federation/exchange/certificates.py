@@ -41,11 +41,12 @@ def server_certificate(
     *,
     ca: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
+    life: timedelta = SERVER_LIFE,
 ) -> x509.Certificate:
-    """A server's certificate for host names and IP addresses, good for 90 days."""
+    """A server's certificate for host names and IP addresses, by default good for 90 days."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "federation exchange")])
     return (
-        x509.CertificateBuilder(ca.subject, subject, key, serial, now - _SKEW, now + SERVER_LIFE)
+        x509.CertificateBuilder(ca.subject, subject, key, serial, now - _SKEW, now + life)
         .add_extension(x509.SubjectAlternativeName(tuple(map(_general_name, names))), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)

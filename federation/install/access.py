@@ -6,16 +6,15 @@ RBAC can't limit ``create`` to names, so what is limited to names is created by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from federation.install.controller import COMPONENT
-from federation.install.template import NAMESPACE, Given, Node, Value, When
+from federation.install.template import NAMESPACE, Given, Is, Node, Value, When
 from federation.install.vocabulary import (
     CONTROLLER,
     LEASE,
-    SETTINGS,
     STATE,
     TRUST_BUNDLE,
     WEBHOOK,
@@ -37,30 +36,28 @@ class Rule:
     names: tuple[str, ...] = ()
 
 
-_READ: Final = ("get", "list", "watch")
+_SEE: Final = ("list", "watch")
+_KEEP: Final = ("create", "patch", "delete")
 
 CLUSTER_RULES: Final = (
-    Rule("which namespaces exist, and their labels", "", ("namespaces",), _READ),
-    Rule("regions and zones of endpoints, addresses of node ports", "", ("nodes",), _READ),
-    Rule("Services that are exported; derived Services hold clusterset IPs", "", ("services",), _READ),
-    Rule("derived Services", "", ("services",), ("create", "patch", "delete")),
-    Rule("endpoints of exports; those of imports", "discovery.k8s.io", ("endpointslices",), _READ),
-    Rule("endpoints of imports", "discovery.k8s.io", ("endpointslices",), ("create", "patch", "delete")),
-    Rule("exports", "multicluster.x-k8s.io", ("serviceexports",), _READ),
-    Rule("conditions of exports", "multicluster.x-k8s.io", ("serviceexports/status",), ("patch",)),
-    Rule("imports", "multicluster.x-k8s.io", ("serviceimports",), (*_READ, "create", "patch", "delete")),
-    Rule("conditions and clusters of imports", "multicluster.x-k8s.io", ("serviceimports/status",), ("patch",)),
+    Rule("which namespaces exist, and their labels", "", ("namespaces",), ("get", *_SEE)),
+    Rule("regions and zones of endpoints, addresses of node ports", "", ("nodes",), _SEE),
+    Rule("Services that are exported; derived Services, which hold clusterset IPs", "", ("services",), (*_SEE, *_KEEP)),
+    Rule("endpoints of exports, and of imports", "discovery.k8s.io", ("endpointslices",), (*_SEE, *_KEEP)),
+    Rule("exports", "multicluster.x-k8s.io", ("serviceexports",), _SEE),
+    Rule("imports", "multicluster.x-k8s.io", ("serviceimports",), (*_SEE, *_KEEP)),
     Rule(
-        "who the cluster is, for everybody in it",
-        "about.k8s.io",
-        ("clusterproperties",),
-        (*_READ, "create", "patch", "delete"),
+        "conditions of exports and imports",
+        "multicluster.x-k8s.io",
+        ("serviceexports/status", "serviceimports/status"),
+        ("patch",),
     ),
-    Rule("which fields the MCS API has here", "apiextensions.k8s.io", ("customresourcedefinitions",), _READ),
+    Rule("who the cluster is, for everybody in it", "about.k8s.io", ("clusterproperties",), (*_SEE, *_KEEP)),
+    Rule("which fields the MCS API has here", "apiextensions.k8s.io", ("customresourcedefinitions",), _SEE),
     Rule("what is wrong, where a user looks", "", ("events",), ("create", "patch")),
     Rule("who asks for configuration or an identity", "authentication.k8s.io", ("tokenreviews",), ("create",)),
-    Rule("the trust bundle, where pods are injected", "", ("configmaps",), ("create",)),
-    Rule("the trust bundle, where pods are injected", "", ("configmaps",), ("get", "patch", "delete"), (TRUST_BUNDLE,)),
+    Rule("the trust bundle, for those who verify us", "", ("configmaps",), ("create",)),
+    Rule("the trust bundle, for those who verify us", "", ("configmaps",), (*_SEE, "patch", "delete"), (TRUST_BUNDLE,)),
 )
 
 INJECTION_RULES: Final = (
@@ -68,19 +65,39 @@ INJECTION_RULES: Final = (
         "the CA by which the API server knows the webhook",
         "admissionregistration.k8s.io",
         ("mutatingwebhookconfigurations",),
-        ("get", "patch"),
+        (*_SEE, "patch"),
         (WEBHOOK,),
     ),
-    Rule("which account a pod with a sidecar has, and so which identity", "", ("pods",), _READ),
+    Rule("which account a pod with a sidecar has, and so which identity", "", ("pods",), _SEE),
 )
 """Only where there is a webhook."""
+
+MESH_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
+    "istio": (
+        Rule(
+            "imports as Istio calls them",
+            "networking.istio.io",
+            ("serviceentries", "destinationrules"),
+            (*_SEE, *_KEEP),
+        ),
+        Rule("who may call exports", "security.istio.io", ("authorizationpolicies",), (*_SEE, *_KEEP)),
+    ),
+    "linkerd": (
+        Rule(
+            "who may call exports",
+            "policy.linkerd.io",
+            ("authorizationpolicies", "meshtlsauthentications"),
+            (*_SEE, *_KEEP),
+        ),
+    ),
+}
+"""Only where the values name the mesh."""
 
 NAMESPACE_RULES: Final = (
     Rule("who leads", "coordination.k8s.io", ("leases",), ("create",)),
     Rule("who leads", "coordination.k8s.io", ("leases",), ("get", "update"), (LEASE,)),
     Rule("keys and state", "", ("secrets",), ("create",)),
-    Rule("keys and state", "", ("secrets",), ("get", "update", "watch"), (STATE,)),
-    Rule("settings", "", ("configmaps",), ("get", "watch"), (SETTINGS,)),
+    Rule("keys and state", "", ("secrets",), ("get", "update"), (STATE,)),
 )
 
 
@@ -91,7 +108,11 @@ def access_objects() -> tuple[Node, ...]:
             "apiVersion": RBAC_VERSION,
             "kind": "ClusterRole",
             "metadata": cluster_metadata(CONTROLLER, COMPONENT),
-            "rules": (*_rules(CLUSTER_RULES), *(When(injected, one) for one in _rules(INJECTION_RULES))),
+            "rules": (
+                *_rules(CLUSTER_RULES),
+                *(When(injected, one) for one in _rules(INJECTION_RULES)),
+                *(When(Is("mesh", mesh), one) for mesh, rules in MESH_RULES.items() for one in _rules(rules)),
+            ),
         },
         {
             "apiVersion": RBAC_VERSION,

@@ -41,9 +41,9 @@ def _configuration() -> Node:
                     },
                 ),
                 "namespaceSelector": {
-                    "matchLabels": {INJECTION_LABEL: "enabled"},
-                    # Pods that the webhook itself needs must never wait for it.
                     "matchExpressions": (
+                        {"key": INJECTION_LABEL, "operator": "In", "values": ("enabled", "manual")},
+                        # Pods that the webhook itself needs must never wait for it.
                         {
                             "key": "kubernetes.io/metadata.name",
                             "operator": "NotIn",

@@ -129,6 +129,7 @@ class _Values(Section):
     controller: _Pods
     gateway: _Gateway
     dns: _Dns
+    mesh: Literal["none", "istio", "linkerd"]
     injection: _Injection
     network_policy: _NetworkPolicy
     exchange: _Exchange
@@ -185,11 +186,14 @@ def parse_values(layers: Iterable[tuple[str, str]] = (), words: Iterable[str] = 
         tree = _laid_over(tree, _mapping(name, text))
     for word in words:
         tree = _laid_over(tree, _word(word))
-    try:
-        _Values.model_validate(tree)
-    except ValidationError as error:
-        broken = violations(error)
-        raise ConfigError(f"values are unusable: {'; '.join(broken)}", violations=broken, hint=_HINT) from None
+    _judge(tree)
+    return InstallValues(tree)
+
+
+def with_clusterset(values: InstallValues, clusterset: str) -> InstallValues:
+    """The same for a clusterset that turned out later; raises ConfigError where that is no name."""
+    tree = {**values.tree, "clusterset": clusterset}
+    _judge(tree)
     return InstallValues(tree)
 
 
@@ -199,6 +203,14 @@ def values_schema() -> dict[str, Any]:
     definitions = schema.pop("$defs")
     inlined: dict[str, Any] = _inlined(schema, definitions)
     return {"$schema": "http://json-schema.org/draft-07/schema#", **inlined, "title": schema["title"]}
+
+
+def _judge(tree: Mapping[str, object]) -> None:
+    try:
+        _Values.model_validate(tree)
+    except ValidationError as error:
+        broken = violations(error)
+        raise ConfigError(f"values are unusable: {'; '.join(broken)}", violations=broken, hint=_HINT) from None
 
 
 def _mapping(name: str, text: str) -> dict[str, object]:

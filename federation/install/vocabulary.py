@@ -35,7 +35,7 @@ TRUST_BUNDLE: Final = "federation-trust-bundle"
 LEASE: Final = "federation-controller"
 
 INJECTION_LABEL: Final = "federation-gateway.dev/injection"
-"""On a namespace, ``enabled``: its pods get a sidecar."""
+"""On a namespace, ``enabled``: its pods get a sidecar; ``manual``: those that ask for one."""
 INJECT_LABEL: Final = "federation-gateway.dev/inject"
 """On a pod, ``false``: it gets none."""
 

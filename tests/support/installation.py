@@ -16,6 +16,7 @@ SITES: Final[Mapping[str, tuple[str, ...]]] = {
     "on-nodes": ("clusterset=acme", "gateway.kind=DaemonSet", "gateway.service.type=NodePort"),
     "with-exchange": ("clusterset=acme", "exchange.inCluster=true"),
     "with-exchange-in-memory": ("clusterset=acme", "exchange.inCluster=true", "exchange.storage="),
+    "with-istio": ("clusterset=acme", "mesh=istio"),
     "without-extras": ("clusterset=acme", "injection.enabled=false", "networkPolicy.enabled=false"),
 }
 """The words of ``--set`` by name of the site; all keep to restricted pod security."""
@@ -24,10 +25,10 @@ HOST_PORTS: Final = ("clusterset=acme", "gateway.kind=DaemonSet", "gateway.servi
 """The one that can't."""
 
 
-def rendered(*words: str) -> tuple[Document, ...]:
+def rendered(*words: str, namespace: str = NAMESPACE) -> tuple[Document, ...]:
     """The documents for the defaults with these words over them, in the order in which they are applied."""
     values = parse_values((), words)
-    return (render_namespace(values, NAMESPACE), *render(values, NAMESPACE))
+    return (render_namespace(values, namespace), *render(values, namespace))
 
 
 def one(documents: tuple[Document, ...], kind: str, name: str) -> Any:

@@ -100,6 +100,10 @@ STATUS_CONDITIONS: Final = _open(
     status={"type": "object", "properties": {"conditions": CONDITIONS}, PRESERVE: True},
 )
 
+WEBHOOKS: Final = _open(
+    webhooks=keyed({"type": "object", "properties": {"name": STRING}, "required": ["name"], PRESERVE: True}, "name"),
+)
+
 CRD: Final = {
     **kind(
         spec={"type": "object", PRESERVE: True, "required": ["group", "names", "scope", "versions"]},

@@ -14,6 +14,7 @@ from support.kube.builtin_schemas import (
     OPEN,
     SERVICE,
     STATUS_CONDITIONS,
+    WEBHOOKS,
 )
 from support.kube.objects import GroupResource, Json
 
@@ -150,7 +151,7 @@ BUILT_IN: Final[tuple[ResourceType, ...]] = (
         "mutatingwebhookconfigurations",
         "MutatingWebhookConfiguration",
         namespaced=False,
-        schema=OPEN,
+        schema=WEBHOOKS,
         counts_generations=True,
     ),
     ResourceType(

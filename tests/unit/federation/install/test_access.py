@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from controllers.kube.locations import PLURALS
 from controllers.kube.observed_objects import WRITER_RESOURCES
 from controllers.mcs.objects import MANAGED_BY
 from controllers.sources.watched_objects import PODS, RESOURCES
-from federation.install.access import CLUSTER_RULES, INJECTION_RULES, NAMESPACE_RULES, Rule
+from federation.install.access import CLUSTER_RULES, INJECTION_RULES, MESH_RULES, NAMESPACE_RULES, Rule
+from federation.install.vocabulary import CONTROLLER
+from support.installation import one, rendered
+
+IN_CLUSTER = (*CLUSTER_RULES, *INJECTION_RULES, *(rule for rules in MESH_RULES.values() for rule in rules))
+EVERYTHING = (*IN_CLUSTER, *NAMESPACE_RULES)
 
 
 def allowed(rules: tuple[Rule, ...]) -> set[tuple[str, str, str]]:
@@ -29,46 +35,57 @@ def test_what_is_watched_may_be_read() -> None:
 
 
 def test_what_is_made_may_be_written() -> None:
-    """Kinds that are marked as ours may be created, patched and deleted, and both statuses of the MCS API patched."""
-    plurals = {
-        "ClusterProperty": ("about.k8s.io", "clusterproperties"),
-        "EndpointSlice": ("discovery.k8s.io", "endpointslices"),
-        "Service": ("", "services"),
-        "ServiceImport": ("multicluster.x-k8s.io", "serviceimports"),
-    }
-    assert plurals.keys() == MANAGED_BY.keys()
-    wanted = {(*plural, verb) for plural in plurals.values() for verb in ("create", "patch", "delete")}
-    wanted |= {("multicluster.x-k8s.io", f"service{kind}s/status", "patch") for kind in ("export", "import")}
-    assert wanted <= allowed(CLUSTER_RULES)
+    """Every kind that is marked as ours may be listed, watched, created, patched and deleted, if only in its mesh."""
+    resources = {resource for _, resource, _ in allowed(EVERYTHING)}
+    assert {PLURALS[kind] for kind in MANAGED_BY} <= resources
+    for kind in MANAGED_BY:
+        groups = {group for group, resource, _ in allowed(EVERYTHING) if resource == PLURALS[kind]}
+        wanted = {
+            (group, PLURALS[kind], verb) for group in groups for verb in ("list", "watch", "create", "patch", "delete")
+        }
+        assert wanted <= allowed(EVERYTHING), kind
+    statuses = {("multicluster.x-k8s.io", f"service{kind}s/status", "patch") for kind in ("export", "import")}
+    assert statuses <= allowed(CLUSTER_RULES)
 
 
 def test_users_exports_are_never_changed() -> None:
     """A ServiceExport is its owner's: only its status is written."""
-    found = {(resource, verb) for _, resource, verb in allowed(CLUSTER_RULES) if resource.startswith("serviceexports")}
-    assert found == {("serviceexports", verb) for verb in ("get", "list", "watch")} | {
-        ("serviceexports/status", "patch")
-    }
+    found = {(resource, verb) for _, resource, verb in allowed(EVERYTHING) if resource.startswith("serviceexports")}
+    read = {("serviceexports", verb) for verb in ("list", "watch")}
+    assert found == read | {("serviceexports/status", "patch")}
 
 
 def test_what_can_be_limited_to_names_is() -> None:
     """ConfigMaps, Leases, Secrets and webhooks are created at most; anything else with them takes a name."""
     kinds = {"configmaps", "leases", "secrets", "mutatingwebhookconfigurations"}
-    everything = (*CLUSTER_RULES, *INJECTION_RULES, *NAMESPACE_RULES)
-    assert {(resource, verb) for _, resource, verb in allowed(everything) if resource in kinds} == {
+    assert {(resource, verb) for _, resource, verb in allowed(EVERYTHING) if resource in kinds} == {
         ("configmaps", "create"),
         ("leases", "create"),
         ("secrets", "create"),
     }
 
 
+def test_the_objects_of_a_mesh_are_written_where_it_is_named() -> None:
+    """No mesh, no rights to its objects; each mesh has those that its adapter writes."""
+
+    def resources(mesh: str) -> set[str]:
+        rules = one(rendered(f"mesh={mesh}"), "ClusterRole", CONTROLLER)["rules"]
+        ours = [rule for rule in rules if rule["apiGroups"][0].endswith(("istio.io", "linkerd.io"))]
+        return {resource for rule in ours for resource in rule["resources"]}
+
+    assert resources("none") == set()
+    assert resources("istio") == {"serviceentries", "destinationrules", "authorizationpolicies"}
+    assert resources("linkerd") == {"authorizationpolicies", "meshtlsauthentications"}
+
+
 def test_no_right_is_given_twice() -> None:
     """Each group, resource and verb stands in one rule, so that a rule that goes takes its rights along."""
-    everything = (*CLUSTER_RULES, *INJECTION_RULES)
-    given = [
-        (rule.group, resource, verb, rule.names)
-        for rule in everything
-        for resource in rule.resources
-        for verb in rule.verbs
-    ]
-    assert len(set(given)) == len(given)
-    assert all(rule.why for rule in (*everything, *NAMESPACE_RULES))
+    for rules in (IN_CLUSTER, NAMESPACE_RULES):
+        given = [
+            (rule.group, resource, verb, rule.names)
+            for rule in rules
+            for resource in rule.resources
+            for verb in rule.verbs
+        ]
+        assert len(set(given)) == len(given)
+        assert all(rule.why for rule in rules)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from controllers.injection.annotations import INJECT, INJECTION
+from controllers.injection.trust_objects import CONFIGURATION, SELECTED
 from support.installation import NAMESPACE, one, rendered
 
-NAME = "federation-sidecar-injector"
+NAME = CONFIGURATION
 
 
 def webhook(*words: str) -> Any:
@@ -26,12 +28,12 @@ def test_it_leads_to_the_controllers() -> None:
 def test_only_namespaces_that_ask_for_it_are_seen() -> None:
     """By label, never our own or the system's, and a pod may decline."""
     found = webhook()
-    assert found["namespaceSelector"]["matchLabels"] == {"federation-gateway.dev/injection": "enabled"}
-    (excluded,) = found["namespaceSelector"]["matchExpressions"]
+    (wanted, excluded) = found["namespaceSelector"]["matchExpressions"]
+    assert wanted == {"key": INJECTION, "operator": "In", "values": sorted(SELECTED)}
     assert (excluded["operator"], excluded["values"]) == ("NotIn", ["kube-system", NAMESPACE])
     (declined,) = found["objectSelector"]["matchExpressions"]
     assert (declined["key"], declined["operator"], declined["values"]) == (
-        "federation-gateway.dev/inject",
+        INJECT,
         "NotIn",
         ["false"],
     )

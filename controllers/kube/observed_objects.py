@@ -1,7 +1,8 @@
 """The objects that the writer looks at, as they were last told, by service. In-memory state without I/O or clock.
 
 Unlike ``sources.watched_objects`` it judges nothing and keeps documents as they came: what is written depends on every
-field that is ours. Only entries of ``managedFields`` that are not ours are dropped, which are half of an object.
+field that is ours. Only entries of ``managedFields`` that are not ours are dropped, which are half of an object. Those
+of services are kept as JSON, a sixth of what they take as values: most of thousands are not looked at for days.
 
 - Nothing is whole before every resource was listed, nor while one can't be read: empty is not unknown.
 - What a write was answered with counts at once; an event that is older is ignored.
@@ -10,11 +11,13 @@ field that is ours. Only entries of ``managedFields`` that are not ours are drop
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from controllers.mcs.derived_service import key_of
 from controllers.mcs.objects import (
-    FIELD_MANAGER,
     MANAGED_BY,
     MANAGER,
     MCS_GROUP,
@@ -25,14 +28,12 @@ from controllers.mcs.objects import (
     export_id,
     import_id,
     is_terminating,
-    mapping,
     section,
-    sequence,
     text,
 )
 from controllers.mcs.served_api import ServedApi, parse_served_api
 from controllers.sources.manifests import ObjectId
-from controllers.sources.watched_objects import Resource
+from controllers.sources.watched_objects import Resource, trim_managed_fields
 from federation.model.names import ServiceKey, is_dns_label
 from federation.model.problems import Problem
 
@@ -40,15 +41,29 @@ _MCS_VERSIONS: Final = (f"{MCS_GROUP}/v1beta1", f"{MCS_GROUP}/v1alpha1")
 _SLICES: Final = f"{MANAGED_BY['EndpointSlice']}={MANAGER}"
 
 WRITER_RESOURCES: Final = (
-    Resource("CustomResourceDefinition", ("apiextensions.k8s.io/v1",), "customresourcedefinitions"),
-    Resource("Namespace", ("v1",), "namespaces"),
-    Resource("ServiceExport", _MCS_VERSIONS, "serviceexports"),
-    Resource("ServiceImport", _MCS_VERSIONS, "serviceimports"),
+    Resource(
+        "CustomResourceDefinition", ("apiextensions.k8s.io/v1",), "customresourcedefinitions", trim=trim_managed_fields
+    ),
+    Resource("Namespace", ("v1",), "namespaces", trim=trim_managed_fields),
+    Resource("ServiceExport", _MCS_VERSIONS, "serviceexports", trim=trim_managed_fields),
+    Resource("ServiceImport", _MCS_VERSIONS, "serviceimports", trim=trim_managed_fields),
     # All of them: one of somebody else that has the name of ours must be seen. Few are kept.
-    Resource("Service", ("v1",), "services"),
-    Resource("EndpointSlice", ("discovery.k8s.io/v1",), "endpointslices", _SLICES),
+    Resource("Service", ("v1",), "services", trim=trim_managed_fields),
+    Resource("EndpointSlice", ("discovery.k8s.io/v1",), "endpointslices", _SLICES, trim_managed_fields),
 )
 _DERIVED: Final = derived_id(ServiceKey("x", "x")).name.partition("-")[0] + "-"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """One object, as it was told."""
+
+    uid: object
+    version: object
+    content: bytes
+
+    def whole(self) -> Document:
+        return msgspec.json.decode(self.content, type=dict[str, object])
 
 
 class ObservedObjects:
@@ -58,7 +73,9 @@ class ObservedObjects:
         self._unlisted = set(resources)
         self._resources = {resource.kind: resource for resource in self._unlisted}
         self._unreadable: dict[Resource, str] = {}
-        self._objects: dict[str, dict[ObjectId, Document]] = {kind: {} for kind in self._resources}
+        self._objects: dict[str, dict[ObjectId, _Kept]] = {kind: {} for kind in self._resources}
+        self._definitions: dict[str, Document] = {}
+        self._namespaces: set[str] = set()
         self._keys: dict[ObjectId, ServiceKey] = {}
         self._of: dict[ServiceKey, set[ObjectId]] = {}
         self._changed: set[ServiceKey] = set()
@@ -92,7 +109,10 @@ class ObservedObjects:
     def of(self, key: ServiceKey) -> Observed:
         """The objects of one service, and whatever has a name that one of them would have."""
         ids = {*self._of.get(key, ()), import_id(key), export_id(key), derived_id(key)}
-        return {id_: found for id_ in ids if (found := self._objects[id_.kind].get(id_)) is not None}
+        return {id_: found.whole() for id_ in ids if (found := self._objects[id_.kind].get(id_)) is not None}
+
+    def __contains__(self, id_: ObjectId) -> bool:
+        return id_ in self._objects[id_.kind]
 
     def take_changed(self, known: Iterable[ServiceKey]) -> set[ServiceKey]:
         """The services that there was news for since this was last asked; ``known`` are those besides ``keys``."""
@@ -147,13 +167,28 @@ class ObservedObjects:
             self._forget(id_)
             return
         before = self._objects[id_.kind].get(id_)
-        if before is not None and _identity(before) == _identity(item):
+        metadata = section(item, "metadata")
+        uid, version = metadata.get("uid"), metadata.get("resourceVersion")
+        if before is not None and (before.uid, before.version) == (uid, version):
             return
-        self._objects[id_.kind][id_] = _trimmed(self._resources[id_.kind], item)
+        content = b""
+        match id_.kind:
+            case "CustomResourceDefinition":
+                self._definitions[id_.name] = item
+            case "Namespace":
+                (self._namespaces.discard if is_terminating(item) else self._namespaces.add)(id_.name)
+            case _:
+                content = msgspec.json.encode(_named(self._resources[id_.kind], item))
+        self._objects[id_.kind][id_] = _Kept(uid, version, content)
         self._attribute(id_, _service_of(id_, item))
 
     def _forget(self, id_: ObjectId) -> None:
         if self._objects[id_.kind].pop(id_, None) is not None:
+            match id_.kind:
+                case "CustomResourceDefinition":
+                    self._definitions.pop(id_.name, None)
+                case "Namespace":
+                    self._namespaces.discard(id_.name)
             self._attribute(id_, None)
 
     def _attribute(self, id_: ObjectId, key: ServiceKey | None) -> None:
@@ -171,16 +206,15 @@ class ObservedObjects:
 
     def _is_older(self, id_: ObjectId, item: Document) -> bool:
         known = self._objects[id_.kind].get(id_)
-        return known is not None and _version(item) < _version(known)
+        version = section(item, "metadata").get("resourceVersion")
+        return known is not None and _number(version) < _number(known.version)
 
     def _summarize(self, kind: str) -> None:
-        found = self._objects[kind]
-        if kind == "Namespace":
-            namespaces = frozenset(id_.name for id_, item in found.items() if not is_terminating(item))
-            self._changed_namespaces |= namespaces ^ self.namespaces
-            self.namespaces = namespaces
+        if kind == "Namespace" and self._namespaces != self.namespaces:
+            self._changed_namespaces |= self._namespaces ^ self.namespaces
+            self.namespaces = frozenset(self._namespaces)
         if kind == "CustomResourceDefinition":
-            api = parse_served_api(item for item in found.values() if not is_terminating(item))
+            api = parse_served_api(item for item in self._definitions.values() if not is_terminating(item))
             self._all_changed |= api != self.api
             self.api = api
 
@@ -218,20 +252,11 @@ def _service_of(id_: ObjectId, item: Document) -> ServiceKey | None:
     return key if id_.kind != "Service" or derived_id(key) == id_ else None
 
 
-def _trimmed(resource: Resource, item: Document) -> Document:
-    metadata = section(item, "metadata")
-    ours = [one for one in sequence(metadata.get("managedFields")) if mapping(one).get("manager") == FIELD_MANAGER]
-    # In a list of a built-in kind the items don't say what they are; compared with what is stated they would differ.
-    kind = {"apiVersion": resource.api_versions[0], "kind": resource.kind}
-    return {**kind, **item, "metadata": {**metadata, "managedFields": ours}}
+def _named(resource: Resource, item: Document) -> Document:
+    """In a list of a built-in kind the items don't say what they are; what is stated does."""
+    return {"apiVersion": resource.api_versions[0], "kind": resource.kind, **trim_managed_fields(item)}
 
 
-def _identity(item: Document) -> tuple[object, object]:
-    metadata = section(item, "metadata")
-    return metadata.get("uid"), metadata.get("resourceVersion")
-
-
-def _version(item: Document) -> int:
+def _number(version: object) -> int:
     """Newer ones of an object are larger (KEP-5504); 0 for one that is no number."""
-    version = text(section(item, "metadata").get("resourceVersion"))
-    return int(version) if version.isdecimal() else 0
+    return int(version) if isinstance(version, str) and version.isdecimal() else 0

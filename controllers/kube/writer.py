@@ -137,7 +137,7 @@ class ObjectWriter:
         if before is None or before.around != computed.around:
             self._backlog.mark({*computed.results, *self._objects.keys})
         elif before.publication != computed.publication:
-            self._backlog.mark(key for key in self._objects.keys if export_id(key) in self._objects.of(key))
+            self._backlog.mark(key for key in self._objects.keys if export_id(key) in self._objects)
         self._heed()
 
     def on_ip_families(self, families: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final
 
-from controllers.mcs.objects import Document, is_terminating
+from controllers.mcs.objects import FIELD_MANAGER, Document, is_terminating, mapping, section, sequence
 from controllers.sources.base import SourceUpdate
 from controllers.sources.inventory import Inventory
 from controllers.sources.manifests import Manifest, ManifestObject, Namespace, ObjectId, parse_manifests
@@ -47,12 +47,24 @@ class Resource:
         return f"{root}/{api_version}/{self.plural}"
 
 
+def trim_managed_fields(document: Document) -> Document:
+    """An object without who manages its fields, which is half of it; what this program manages is kept."""
+    metadata = section(document, "metadata")
+    ours = [one for one in sequence(metadata.get("managedFields")) if mapping(one).get("manager") == FIELD_MANAGER]
+    return {**document, "metadata": {**metadata, "managedFields": ours}}
+
+
 RESOURCES: Final = (
-    Resource("Namespace", ("v1",), "namespaces"),
-    Resource("Service", ("v1",), "services"),
+    Resource("Namespace", ("v1",), "namespaces", trim=trim_managed_fields),
+    Resource("Service", ("v1",), "services", trim=trim_managed_fields),
     # Those that belong to a Service of this cluster; ours, which tell of other clusters, lack the label.
-    Resource("EndpointSlice", ("discovery.k8s.io/v1",), "endpointslices", SERVICE_LABEL),
-    Resource("ServiceExport", ("multicluster.x-k8s.io/v1beta1", "multicluster.x-k8s.io/v1alpha1"), "serviceexports"),
+    Resource("EndpointSlice", ("discovery.k8s.io/v1",), "endpointslices", SERVICE_LABEL, trim_managed_fields),
+    Resource(
+        "ServiceExport",
+        ("multicluster.x-k8s.io/v1beta1", "multicluster.x-k8s.io/v1alpha1"),
+        "serviceexports",
+        trim=trim_managed_fields,
+    ),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
 import structlog
@@ -102,7 +102,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         monotonic=monotonic,
     )
     engine = Engine(step)
-    side = _cluster_side(settings, post, seat, controller, engine)
+    side = _cluster_side(settings, post, seat, authority, controller, engine)
     source: Source = FileSource(directory, settings) if side is None else side.source
     tokens: NodeTokens = TokenStore.load(settings.tokens_directory) if side is None else side.tokens
     desk = NodeDesk(dataplane, tokens, authority, settings.trust_domain, utc_now)
@@ -144,7 +144,11 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         keeper.write_bundle()
     for problem in tokens.problems:
         _log.warning("token not used", problem=str(problem))
-    async with _doors_open(settings, xds, reports, keeper, authority, seat.ask_for_new_key), aclosing(seat):
+    async with (
+        _doors_open(settings, xds, reports, keeper, authority, seat.ask_for_new_key),
+        nullcontext() if side is None else side.sidecars.serving(),
+        aclosing(seat),
+    ):
         _log.info("controller started", cluster=settings.cluster, http=str(settings.http.listen))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(engine.run(), name="engine")
@@ -171,7 +175,12 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
 
 
 def _cluster_side(
-    settings: ClusterSettings, post: Post | None, seat: Seat, controller: Controller, engine: Engine
+    settings: ClusterSettings,
+    post: Post | None,
+    seat: Seat,
+    authority: OwnAuthority,
+    controller: Controller,
+    engine: Engine,
 ) -> ClusterSide | None:
     """What there is to do besides in a cluster that is backed by Kubernetes."""
     if post is None or settings.kubernetes is None:
@@ -181,6 +190,7 @@ def _cluster_side(
         settings.kubernetes,
         post,
         session=seat.session,
+        authority=authority,
         is_member=lambda: not seat.status().lost,
         mark=engine.mark,
     )

@@ -141,6 +141,11 @@ class KubernetesSettings:
     """Seconds after which another controller leads in the place of one that is silent, as Kubernetes' own do."""
     webhook_listen: HostPort | None = None
     """Where the webhook that gives pods their sidecar is served, over TLS; None: nowhere."""
+    sidecar_image: str = ""
+    """Image of these sidecars. Empty: ``federation-gateway`` of the controller's version."""
+    redirect: tuple[str, ...] = ()
+    """Networks (CIDR) of which pods' connections are led through their sidecar; none: all. The range of the cluster's
+    Services, where clusterset IPs are, is enough."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ from federation.model.settings_fields import (
     Listen,
     ListenOrSocket,
     LoopbackListen,
+    Network,
     Place,
     Port,
     PortOrZero,
@@ -133,6 +134,8 @@ class _Kubernetes(Section):
     gateway_service: Label = LEFT_OUT
     lease_seconds: Seconds = LEFT_OUT
     webhook_listen: Listen | None = LEFT_OUT
+    sidecar_image: str = LEFT_OUT
+    redirect: Items[Network] = ()
 
 
 class _Cluster(Section):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -158,6 +158,13 @@ def _address(value: object) -> str:
     return str(address)
 
 
+def _any_network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"is no network: {error}") from None
+
+
 def _network(value: object) -> IPv4Network:
     text = _text(value)
     try:
@@ -235,6 +242,7 @@ Reachable = Annotated[HostPort, PlainValidator(_reachable)]
 ListenOrSocket = Annotated[HostPort | UnixSocket, PlainValidator(_listen_address)]
 FilePath = Annotated[Path, PlainValidator(_file_path)]
 WorkloadAddress = Annotated[str, PlainValidator(_address)]
+Network = Annotated[str, AfterValidator(_any_network)]
 VipRange = Annotated[IPv4Network, PlainValidator(_network)]
 Duration = Annotated[timedelta, PlainValidator(_duration)]
 DnsTtl = Annotated[timedelta, PlainValidator(_dns_ttl)]

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import socket
+import ssl
 from pathlib import Path
+from typing import Any
 
+import aiohttp
+
+from controllers.injection.annotations import INJECTION as LABEL
 from federation.membership.join_token import parse_token
 from support.exchange import until
+from support.kube.housekeeping import NAMESPACES
+from support.kube.server import StandIn
 from support.kube_members import SECONDS, conditions, exported, kube_clusters
+
+CONFIGURATIONS = ("admissionregistration.k8s.io", "mutatingwebhookconfigurations")
+CONFIGURED: dict[str, Any] = {
+    "metadata": {"name": "federation-sidecar-injector"},
+    "webhooks": [
+        {
+            "name": "inject.federation-gateway.dev",
+            "clientConfig": {"service": {"namespace": "federation-system", "name": "federation-controller"}},
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+    ],
+}
 
 
 async def test_what_one_cluster_exports_the_others_import_until_it_leaves(tmp_path: Path) -> None:
@@ -60,3 +82,52 @@ async def test_an_operator_needs_no_more_than_the_context_of_a_cluster(tmp_path:
     assert [one["cluster"] for one in listed] == ["west"]
     assert parse_token(token).cluster == "west"
     assert {one.name for one in asked} == {"east-0"}
+
+
+async def test_pods_get_their_sidecar_and_the_trust_that_it_needs(tmp_path: Path) -> None:
+    """The webhook proves to be the one that the API server is told to trust, and the bundle is where pods mount it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with kube_clusters(tmp_path) as clusters:
+        east = await clusters.add("east", "eu")
+        east.settings["kubernetes"]["webhookListen"] = f"127.0.0.1:{port}"
+        east.server.put(NAMESPACES, {"metadata": {"name": "demo", "labels": {LABEL: "enabled"}}})
+        east.server.put(CONFIGURATIONS, CONFIGURED)
+        await clusters.found(east)
+        await until(lambda: "federation-trust-bundle" in east.objects("ConfigMap"), seconds=SECONDS)
+        await until(lambda: bool(bundle_of(east.server)), seconds=SECONDS)
+        mounted = east.objects("ConfigMap")["federation-trust-bundle"]["data"]["bundle.pem"]
+        context = ssl.create_default_context(cadata=bundle_of(east.server))
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as client,
+            client.post(
+                f"https://127.0.0.1:{port}/inject",
+                json=review({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "app"}]}}),
+                server_hostname="federation-controller.federation-system.svc",
+            ) as answer,
+        ):
+            said = await answer.json()
+
+    patch = json.loads(base64.b64decode(said["response"]["patch"]))
+    assert said["response"]["allowed"]
+    assert "federation-proxy" in json.dumps(patch)
+    assert mounted == bundle_of(east.server)
+
+
+def bundle_of(server: StandIn) -> str:
+    """What the API server is told to verify the webhook by."""
+    (found,) = server.objects(CONFIGURATIONS).values()
+    return base64.b64decode(found["webhooks"][0].get("clientConfig", {}).get("caBundle", "")).decode()
+
+
+def review(pod: dict[str, Any]) -> dict[str, Any]:
+    """An AdmissionReview of a pod that is made in namespace demo."""
+    request = {
+        "uid": "1",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "namespace": "demo",
+        "operation": "CREATE",
+        "object": {"apiVersion": "v1", "kind": "Pod", **pod},
+    }
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}

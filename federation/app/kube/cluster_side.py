@@ -24,7 +24,9 @@ from controllers.kube.writer import Computed, ObjectWriter
 from controllers.mcs.export_status import Delivery, Publication
 from controllers.sources.kubernetes import KubernetesSource
 from controllers.status import KubernetesStatus
+from federation.app.bundles import OwnAuthority
 from federation.app.clock import monotonic, utc_now
+from federation.app.kube.pod_sidecars import PodSidecars
 from federation.app.kube.post import Post, access_of
 from federation.exchange.session import ExchangeSession
 from federation.model.addresses import HostPort
@@ -51,6 +53,7 @@ class ClusterSide:
         post: Post,
         *,
         session: ExchangeSession,
+        authority: OwnAuthority,
         is_member: Callable[[], bool],
         mark: Callable[[], None],
     ) -> None:
@@ -89,6 +92,7 @@ class ClusterSide:
             leading=lambda: post.leads,
             seconds_left=lambda: post.seconds_left,
         )
+        self.sidecars = PodSidecars(settings, kubernetes, post, authority, opened, self._watch)
         self._families = IpFamilies(opened, kubernetes.namespace, self.writer.on_ip_families)
         self._addresses = DerivedAddresses(self._watch, self._on_vips)
         self._gateways: GatewayAddressWatch | None = None
@@ -124,6 +128,7 @@ class ClusterSide:
         controller = self._controller
         if controller is None or not controller.ready:
             return
+        self.sidecars.after_pass()
         before, self._noted = self._noted, noted_by_service(controller.source_problems)
         told = {key for key in {*before, *self._noted} if before.get(key) != self._noted.get(key)}
         told |= controller.touched
@@ -143,6 +148,7 @@ class ClusterSide:
                 tasks.create_task(self._watch.run(), name="watch of the cluster")
                 tasks.create_task(self.writer.run(), name="writer")
                 tasks.create_task(self._properties.run(), name="properties")
+                tasks.create_task(self.sidecars.run(), name="sidecars of pods")
                 tasks.create_task(self._families.run(), name="IP families")
                 tasks.create_task(self.tokens.run(), name="token reviews")
                 tasks.create_task(self._addresses.run(), name="clusterset IPs")
@@ -155,6 +161,7 @@ class ClusterSide:
     def _hurry(self) -> None:
         self.writer.hurry()
         self._properties.hurry()
+        self.sidecars.hurry()
 
     async def clear_away(self, *, patience_seconds: float) -> None:
         """The membership is over: return once nothing of it is left in the cluster, or after so long."""

@@ -121,11 +121,13 @@ def bootstrap_arguments(injection: Injection, tuning: Tuning) -> list[str]:
     probe = tuning.probe
     return [
         *("proxy-config", "sidecar"),
-        *("--clusterset", injection.clusterset),
+        *_given("--clusterset", injection.clusterset),
         *_given("--cluster-id", injection.cluster),
         *_given("--region", injection.region),
         *_given("--trust-domain", injection.trust_domain),
         *("--xds", injection.xds),
+        *("--token-file", f"{TOKEN_DIRECTORY}/token"),
+        *("--trust-bundle", f"{TRUST_DIRECTORY}/{TRUST_KEY}"),
         *("--inbound-port", str(INBOUND_PORT)),
         *(("--redirect-port", str(REDIRECT_PORT)) if tuning.redirect else ()),
         *(("--probe-port", str(probe.port), "--probe-path", probe.path) if probe is not None else ()),

@@ -1,8 +1,8 @@
 """Transparent redirect: a caller that knows nothing of a mesh, in a network namespace like a pod's.
 
-Two namespaces joined by a veth pair are the networks of two clusters; no address outside them is touched. The caller's
-connections are redirected to its sidecar by `federation redirect`, the sidecar's own are not: caller and sidecar are
-different users. The controllers and the Redis stay outside: their Unix sockets are reached from every namespace.
+Two namespaces are the networks of two clusters. The caller is what the injection makes of a pod: its containers, with
+their arguments, users and capabilities, redirect its connections and run its sidecar, which finds the controllers by
+TLS. Those and the Redis stay outside of the namespaces.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ import dns.message
 import dns.query
 import pytest
 
+from controllers.injection.annotations import Tuning
+from controllers.injection.pod_patch import Injection
+from controllers.injection.policy import HEALTH_PORT
+from controllers.injection.redirect_rules import REDIRECT_PORT, Redirect, parse_networks
+from federation.app.redirect import Answer, remove_redirect, run_program, set_redirect
 from federation.exchange.server import find_redis_server
-from support.clusterset import Cluster, ClusterSet, Pod, Sidecar, all_ready, app_command
-from support.namespaces import Namespace, run, skip_without_namespaces
-from support.processes import Child, eventually, federation_command
+from support.clusterset import NAMESPACE, Cluster, ClusterSet, all_ready, app_command, get
+from support.injected_pod import InjectedPod
+from support.namespaces import Namespace, bridged_namespaces, run, skip_without_namespaces
+from support.processes import Child, eventually
 
 pytestmark = [pytest.mark.envoy, pytest.mark.netns, pytest.mark.timeout(120)]
 
 HTTP, TCP, PLAIN = 8080, 9000, 8090
-REDIRECT_PORT = 15001
 CALLER_UID = 65534
-PROXY_UID = 0
-"""Sidecars run as whoever runs the tests."""
-REDIRECT = federation_command("redirect", "--uid", str(PROXY_UID), "--port", str(REDIRECT_PORT))
-EAST_HOST, WEST_HOST = "10.201.7.1", "10.201.7.2"
 
 # Speaks to a host and port and prints what comes back, as an unprivileged user: one who may not be able to read this
 # Python's own files, so that everything is imported before.
@@ -54,8 +55,9 @@ class Sites:
     west: Cluster
     network: Namespace
     west_network: Namespace
-    caller: Sidecar
-    server: Pod
+    caller: InjectedPod
+    own: Child
+    """An application in the caller's pod."""
 
     def speak(self, host: str, port: int, text: str, *options: str) -> str:
         """What a client in the caller's namespace is answered; with the option ``end`` it says that it has ended."""
@@ -72,49 +74,15 @@ class Sites:
         return dict(json.loads(body[body.index("{") : body.rindex("}") + 1]))
 
 
-def namespaces(stack: ExitStack) -> tuple[Namespace, Namespace]:
-    """The networks of east and west, gone at the end; skips where they can't be had."""
-    skip_without_namespaces()
-    suffix = os.getpid() % 100_000
-    made = Namespace(f"fge{suffix}", EAST_HOST), Namespace(f"fgw{suffix}", WEST_HOST)
-    try:
-        for namespace in made:
-            run("ip", "netns", "add", namespace.name)
-            stack.callback(run, "ip", "netns", "del", namespace.name)
-        inside = f"fgv{suffix}"
-        run(
-            "ip",
-            "-n",
-            made[0].name,
-            "link",
-            "add",
-            inside,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            inside,
-            "netns",
-            made[1].name,
-        )
-        for namespace, other in zip(made, reversed(made), strict=True):
-            namespace.run("ip", "link", "set", "lo", "up")
-            namespace.run("ip", "address", "add", f"{namespace.host}/24", "dev", inside)
-            namespace.run("ip", "link", "set", inside, "up")
-            # As in a pod: what is nobody's neighbour goes to a router, so that a clusterset IP can be connected to.
-            namespace.run("ip", "route", "add", "default", "via", other.host)
-        made[0].run(*REDIRECT)
-    except OSError as error:
-        pytest.skip(f"no network namespaces with iptables here: {error}")
-    return made
-
-
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     """East's caller in one namespace, west's gateway and pod in the other."""
     directory = tmp_path_factory.mktemp("redirect")
     with ExitStack() as stack:
-        east_network, west_network = namespaces(stack)
+        east_network, west_network = bridged_namespaces(stack, 2)
+        # As in a pod: what is nobody's neighbour goes to a router, so that a clusterset IP can be connected to.
+        east_network.run("ip", "route", "add", "default", "via", west_network.host)
+        here = f"{east_network.host.rpartition('.')[0]}.254"
         clusters = stack.enter_context(ClusterSet(directory))
         socket_path = directory / "exchange.sock"
         stack.callback((exchange := _redis_on(socket_path)).end)
@@ -123,24 +91,48 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         settings = {"exchange": {"url": f"unix://{socket_path}"}}
         east = clusters.add("east", "eu", prefix=east_network.prefix, **settings)
         east.settings["dns"] = {"listen": f"{east.host(1)}:15053"}
+        east.settings["xds"] = {"listen": f"{here}:15012"}
         west = clusters.add("west", "us", prefix=west_network.prefix, **settings)
-        west.settings["gateway"] = {"listen": f"{WEST_HOST}:15443", "admin": "127.0.0.1:15000"}
+        west.settings["gateway"] = {"listen": f"{west_network.host}:15443", "admin": "127.0.0.1:15000"}
         clusters.introduce()
-        server = west.pod_at(WEST_HOST, "west", f"http:{HTTP}", f"tcp:{TCP}", admin="127.0.0.1:15001")
-        west.export("echo", {"http": HTTP, "tcp": TCP}, [WEST_HOST])
-        plain = Child(
-            "plain", [*west_network.prefix, *app_command("plain", WEST_HOST, f"http:{PLAIN}")], directory / "plain.log"
+        server = west.pod_at(west_network.host, "west", f"http:{HTTP}", f"tcp:{TCP}", admin="127.0.0.1:15001")
+        west.export("echo", {"http": HTTP, "tcp": TCP}, [west_network.host])
+        plain, own = (
+            Child(
+                name,
+                [*network.prefix, *app_command(name, network.host, f"http:{PLAIN}")],
+                directory / f"{name}.log",
+            )
+            for name, network in (("plain", west_network), ("own", east_network))
         )
-        stack.callback(plain.end)
-        caller = east.sidecar("caller", EAST_HOST, "caller", admin="127.0.0.1:15000", redirectPort=REDIRECT_PORT)
-        for child in (east.controller, west.controller, west.gateway, plain):
+        caller = _caller(stack, east_network, f"{here}:15012")
+        for child in (plain, own, caller.proxy):
+            stack.callback(child.end)
+        for child in (east.controller, west.controller, west.gateway, plain, own):
             child.start()
         server.start()
-        caller.start()
         all_ready(east, west)
-        sites = Sites(east, west, east_network, west_network, caller, server)
+        east.token(f"{NAMESPACE}.caller")
+        caller.mount(east.directory / "tokens" / f"{NAMESPACE}.caller.token", east.directory / "state" / "bundle.pem")
+        caller.start()
+        eventually(lambda: get(east_network.host, HEALTH_PORT, "/ready")[0] == 200, "the caller's proxy is ready")
+        sites = Sites(east, west, east_network, west_network, caller, own)
         eventually(lambda: sites.get(vip(east), HTTP), "the caller reaches the clusterset IP")
         yield sites
+
+
+def _caller(stack: ExitStack, network: Namespace, xds: str) -> InjectedPod:
+    # A token of a file is for nobody in particular.
+    injection = Injection("", "", "east", "eu", "east.test", xds)
+    facts = {
+        "metadata.name": "caller-1",
+        "metadata.namespace": NAMESPACE,
+        "status.podIP": network.host,
+        "spec.serviceAccountName": "caller",
+        "spec.nodeName": "node-1",
+        "metadata.labels['topology.kubernetes.io/zone']": "",
+    }
+    return InjectedPod(stack, network, injection, Tuning(), facts)
 
 
 def _redis_on(path: Path) -> Child:
@@ -184,15 +176,9 @@ def test_the_address_that_dns_answers_leads_to_the_service(sites: Sites) -> None
 
 def test_other_destinations_pass_through_untouched(sites: Sites) -> None:
     """What is no clusterset IP reaches where it was sent: no identity is added, nothing is changed."""
-    seen = sites.get(WEST_HOST, PLAIN, "/elsewhere")
+    seen = sites.get(sites.west_network.host, PLAIN, "/elsewhere")
     assert (seen["app"], seen["path"]) == ("plain", "/elsewhere")
     assert "x-forwarded-client-cert" not in str(seen["headers"])
-
-
-def rules_of(network: Namespace) -> list[str]:
-    """The rules of table nat, without counters and comments."""
-    lines = network.run("iptables-save", "-t", "nat").splitlines()
-    return [line for line in lines if line.startswith("-A")]
 
 
 @pytest.fixture
@@ -204,29 +190,58 @@ def spare() -> Iterator[Namespace]:
         try:
             run("ip", "netns", "add", network.name)
             stack.callback(run, "ip", "netns", "del", network.name)
-            rules_of(network)
         except OSError as error:
-            pytest.skip(f"no network namespaces with iptables here: {error}")
+            pytest.skip(f"no network namespaces here: {error}")
         yield network
 
 
-def test_redirecting_again_changes_nothing_and_undoing_leaves_nothing(spare: Namespace) -> None:
-    """A restarted init step writes the same rules; rules of others stay, whatever is done."""
-    network = spare
-    network.run("iptables", "-t", "nat", "-A", "OUTPUT", "-p", "udp", "-j", "RETURN")
-    others = rules_of(network)
-    network.run(*REDIRECT)
-    once = rules_of(network)
-    network.run(*REDIRECT)
-    twice = rules_of(network)
-    network.run(*federation_command("redirect", "--undo"))
+@pytest.mark.parametrize("variant", ["", "-legacy"])
+def test_redirecting_again_changes_nothing_and_undoing_leaves_nothing(variant: str, spare: Namespace) -> None:
+    """A restarted init step writes the same rules, of both families; rules of others stay, whatever is done."""
+    programs = tuple(f"{name}{variant}" for name in ("iptables", "ip6tables"))
 
-    assert len(once) > len(others)
+    def only(command: tuple[str, ...], text: str) -> Answer:
+        if not command[0].startswith(
+            tuple(f"{program}-{half}" for program in programs for half in ("save", "restore"))
+        ):
+            return Answer(1, "", "not this one")
+        return run_program((*spare.prefix, *command), text)
+
+    def rules() -> list[list[str]]:
+        saved = [spare.run(f"{program}-save", "-t", "nat") for program in programs]
+        return [[line for line in text.splitlines() if line.startswith("-A")] for text in saved]
+
+    redirect = Redirect(exclude=parse_networks(["10.0.0.1", "fd00::1"], ""), exclude_ports=(53, 5432))
+    try:
+        for program in programs:
+            spare.run(program, "-t", "nat", "-A", "OUTPUT", "-p", "udp", "-j", "RETURN")
+    except OSError as error:
+        pytest.skip(f"no {programs[0]} here: {error}")
+    others = rules()
+    used = set_redirect(redirect, (4, 6), only)
+    once = rules()
+    set_redirect(redirect, (4, 6), only)
+    twice = rules()
+    remove_redirect(only)
+
+    assert used == programs
+    assert [len(after) - len(before) for before, after in zip(others, once, strict=True)] == [8, 8]
     assert twice == once
-    assert rules_of(network) == others
+    assert rules() == others
 
 
 def test_the_sidecars_own_port_leads_nowhere(sites: Sites) -> None:
     """Who connects to the redirect port itself is cut off: passed on, the connection would come back for ever."""
-    client = (sys.executable, "-c", _SPEAK, str(CALLER_UID), EAST_HOST, str(REDIRECT_PORT), "GET / HTTP/1.1\r\n\r\n")
-    assert sites.west_network.run(*client) == ""
+    words = (sites.network.host, str(REDIRECT_PORT), "GET / HTTP/1.1\r\n\r\n")
+    assert sites.west_network.run(sys.executable, "-c", _SPEAK, str(CALLER_UID), *words) == ""
+
+
+def test_probes_and_neighbours_find_the_application_where_it_was(sites: Sites) -> None:
+    """What arrives is not redirected: the kubelet's probes, and plain calls within the cluster, need no change."""
+    status, body = get(sites.network.host, PLAIN, "/probe")
+    assert (status, json.loads(body)["app"]) == (200, "own")
+
+
+def test_the_proxy_has_no_rights(sites: Sites) -> None:
+    """As the restricted profile of pod security asks: no capability, nor a way to one."""
+    assert sites.caller.capabilities() == {""}

@@ -159,6 +159,9 @@ def test_the_gateway_holds_no_key_and_no_certificate(sites: Sites) -> None:
     admin = sites.west.gateway_admin
     kinds = ("listeners", "active_clusters", "active_secrets", "warming_secrets")
     held = {kind: admin.read(f"/config_dump?resource=dynamic_{kind}") for kind in kinds}
+    # The file of its own token, of which not even the path is shown.
+    (token,) = held["active_secrets"].pop("configs")
+    assert token["secret"]["generic_secret"] == {"secret": {"filename": "[redacted]"}}
     assert [held["active_secrets"], held["warming_secrets"]] == [{}, {}]
     assert len(held["listeners"]["configs"]) == 1
     assert re.search(r"private_?key|tls_?certificate|TlsContext", json.dumps(held)) is None
@@ -166,7 +169,7 @@ def test_the_gateway_holds_no_key_and_no_certificate(sites: Sites) -> None:
 
 
 def test_a_sidecar_admits_only_to_its_owner_what_key_it_has(sites: Sites) -> None:
-    """The bootstrap, which holds the node's token, is for its owner's eyes, and no dump shows a private key."""
+    """The bootstrap is for its owner's eyes, and no dump shows a private key or a token."""
     modes = [
         path.stat().st_mode & 0o077
         for cluster in (sites.east, sites.west)
@@ -174,8 +177,10 @@ def test_a_sidecar_admits_only_to_its_owner_what_key_it_has(sites: Sites) -> Non
     ]
     assert modes == [0] * 3
     secrets = sites.caller.admin.read("/config_dump?resource=dynamic_active_secrets")
-    assert len(secrets["configs"]) == 2
-    assert "PRIVATE KEY" not in json.dumps(secrets)
+    assert sorted(secret["name"] for secret in secrets["configs"]) == ["ALL", "default", "token"]
+    tokens = [path.read_text().strip() for path in sites.east.directory.glob("tokens/*.token")]
+    assert tokens
+    assert [secret for secret in ("PRIVATE KEY", *tokens) if secret in json.dumps(secrets)] == []
 
 
 @pytest.mark.parametrize("path", ["/config_dump", "/config_dump?resource=bootstrap", "/quitquitquit", "/logging"])

@@ -13,3 +13,8 @@ def utc_now() -> datetime:
 
 monotonic = time.monotonic
 """Seconds that never jump."""
+
+
+def awake_or_not() -> float:
+    """Seconds that never jump, and go on while the machine sleeps where the system can tell (Linux)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

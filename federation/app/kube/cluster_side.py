@@ -16,6 +16,7 @@ from controllers.controller import Controller
 from controllers.kube.client import open_client
 from controllers.kube.cluster_watch import ClusterWatch
 from controllers.kube.derived_addresses import DerivedAddresses
+from controllers.kube.event_recorder import EventRecorder
 from controllers.kube.gateway_address_watch import GatewayAddressWatch
 from controllers.kube.ip_families import IpFamilies
 from controllers.kube.property_writer import PropertyWriter
@@ -77,12 +78,14 @@ class ClusterSide:
             monotonic=monotonic,
             clock=utc_now,
         )
+        self._events = EventRecorder(opened, utc_now, post.identity, leading=lambda: post.leads)
         self.writer = ObjectWriter(
             opened,
             utc_now,
             watch=self._watch,
             leading=lambda: post.leads,
             seconds_left=lambda: post.seconds_left,
+            record=self._events.record,
         )
         self._properties = PropertyWriter(
             opened,
@@ -147,6 +150,7 @@ class ClusterSide:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch.run(), name="watch of the cluster")
                 tasks.create_task(self.writer.run(), name="writer")
+                tasks.create_task(self._events.run(), name="events")
                 tasks.create_task(self._properties.run(), name="properties")
                 tasks.create_task(self.sidecars.run(), name="sidecars of pods")
                 tasks.create_task(self._families.run(), name="IP families")

@@ -11,15 +11,16 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Final
 
-from controllers.kube.client import KubeAccess, open_client
+from controllers.kube.client import KubeAccess, KubeError, open_client
 from controllers.kube.leadership import LeaseTiming
 from controllers.kube.lease import LeaseElection
-from federation.app.clock import monotonic, utc_now
+from federation.app.clock import awake_or_not, utc_now
 from federation.app.kube.shared_state import SharedState
 from federation.model.configuration import KubernetesSettings
 from federation.model.problems import Problem
@@ -67,7 +68,7 @@ class Post:
             settings.namespace,
             LEASE,
             self.identity,
-            monotonic=monotonic,
+            monotonic=awake_or_not,
             now=utc_now,
             on_change=self._elected,
             timing=_timing(settings.lease_seconds),
@@ -102,13 +103,16 @@ class Post:
         return partial(self._listeners.remove, on_change)
 
     async def run(self) -> None:
-        """Until cancelled; then another may lead at once."""
+        """Until cancelled; then all that this process has made is shared, and another may lead at once. Whoever writes
+        while this process leads must have ended before."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._election.run(), name="election")
-            tasks.create_task(
-                self.state.run(lambda: self._election.leading, lambda: self._election.seconds_left, self._changed),
-                name="shared state",
-            )
+            try:
+                await self.state.run(lambda: self._election.leading, lambda: self._election.seconds_left, self._changed)
+            finally:
+                if self.leads:
+                    with suppress(KubeError, OSError):
+                        await self.state.save(seconds_left=self.seconds_left)
 
     async def wait_leading(self) -> None:
         """Return once this process leads."""

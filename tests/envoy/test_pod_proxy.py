@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import urllib.request
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -44,9 +45,9 @@ AUDIENCE = "federation.test"
 class Control:
     """A control plane that proves nodes by an API server; it serves one exported service of this host's."""
 
-    def __init__(self, directory: Path, access: KubeAccess, inbound_port: int) -> None:
+    def __init__(self, directory: Path, access: KubeAccess, inbound_port: int, port: int) -> None:
         self._seconds = 1000.0
-        self.port, *_ = free_ports(1)
+        self.port = port
         self.clock = ManualClock(datetime.now(UTC))
         self.authority = started_authority(clock=self.clock)
         loop = ControlLoop(directory, clock=self.clock, authority=self.authority)
@@ -139,6 +140,11 @@ class Pod:
         except ConnectionRefusedError:
             return False
 
+    def stat(self, name: str) -> int:
+        """A counter of Envoy's."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.admin}/stats?filter={name}", timeout=5) as answer:
+            return int(answer.read().decode().partition(": ")[2] or 0)
+
     async def identity(self) -> str:
         """The SPIFFE ID in the certificate that the sidecar shows to callers."""
         context = ssl.create_default_context()
@@ -152,8 +158,8 @@ class Pod:
 
 
 class Scene:
-    def __init__(self, api: StandIn, admin: Caller, control: Control, pod: Pod) -> None:
-        self.api, self.admin, self.control, self.pod = api, admin, control, pod
+    def __init__(self, api: StandIn, access: KubeAccess, admin: Caller, control: Control, pod: Pod) -> None:
+        self.api, self.access, self.admin, self.control, self.pod = api, access, admin, control, pod
 
     async def mount(self) -> str:
         """A fresh token in the pod's volume."""
@@ -170,14 +176,16 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         pytest.skip(f"{error}: {error.hint}")
     async with running() as api, plane_of(api).caller() as admin:
         pod = Pod(tmp_path)
-        control = Control(tmp_path, KubeAccess(api.write_kubeconfig(tmp_path / "kubeconfig")), pod.inbound)
-        scene = Scene(api, admin, control, pod)
+        access = KubeAccess(api.write_kubeconfig(tmp_path / "kubeconfig"))
+        (port,) = free_ports(1)
+        control = Control(tmp_path, access, pod.inbound, port)
+        scene = Scene(api, access, admin, control, pod)
         await made_pod(admin, NAMESPACE, ACCOUNT, POD)
         await scene.mount()
         project(scene.pod.trust, **{"bundle.pem": control.authority.bundle().pem})
         scene.pod.bootstrap(f"localhost:{control.port}")
         yield scene
-        await control.server.stop(0.1)
+        await scene.control.server.stop(0.1)
 
 
 async def test_a_pods_sidecar_gets_the_certificate_of_its_service_account(scene: Scene) -> None:
@@ -214,6 +222,22 @@ async def test_a_replaced_token_and_a_deleted_account(scene: Scene) -> None:
         assert await control.notice() == {node}
         await until(lambda: control.server.counters.auth_refused > refused + 1)
         assert control.nodes == []
+
+
+async def test_the_controllers_next_ca_is_taken_from_the_volume(scene: Scene, tmp_path: Path) -> None:
+    """Envoy looks at the trust bundle again when the kubelet swaps it, and finds its controllers behind the new CA."""
+    await scene.control.start()
+    async with scene.pod.envoy():
+        await until(scene.pod.says_ready)
+        nodes = scene.control.nodes
+        await scene.control.server.stop(0.1)
+        (tmp_path / "next").mkdir()
+        scene.control = Control(tmp_path / "next", scene.access, scene.pod.inbound, scene.control.port)
+        await scene.control.start()
+        await until(lambda: scene.pod.stat("cluster.xds.ssl.fail_verify_error") > 0)
+        assert scene.control.nodes == []
+        project(scene.pod.trust, **{"bundle.pem": scene.control.authority.bundle().pem})
+        await until(lambda: scene.control.nodes == nodes)
 
 
 async def test_an_api_server_that_is_away_refuses_nobody(scene: Scene) -> None:

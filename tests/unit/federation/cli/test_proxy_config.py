@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from controllers.injection.annotations import Tuning
+from controllers.injection.pod_patch import Injection, bootstrap_arguments
 from federation.cli.main import app
 from federation.model.errors import ConfigError
 from gateway.nodes import GatewayNode, Listen, ProbeSpec, SidecarNode, parse_node_metadata
@@ -50,6 +52,15 @@ def test_a_sidecar_may_redirect_and_check_its_application(tmp_path: Path) -> Non
     node = SidecarNode("10.0.0.7", 15007, redirect_port=15001, probe=ProbeSpec(8080, "/healthz", 500, 500))
     assert parse_node_metadata(found["node"]["metadata"]) == node
     assert found["node"]["cluster"] == "us-east"
+
+
+def test_what_the_webhook_writes_is_understood(tmp_path: Path) -> None:
+    """Its words for the container that writes the bootstrap."""
+    injection = Injection("federation-gateway:1", "acme", "us-east", "us", "us-east.acme")
+    words = bootstrap_arguments(injection, Tuning())
+    assert words.pop(0) == "proxy-config"
+    found = written(tmp_path, *words)
+    assert parse_node_metadata(found["node"]["metadata"]) == SidecarNode("10.0.0.7", 15006, redirect_port=15001)
 
 
 def test_the_kubelet_asks_in_the_pods_own_family(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def test_imports_beside_blocks_are_told() -> None:
         ('. {\n log "{ \\" }" x\n errors\n}', [["log", "errors"]]),
         ("(snippet) {\n log {\n x\n }\n}\n. {\n import snippet\n}", [["import"]]),
         (". {\r\n log\r\n}\r\n", [["log"]]),
+        (". {\n lo\rg\n}", [["log"]]),
         ('. {\n log "two\nlines" x\n}', [["log", "x"]]),
     ],
 )

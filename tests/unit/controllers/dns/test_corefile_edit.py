@@ -127,7 +127,14 @@ def test_a_file_that_serves_not_all_names_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "plugins",
-    ["log", "kubernetes a\n kubernetes b", "kubernetes {\n }", "kubernetes a { ttl 5\n }", '"kubernetes" a'],
+    [
+        "log",
+        "kubernetes a\n kubernetes b",
+        "kubernetes {\n }",
+        "kubernetes a { ttl 5\n }",
+        'kubernetes a "b\n c"',
+        '"kubernetes" a',
+    ],
 )
 def test_a_kubernetes_plugin_that_is_not_plain_is_refused(plugins: str) -> None:
     """None, several, one without zones, one that shares its line: a person has to look."""

@@ -29,8 +29,10 @@ GOOD = HostFacts(
 
 
 def test_a_good_host_lacks_nothing() -> None:
-    """Nor one that has no limits to be read."""
+    """Nor one that has just enough, nor one that has no limits to be read."""
     assert judge_host(GOOD, 7) == ()
+    enough = {"max_user_instances": 448, "max_user_watches": 350_000}
+    assert judge_host(replace(GOOD, memory=said(str(7 * MEMORY_PER_NODE)), limits=enough), 7) == ()
     assert judge_host(replace(GOOD, limits={}), 7) == ()
 
 

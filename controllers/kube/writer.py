@@ -46,6 +46,8 @@ _log = structlog.get_logger(__name__)
 _WORKERS: Final = 4
 _API_VERSIONS: Final[Mapping[str, str]] = {"EndpointSlice": "discovery.k8s.io/v1", "Service": "v1"}
 """Of the kinds that are not the MCS API's."""
+_GIVING: Final = frozenset({"Service", "ServiceImport"})
+"""What the API server gives to these when they are made, address and uid, stands in the objects after them."""
 _TERMINATING: Final = "NamespaceTerminating"
 """The cause of a refusal where a namespace is about to go."""
 
@@ -268,6 +270,9 @@ class ObjectWriter:
                 if write.subresource:
                     for note in status_notes(write.id, observed.get(write.id), written, api.version):
                         self._record(note)
+                elif write.id not in observed and write.id.kind in _GIVING:
+                    # It is known now, which marks the service: the rest is planned once, with what it was given.
+                    return accepted
             except KubeError as error:
                 accepted = False
                 if _is_overtaken(error):

@@ -26,11 +26,12 @@ from controllers.mcs.owned_fields import is_ours_to_write, needs_write
 from controllers.sources.manifests import ObjectId
 from federation.model.problems import Problem
 
-# What others refer to comes first and goes last; endpoints are there before those that they replace go.
+# What others refer to, or have the address of, comes first and goes last; endpoints are there before those that they
+# replace go.
 _ORDER: Final[Mapping[str, int]] = {
     "ClusterProperty": 0,
-    "ServiceImport": 1,
-    "Service": 2,
+    "Service": 1,
+    "ServiceImport": 2,
     "EndpointSlice": 3,
     "ServiceExport": 4,
     # A mesh's: who finds an entry calls by its rule.

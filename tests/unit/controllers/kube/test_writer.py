@@ -232,3 +232,19 @@ async def test_families_that_become_known_count_for_every_import(tmp_path: Path)
         assert site.one("ServiceImport")["spec"]["ips"] == site.one("Service")["spec"]["clusterIPs"]
         assert site.one("ServiceImport")["spec"]["ips"][0] == first[0]
         assert site.one("ServiceImport")["spec"]["ipFamilies"] == list(both)
+
+
+async def test_a_new_import_is_written_once(tmp_path: Path) -> None:
+    """It is made once its address is known, and what belongs to it once it is there: no object is written twice."""
+    async with writer_site(tmp_path) as site:
+        site.namespace()
+        site.tell()
+        site.start()
+        await site.in_order()
+
+        assert [(verb, resource) for verb, resource, _ in site.writes] == [
+            ("patch", "services"),
+            ("patch", "serviceimports"),
+            ("patch", "endpointslices"),
+            ("patch", "serviceimports/status"),
+        ]

@@ -32,13 +32,13 @@ def ours(id_: ObjectId, **metadata: Any) -> dict[str, Any]:
 
 
 def test_objects_come_before_their_status_and_before_what_refers_to_them() -> None:
-    """Imports, Services, slices, then every status, in whatever order they were desired."""
+    """Services, imports, slices, then every status, in whatever order they were desired."""
     desired = [apply(EXPORT, "status"), apply(IMPORT, "status"), apply(SLICE), apply(SERVICE), apply(IMPORT)]
 
     plan = plan_writes({}, desired, namespaces={"demo"})
 
     written = [(one.id, one.subresource) for one in plan.applied]
-    assert written == [(IMPORT, ""), (SERVICE, ""), (SLICE, ""), (IMPORT, "status"), (EXPORT, "status")]
+    assert written == [(SERVICE, ""), (IMPORT, ""), (SLICE, ""), (IMPORT, "status"), (EXPORT, "status")]
     assert plan == plan_writes({}, reversed(desired), namespaces={"demo"})
 
 
@@ -48,8 +48,8 @@ def test_deletions_name_exactly_what_was_observed() -> None:
 
     assert plan.deleted == (
         Delete(SLICE, "uid of echo-0", "7"),
-        Delete(SERVICE, "uid of derived-x", "7"),
         Delete(IMPORT, "uid of echo", "7"),
+        Delete(SERVICE, "uid of derived-x", "7"),
     )
 
 

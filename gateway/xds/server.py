@@ -144,11 +144,11 @@ class XdsServer:
             self._socket.unlink(missing_ok=True)
 
     def refuse_from_now_on(self, names: Collection[str]) -> None:
-        """End the streams of nodes whose tokens no longer hold; they are refused when they come back."""
+        """End the streams of nodes whose tokens no longer hold. Whoever comes back with such a token is refused, and
+        counted, then: tokens of Kubernetes expire every hour, and most nodes come with the next one."""
         for session in self._sessions:
             if session.node in names:
-                self.counters.auth_refused += 1
-                log.warning("node refused", node=session.node, reason=TOKEN_WITHDRAWN.reason)
+                log.info("node must prove itself again", node=session.node, reason=TOKEN_WITHDRAWN.reason)
                 session.end(TOKEN_WITHDRAWN)
 
     def streams(self) -> tuple[StreamStatus, ...]:

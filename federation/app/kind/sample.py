@@ -15,6 +15,8 @@ from federation.model.names import CLUSTERSET_DOMAIN
 
 SAMPLE_NAMESPACE: Final = "demo"
 URL: Final = f"http://echo.{SAMPLE_NAMESPACE}.svc.{CLUSTERSET_DOMAIN}:8080/"
+PROGRAM_DIRECTORY: Final = "/opt/federation/program"
+"""Where our image has the packages; its Python is on PATH."""
 _UID: Final = 65532
 _CALL: Final = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
 
@@ -68,7 +70,7 @@ def _deployment(name: str, cluster: KindCluster, image: str) -> Document:
         "name": name,
         "image": image,
         "command": command,
-        "env": [who],
+        "env": [who, {"name": "PYTHONPATH", "value": PROGRAM_DIRECTORY}],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},

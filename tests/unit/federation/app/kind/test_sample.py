@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.app.kind.commands import Kit
-from federation.app.kind.sample import call, deployments, sample_manifests
+from federation.app.kind.sample import PROGRAM_DIRECTORY, call, deployments, sample_manifests
 from federation.app.kind.topology import load_topology
 from federation.demo.workloads import parse_arguments
 from support.fake_kind import CONFIGS
@@ -44,6 +44,15 @@ def test_the_server_is_the_sample_application_of_the_demo() -> None:
     assert (workload.cluster, workload.http[0].listen.port) == ("north", 8080)
     assert service["spec"]["ports"][0]["targetPort"] == container["ports"][0]["containerPort"] == 8080
     assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
+
+
+def test_the_image_has_what_the_sample_runs() -> None:
+    """Its packages are where Python is told to look, and its Python is on PATH."""
+    dockerfile = (CONFIGS.parent / "deploy" / "image" / "Dockerfile").read_text()
+    assert f"COPY federation {PROGRAM_DIRECTORY}/federation\n" in dockerfile
+    assert "PATH=/opt/federation/bin:" in dockerfile
+    container = items(WEST)[2]["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "PYTHONPATH", "value": PROGRAM_DIRECTORY} in container["env"]
 
 
 def test_pods_need_no_privilege() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from support.kube.plane import (
 )
 from support.kube.real import RealServer, real_server
 from support.kube.server import StandIn, multicluster_definitions, running
+from support.kube.services import CLUSTER_IPS
 
 
 @pytest.fixture
@@ -26,18 +28,36 @@ async def api_server() -> AsyncIterator[StandIn]:
         yield server
 
 
+def found_assets() -> Path:
+    """Where the programs are; the test is skipped, with the reason, where there are none."""
+    programs = assets()
+    if programs is None:
+        pytest.skip(f"{ASSETS} names no directory with kube-apiserver and etcd")
+    return programs
+
+
 @pytest.fixture(scope="session")
 def real_api_server() -> Iterator[RealServer]:
     """A real control plane with the CRDs, one for the whole run; the test is skipped, with the reason, where there is
     none."""
-    programs = assets()
-    if programs is None:
-        pytest.skip(f"{ASSETS} names no directory with kube-apiserver and etcd")
-    with real_server(programs) as server:
+    with real_server(found_assets()) as server:
         for definition in multicluster_definitions():
             server.install(definition)
         server.start_controllers()
         yield server
+
+
+@pytest.fixture(params=[STAND_IN, REAL])
+async def dual_stack_plane(request: pytest.FixtureRequest) -> AsyncIterator[Plane]:
+    """The same with Services of both families. A real one is started for each test that asks for it."""
+    if request.param == STAND_IN:
+        async with running(service_ranges=CLUSTER_IPS) as stand_in:
+            yield plane_of(stand_in)
+        return
+    with real_server(found_assets(), service_ranges=CLUSTER_IPS) as server:
+        for definition in multicluster_definitions():
+            server.install(definition)
+        yield plane_of(server)
 
 
 @pytest.fixture(params=[STAND_IN, REAL])

@@ -29,9 +29,9 @@ from support.kube.identity import ADMIN, MASTERS
 from support.kube.kubeconfig import kubeconfig, write_private
 from support.kube.objects import Json
 from support.kube.pki import Authority, Pair, signing_key
+from support.kube.services import CLUSTER_IPS
 
 START_SECONDS = 60.0
-SERVICE_RANGE = "10.96.0.0/16"
 DEFINITIONS_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CONTROLLERS = (
     "clusterrole-aggregation-controller",
@@ -48,8 +48,9 @@ class RealServer:
 
     name = "real"
 
-    def __init__(self, programs: Path, directory: Path) -> None:
+    def __init__(self, programs: Path, directory: Path, *, service_ranges: Sequence[str] = CLUSTER_IPS[:1]) -> None:
         self._programs = programs
+        self._service_ranges = service_ranges
         self._directory = directory
         self._authority = Authority("test CA")
         self._client, self._peer, self._secure = free_ports(3)
@@ -246,7 +247,7 @@ class RealServer:
             f"--client-ca-file={at / 'ca.pem'}",
             f"--token-auth-file={at / 'tokens.csv'}",
             "--authorization-mode=RBAC",
-            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            f"--service-cluster-ip-range={','.join(self._service_ranges)}",
             f"--service-account-issuer={self.url}",
             f"--service-account-key-file={at / 'accounts.key'}",
             f"--service-account-signing-key-file={at / 'accounts.key'}",
@@ -276,10 +277,10 @@ def _is_established(definition: Json) -> bool:
 
 
 @contextmanager
-def real_server(programs: Path) -> Iterator[RealServer]:
+def real_server(programs: Path, **options: Any) -> Iterator[RealServer]:
     """A control plane for the time of a block; its CRDs are not there yet, nor do its controllers run."""
     with tempfile.TemporaryDirectory() as directory:
-        server = RealServer(programs, Path(directory))
+        server = RealServer(programs, Path(directory), **options)
         try:
             server.start()
             yield server

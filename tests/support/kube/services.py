@@ -59,9 +59,12 @@ class ServiceAddresses:
         if spec.get("clusterIP") == "None" and not spec.get("selector"):
             # Nobody knows where its endpoints will be.
             spec = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"], **spec}
-        spec.setdefault(
-            "ipFamilyPolicy", "RequireDualStack" if len(spec.get("ipFamilies") or ()) > 1 else "SingleStack"
-        )
+        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        if spec["ipFamilyPolicy"] == "SingleStack":
+            for name in ("clusterIPs", "ipFamilies"):
+                # Whoever takes the second family away need not say what goes with it.
+                if name in before and spec.get(name) == before[name]:
+                    spec[name] = before[name][:1]
         if causes := [*self._family_faults(spec), *self._address_faults(spec, before)]:
             raise invalid("", "Service", body["metadata"].get("name", ""), causes)
         families = spec.get("ipFamilies") or self.families[: 1 if spec["ipFamilyPolicy"] == "SingleStack" else 2]
@@ -82,8 +85,14 @@ class ServiceAddresses:
         if spec["ipFamilyPolicy"] == "RequireDualStack" and len(self._networks) < 2:
             told = 'Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services'
             yield Cause("FieldValueInvalid", "spec.ipFamilyPolicy", told)
-        for at, family in enumerate(spec.get("ipFamilies") or ()):
-            if family not in self.families:
+        families = spec.get("ipFamilies") or []
+        if spec["ipFamilyPolicy"] == "SingleStack" and len(families) > 1:
+            rule = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"
+            yield Cause("FieldValueInvalid", "spec.ipFamilyPolicy", f'Invalid value: "SingleStack": {rule}')
+        for at, family in enumerate(families):
+            if family in families[:at]:
+                yield Cause("FieldValueDuplicate", f"spec.ipFamilies[{at}]", f"Duplicate value: {json.dumps(family)}")
+            elif family not in self.families:
                 told = f"Invalid value: {json.dumps(family)}: not configured on this cluster"
                 yield Cause("FieldValueInvalid", f"spec.ipFamilies[{at}]", told)
 
@@ -102,10 +111,15 @@ class ServiceAddresses:
             changed = f"Invalid value: {json.dumps([first])}: may not change once set"
             yield Cause("FieldValueInvalid", "spec.clusterIPs[0]", changed)
         else:
+            families = spec.get("ipFamilies") or []
             wanted = [one for one in asked or [first] if one and one != "None"]
             for at, address in enumerate(wanted):
                 if not _family(address):
                     rule = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+                    told = f"Invalid value: {json.dumps(address)}: {rule}"
+                    yield Cause("FieldValueInvalid", f"spec.clusterIPs[{at}]", told)
+                elif at < len(families) and _family(address) != [families[at]]:
+                    rule = f"expected an {families[at]} value as indicated by `ipFamilies[{at}]`"
                     told = f"Invalid value: {json.dumps(address)}: {rule}"
                     yield Cause("FieldValueInvalid", f"spec.clusterIPs[{at}]", told)
                 elif address not in kept and (why := self._unavailable(address)):

@@ -197,12 +197,12 @@ class KubeClusters:
         server.run_in_pods(member.program)
         return member
 
-    async def found(self, seat: KubeMember, *others: KubeMember) -> None:
+    async def found(self, seat: KubeMember, *others: KubeMember, clusterset: str = CLUSTERSET) -> None:
         """Start a controller of each, and let them be one clusterset."""
         for member in (seat, *others):
             member.start()
             await member.leader()
-        await seat.run("init", "--clusterset", CLUSTERSET, "--cluster-id", seat.name, "--exchange", self.redis.url)
+        await seat.run("init", "--clusterset", clusterset, "--cluster-id", seat.name, "--exchange", self.redis.url)
         for other in others:
             await self.join(seat, other)
         for member in (seat, *others):

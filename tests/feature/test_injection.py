@@ -92,7 +92,10 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         patience=QUICK,
     )
     port = free_port("127.0.0.1")
+    before = _sockets()
     async with AsyncExitStack() as stack:
+        # The API server keeps its connections to a webhook, and needs a moment to see that they end.
+        stack.push_async_callback(until, lambda: _sockets() <= before)
         caller = await stack.enter_async_context(plane_of(server).caller())
         app = webhook_app(lambda: INJECTION, distributor.namespace_facts)
         # By its address, since nothing leads to a Service here: verified is this name instead of the Service's.
@@ -109,6 +112,15 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         stack.push_async_callback(caller.delete, f"{CONFIGURATIONS}/{CONFIGURATION}")
         await until(lambda: distributor.settled)
         yield Site(caller, authority, distributor)
+
+
+def _sockets() -> int:
+    """How many this process has open."""
+    links = []
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            links.append(str(one.readlink()))
+    return sum(link.startswith("socket:") for link in links)
 
 
 @asynccontextmanager
@@ -195,8 +207,7 @@ async def test_no_field_of_the_sidecar_is_unknown(native: bool, site: Site) -> N
     """Of native and of plain ones, by strict validation; each may be made."""
     tuning = Tuning(resources=(("limits", "cpu", "1"),))
     pod = {"metadata": {"generateName": "web-"}, "spec": SPEC}
+    whole = with_sidecar(pod, replace(INJECTION, native=native), tuning)
     path = f"{CORE}/namespaces/{SYSTEM}/pods"
-    reply = await site.caller.post(
-        path, with_sidecar(pod, replace(INJECTION, native=native), tuning), fieldValidation="Strict", dryRun="All"
-    )
+    reply = await site.caller.post(path, whole, fieldValidation="Strict", dryRun="All")
     assert reply.code == 201, reply.body.get("message")

@@ -274,7 +274,8 @@ def _volumes(injection: Injection) -> list[Document]:
     }
     trust = {"name": TRUST_CONFIG_MAP, "items": [{"key": TRUST_KEY, "path": TRUST_KEY}], "optional": False}
     return [
-        {"name": _PROXY_VOLUME, "emptyDir": {"sizeLimit": "16Mi"}},
+        # In memory: one on disk would keep cluster autoscalers from moving the pod.
+        {"name": _PROXY_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
         {"name": _TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}},
         {"name": _TRUST_VOLUME, "configMap": trust},
     ]

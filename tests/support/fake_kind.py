@@ -45,6 +45,8 @@ def first_state() -> dict[str, Any]:
         "broken": [],
         # The cluster whose API does not answer.
         "silent": "",
+        # Whether docker's ids of images are others than the nodes'.
+        "containerd": False,
         # How many commands find nobody who leads.
         "leaderless": 0,
         # How many calls of the sample get no answer.

@@ -44,9 +44,15 @@ def docker(state, words, stdin):
             print(state["images"][image])
         case ("exec", node, "crictl", *_):
             cluster = state["clusters"][node.split("-")[0]]
-            print(json.dumps({"images": [{"id": one} for one in cluster["loaded"]]}))
+            print(json.dumps({"images": [loaded(state, one) for one in cluster["loaded"]]}))
         case _:
             fail(f"unknown command docker {words}")
+
+
+def loaded(state, image):
+    """An image on a node, whose id is docker's own, or another one where docker keeps images in containerd."""
+    own = f"sha256:config of {image}" if state["containerd"] else state["images"][image]
+    return {"id": own, "repoTags": [f"docker.io/library/{image}"]}
 
 
 def federation(state, command, stdin):
@@ -106,7 +112,7 @@ def kind(state, words, stdin):
         case ["export", "kubeconfig", *_]:
             state["exported"].append(name)
         case ["load", "docker-image", image, *_]:
-            state["clusters"][name]["loaded"].append(state["images"][image])
+            state["clusters"][name]["loaded"].append(image)
         case ["delete", "cluster", *_]:
             state["clusters"].pop(name, None)
         case _:

@@ -166,20 +166,21 @@ class Deeds:
                 hint=f"`kind delete cluster --name {cluster.name}`, and do the same again",
             )
 
-    async def _is_loaded(self, cluster: KindCluster, image: str) -> bool:
+    async def _is_loaded(self, cluster: KindCluster, image: str, *, lasting: bool) -> bool:
         wanted = (await self._look.found(commands.image_id(image))).strip()
         nodes = self._nodes[cluster.name]
         printed = await asyncio.gather(*(self._look.found(commands.images_on(node)) for node in nodes))
-        return all(has_image(one, wanted) for one in printed)
+        return all(has_image(one, wanted, image if lasting else "") for one in printed)
 
     async def _image_is_loaded(self, cluster: KindCluster) -> bool:
-        return await self._is_loaded(cluster, self._image)
+        # One that was built here is named after its content; of another nobody knows.
+        return await self._is_loaded(cluster, self._image, lasting=not self._options.image)
 
     async def _load_image(self, cluster: KindCluster) -> None:
         await output(commands.load(self._image, cluster))
 
     async def _exchange_image_is_loaded(self, cluster: KindCluster) -> bool:
-        return await self._is_loaded(cluster, exchange_image(self._topology))
+        return await self._is_loaded(cluster, exchange_image(self._topology), lasting=True)
 
     async def _load_exchange_image(self, cluster: KindCluster) -> None:
         image = exchange_image(self._topology)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from controllers.dns.corefile import CorefileError
 from controllers.dns.corefile_edit import installed
-from controllers.mcs.objects import Document, mapping, section, sequence, text
+from controllers.mcs.objects import Document, mapping, section, sequence, text, texts
 from federation.app.kind.topology import MARK
 
 DIGEST: Final = "federation-gateway.dev/kind-values"
@@ -113,9 +113,17 @@ def forwards(corefile: str, service: str) -> bool:
     return ours is not None and bool(address) and ours.server.rpartition(":")[0].strip("[]") == address
 
 
-def has_image(printed: str, image_id: str) -> bool:
-    """Whether a node has the image, of `crictl images --output json`; never true for an empty id."""
-    return any(mapping(item).get("id") == image_id for item in sequence(_json(printed).get("images")) if image_id)
+def has_image(printed: str, image_id: str, lasting_name: str = "") -> bool:
+    """Whether a node has the image, of `crictl images --output json`.
+
+    By its id; never true for an empty one. Where docker keeps images in containerd, its ids are others than the node's:
+    then by the name, if that is one whose content never changes.
+    """
+    images = [mapping(item) for item in sequence(_json(printed).get("images"))]
+    tags = [tag for image in images for tag in texts(image.get("repoTags"))]
+    return any(image.get("id") == image_id for image in images if image_id) or any(
+        tag == lasting_name or tag.endswith(f"/{lasting_name}") for tag in tags if lasting_name
+    )
 
 
 def _share(deployment: Document) -> Iterator[tuple[str, Share]]:

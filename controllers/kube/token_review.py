@@ -14,7 +14,7 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -146,18 +146,28 @@ class TokenReviewer:
         """Prove again what is due, one after the other, so that whoever comes has the other turns; returns in how many
         seconds something is due next."""
         self._forget()
-        for digest in sorted(self._held, key=self._due):
+        due_now = [digest for digest in self._held if self._due(digest) <= self._monotonic()]
+        if due_now and self._monotonic() >= self._silent_until:
+            try:
+                # One client for all of them, not one for each.
+                async with self._clients.borrowed():
+                    await self._prove_again(sorted(due_now, key=self._due))
+            except KubeError as error:
+                self._note_failure(error)
+        due = min(map(self._due, self._held), default=float("inf"))
+        return max(max(due, self._silent_until) - self._monotonic(), 1.0)
+
+    async def _prove_again(self, digests: Sequence[str]) -> None:
+        for digest in digests:
             proof = self._proofs.get(digest)
-            if self._due(digest) > self._monotonic() or self._monotonic() < self._silent_until:
-                break
             if proof is None or digest in self._under_way:
                 continue
             try:
                 await self._ask(digest, proof.token)
             except KubeError as error:
                 _log.debug("token is not proved again now", reason=str(error))
-        due = min(map(self._due, self._held), default=float("inf"))
-        return max(max(due, self._silent_until) - self._monotonic(), 1.0)
+            if self._monotonic() < self._silent_until:
+                return
 
     async def _ask(self, digest: str, token: str) -> NodePrincipal | None:
         """The API server's answer, when it is this one's turn; others with the same token wait for it."""

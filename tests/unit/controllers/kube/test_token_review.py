@@ -92,6 +92,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.server = Server()
+        self.clients = 0
+        self.unusable: KubeError | None = None
         self.clock = ManualClock()
         self.reviewer = TokenReviewer(
             self.opened,
@@ -103,6 +105,9 @@ class Bench:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Server]:
+        self.clients += 1
+        if self.unusable is not None:
+            raise self.unusable
         yield self.server
 
     def seconds(self) -> float:
@@ -371,6 +376,8 @@ async def test_the_tokens_of_connected_nodes_are_proved_again(bench: Bench) -> N
     await bench.reviewer.reprove()
     assert sorted(bench.server.asked) == sorted(tokens)
     assert bench.server.most_at_once == 1
+    # One for each who came, one for each of the two rounds.
+    assert bench.clients == len([*tokens, "gone"]) + 2
 
 
 async def test_who_is_refused_then_is_withdrawn(bench: Bench) -> None:
@@ -415,6 +422,19 @@ async def test_no_stream_ends_for_want_of_an_answer(bench: Bench) -> None:
     bench.pass_seconds(SILENT_SECONDS)
     await bench.reviewer.reprove()
     assert bench.reviewer.withdrawn(held) == held
+
+
+async def test_a_client_that_can_not_be_had_is_an_outage_too(bench: Bench) -> None:
+    """As where the credentials for the API server are gone: nobody is withdrawn for it, and it is told."""
+    await bench.proves(jwt())
+    held = {fingerprint(jwt())}
+    bench.reviewer.withdrawn(held)
+    bench.unusable = KubeError("the credentials can't be used")
+    bench.pass_seconds(REPROVE_SECONDS)
+    assert await bench.reviewer.reprove() == SILENT_SECONDS
+    assert bench.reviewer.withdrawn(held) == frozenset()
+    assert "the credentials can't be used" in bench.reviewer.problems[0].message
+    assert await bench.proves(jwt()) == ECHO
 
 
 async def test_what_is_of_no_use_is_forgotten(bench: Bench) -> None:

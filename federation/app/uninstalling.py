@@ -53,8 +53,8 @@ MADE: Final = (
 """Kinds that controllers make, each with the versions it may have, in the order in which they go: endpoints before what
 they belong to."""
 
-_CLUSTER_MADE: Final = frozenset({"kube-root-ca.crt", "default"})
-"""Objects that Kubernetes puts into every namespace."""
+_CLUSTER_MADE: Final = frozenset({"default", "istio-ca-root-cert", "kube-root-ca.crt", "openshift-service-ca.crt"})
+"""Objects that Kubernetes and others put into every namespace."""
 
 
 class Uninstaller:

@@ -134,6 +134,8 @@ def _stateful_set() -> Node:
             "selector": {"matchLabels": selector(COMPONENT)},
             "template": {"metadata": {"labels": selector(COMPONENT)}, "spec": _pod()},
             "volumeClaimTemplates": When(_IS_KEPT, (claim,)),
+            # Users of an exchange that is gone are of no use to anybody.
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Retain"},
         },
     }
 

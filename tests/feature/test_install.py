@@ -165,6 +165,20 @@ async def test_trying_out_changes_nothing(site: InstallSite) -> None:
     assert done.written > 0
 
 
+async def test_waiting_ends_with_the_rollout(site: InstallSite) -> None:
+    """Whoever waits too long is told what is not ready; once all pods are new and ready nothing is waited for."""
+    await site.install("clusterset=acme")
+    with pytest.raises(KubeError, match=f"Deployment {site.namespace}/federation-gateway: 0 of 2 ready"):
+        await site.wait()
+    for name in ("federation-controller", "federation-gateway"):
+        path = location_of(site, "Deployment", name, "apps/v1")
+        generation = (await site.admin.get(path)).body["metadata"]["generation"]
+        status = {"observedGeneration": generation, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}
+        media = "application/merge-patch+json"
+        assert (await site.admin.ask("PATCH", f"{path}/status", {"status": status}, media=media)).code == 200
+    await site.wait()
+
+
 async def test_there_is_one_installation_in_a_cluster(site: InstallSite) -> None:
     """Neither in another namespace, nor over what Helm installed."""
     await site.install()
@@ -214,6 +228,39 @@ async def test_definitions_come_and_go_with_us_alone(bare: InstallSite) -> None:
     await bare.uninstall(purge_crds=True)
     gone = [line.split()[1] for line in bare.said("deleted") if line.startswith("CustomResourceDefinition")]
     assert gone == created
+
+
+async def test_rights_are_enough_and_no_more(site: InstallSite) -> None:
+    """Asked as the controllers' account: what is limited to a name is had by it alone, Secrets elsewhere never."""
+    await site.install("clusterset=acme")
+    token = site.server.account_token(site.namespace, "federation-controller")
+    own, other = f"/api/v1/namespaces/{site.namespace}", "/api/v1/namespaces/default"
+    trust, state = {"fieldSelector": "metadata.name=federation-trust-bundle"}, "secrets/federation-state"
+    webhooks = f"/apis/{ADMISSION}/mutatingwebhookconfigurations"
+    bundle = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "federation-trust-bundle"},
+        "data": {"a": "b"},
+    }
+    async with plane_of(site.server).caller(token) as controller:
+        answers = [
+            await controller.get("/api/v1/configmaps", **trust),
+            await controller.get(webhooks, fieldSelector=f"metadata.name={WEBHOOK}"),
+            await controller.get(f"{own}/{state}"),
+            await controller.get("/api/v1/pods"),
+            await controller.apply(f"{other}/configmaps/federation-trust-bundle", bundle, "federation-gateway"),
+            await controller.delete(f"{other}/configmaps/federation-trust-bundle"),
+            await controller.get("/api/v1/configmaps"),
+            await controller.get(webhooks),
+            await controller.get(f"{own}/secrets"),
+            await controller.get(f"{own}/secrets/another"),
+            await controller.get(f"{other}/{state}"),
+            await controller.get("/api/v1/secrets"),
+            await controller.get(f"{own}/configmaps/federation-settings"),
+            await controller.delete(f"{own}/{state}"),
+        ]
+    assert [answer.code for answer in answers] == [200, 200, 404, 200, 201, 200, *[403] * 8]
 
 
 async def test_who_may_not_install_is_told_the_rule(bare: InstallSite) -> None:

@@ -41,6 +41,11 @@ class InstallSite:
             where = namespace or self.namespace
             return await Installer(client, values, where, self.lines.append, dry_run=dry_run).install(CREATED)
 
+    async def wait(self) -> None:
+        """As ``--wait``, without patience."""
+        async with open_client(KubeAccess(self.kubeconfig)) as client:
+            await Installer(client, parse_values(), self.namespace, self.lines.append).wait(0.0)
+
     async def uninstall(self, *, force: bool = False, purge_crds: bool = False) -> None:
         self.lines = []
         async with open_client(KubeAccess(self.kubeconfig)) as client:

@@ -76,7 +76,7 @@ class FakeKind:
         if in_processes:
             (self._directory / "state.json").write_text(json.dumps(self.state))
         else:
-            patch.setattr("federation.app.kind.programs.execute", self._execute)
+            patch.setattr("federation.app.kind.programs.execute", self.execute)
 
     def read_back(self) -> None:
         """What came of it in processes."""
@@ -91,7 +91,8 @@ class FakeKind:
         """Command lines that have all these parts."""
         return [line for line, _ in self.log if all(part in line for part in parts)]
 
-    async def _execute(self, program: str, command: Command) -> Ended:
+    async def execute(self, program: str, command: Command) -> Ended:
+        """What a program does, in this process."""
         await asyncio.sleep(0)
         name, words = Path(program).name, list(command.words[1:])
         self.log.append((" ".join([name, *words]), command.stdin))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from federation.app.kind.commands import Kit
+from federation.app.kind.commands import Command, Ended, Kit
 from federation.app.kind.deeds import Deeds, Options
 from federation.app.kind.look import Look
 from federation.app.kind.plan import Deed, StepId
@@ -59,6 +60,27 @@ async def test_a_cluster_that_failed_half_made_is_removed(host: FakeKind, tmp_pa
     with pytest.raises(ProgramError, match="boom"):
         await one.make_true(CLUSTER)
     assert host.asked("kind delete") == []
+
+
+async def test_an_interrupt_leaves_no_half_made_cluster(
+    host: FakeKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was begun is removed before the run ends."""
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def execute(program: str, command: Command) -> Ended:
+        if command.words[:3] == ("kind", "create", "cluster"):
+            begun.set()
+            await never.wait()
+        return await host.execute(program, command)
+
+    monkeypatch.setattr("federation.app.kind.programs.execute", execute)
+    making = asyncio.ensure_future(deeds(tmp_path, Options()).make_true(CLUSTER))
+    await begun.wait()
+    making.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    assert host.log[-1][0] == "kind delete cluster --name east"
 
 
 async def test_a_cluster_with_too_few_nodes_is_not_ready(host: FakeKind, tmp_path: Path) -> None:

@@ -28,6 +28,12 @@ def test_applied_it_gives_what_was_wanted(before: dict[str, Any], after: dict[st
     assert json.dumps(json_patched(before, operations), sort_keys=True) == json.dumps(after, sort_keys=True)
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, True), (False, 0), (1, 1.0), ("", None), ({}, []), ([], {})])
+def test_what_python_takes_for_equal_may_differ(before: object, after: object) -> None:
+    """And one kind of value is put in the place of another."""
+    assert [*diff({"a": before}, {"a": after})] == [{"op": "replace", "path": "/a", "value": after}]
+
+
 @given(DOCUMENTS)
 def test_nothing_is_patched_where_nothing_differs(document: dict[str, Any]) -> None:
     """Equal documents have no difference."""

@@ -48,8 +48,9 @@ def redirect(
 ) -> None:
     """Redirect a pod's TCP connections to its sidecar.
 
-    What leaves this network namespace is redirected, by iptables; what arrives is not. Connections of the sidecar's user and those within the
-    pod are left alone. Doing it again gives the same rules. Needs root, NET_ADMIN and NET_RAW.
+    What leaves this network namespace is redirected, by iptables; what arrives is not. Connections of the sidecar's
+    user and those within the pod are left alone. Doing it again gives the same rules. Needs root, NET_ADMIN and
+    NET_RAW.
 
     \b
     Examples:

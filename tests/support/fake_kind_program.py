@@ -52,7 +52,7 @@ def docker(state, words, stdin):
 def loaded(state, image):
     """An image on a node, whose id is docker's own, or another one where docker keeps images in containerd."""
     own = f"sha256:config of {image}" if state["containerd"] else state["images"][image]
-    return {"id": own, "repoTags": [f"docker.io/library/{image}"]}
+    return {"id": own, "repoTags": [f"images.example/library/{image}"]}
 
 
 def federation(state, command, stdin):

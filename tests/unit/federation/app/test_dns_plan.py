@@ -17,7 +17,7 @@ from support.corefiles import AKS, KUBEADM, NODE_CACHE
 SERVER = HostPort("10.96.0.20", 53)
 KIND = ClusterDns(
     KUBEADM,
-    image="registry.k8s.io/coredns/coredns:v1.12.2",
+    image="coredns/coredns:v1.12.2",
     server=SERVER,
     service="federation-system/federation-dns",
     imports_served=True,

@@ -73,6 +73,9 @@ class Installer:
         known = await self._known_clusterset()
         if known and not self._values.clusterset:
             self._values = with_clusterset(self._values, known)
+        elif known and known != self._values.clusterset:
+            told = f"its gateways will prove themselves in clusterset {self._values.clusterset} alone"
+            self._objects.say("note", f"the cluster's state says clusterset {known}, the values another one: {told}")
         documents = render(self._values, self._namespace)
         check_settings(documents)
         fresh = await self._put_namespace()

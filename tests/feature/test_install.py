@@ -147,9 +147,12 @@ async def test_the_clusterset_of_a_member_is_known(site: InstallSite, tmp_path: 
     assert await site.find("Deployment", "federation-gateway", "apps/v1") is None
     await site.make(state_of_member(site.namespace, tmp_path))
     done = await site.install()
-    assert (done.member, done.values.clusterset) == (True, "acme")
+    assert (done.member, done.values.clusterset, site.said("note")) == (True, "acme", [])
     assert site.said("created") != []
     assert await site.find("Deployment", "federation-gateway", "apps/v1") is not None
+    await site.install("clusterset=other")
+    (note,) = site.said("note")
+    assert "state says clusterset acme, the values another one" in note
 
 
 async def test_trying_out_changes_nothing(site: InstallSite) -> None:

@@ -50,7 +50,8 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(tmp_path: Path) -> N
 
     assert {file.partition("/")[0] for file in files if ".dist-info/" not in file} == PACKAGES
     assert [file for file in files if "/tests/" in file or file.endswith((".pyc", "conftest.py"))] == []
-    assert "federation/model/names.py" in files
+    assert {"federation/model/names.py", "federation/install/values.yaml"} <= set(files)
+    assert "federation/install/definitions/serviceexports.yaml" in files
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))

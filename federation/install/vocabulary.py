@@ -9,6 +9,7 @@ from federation.install.template import (
     MANAGER,
     NAMESPACE,
     Digest,
+    Either,
     Entries,
     Given,
     Json,
@@ -132,15 +133,25 @@ def pod_head(component: str, values: str) -> dict[str, Node]:
     }
 
 
-def settings() -> Json:
+INJECTION: Final = Given("injection.enabled")
+
+
+def settings() -> Either:
     """The settings of the cluster as far as they are the installation's to say; JSON is YAML."""
+    return Either(INJECTION, _settings(webhook=True), _settings(webhook=False))
+
+
+def _settings(*, webhook: bool) -> Json:
     listeners: dict[str, Entries] = {
         "xds": {"listen": f"0.0.0.0:{XDS_PORT}"},
         "http": {"listen": f"0.0.0.0:{HTTP_PORT}"},
         "dns": {"listen": f"0.0.0.0:{DNS_PORT}"},
         "gateway": {"listen": f"0.0.0.0:{GATEWAY_PORT}"},
     }
-    return Json("settings", {"kubernetes": {"namespace": Value(NAMESPACE)}, **listeners})
+    kubernetes: dict[str, str | Value] = {"namespace": Value(NAMESPACE)}
+    if webhook:
+        kubernetes["webhookListen"] = f"0.0.0.0:{WEBHOOK_PORT}"
+    return Json("settings", {"kubernetes": kubernetes, **listeners})
 
 
 def environment() -> tuple[Node, ...]:
@@ -151,7 +162,9 @@ def environment() -> tuple[Node, ...]:
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()
     )
     # Settings are read at the start: others make other pods.
-    return (*names, {"name": "SETTINGS_DIGEST", "value": Digest(settings())})
+    digest = Either(INJECTION, Digest(_settings(webhook=True)), Digest(_settings(webhook=False)))
+    # What injected pods run, too.
+    return (*names, {"name": "FEDERATION_IMAGE", "value": IMAGE}, {"name": "SETTINGS_DIGEST", "value": digest})
 
 
 def disruption_budget(name: str, component: str) -> dict[str, Node]:

@@ -142,7 +142,7 @@ class KubernetesSettings:
     webhook_listen: HostPort | None = None
     """Where the webhook that gives pods their sidecar is served, over TLS; None: nowhere."""
     sidecar_image: str = ""
-    """Image of these sidecars. Empty: ``federation-gateway`` of the controller's version."""
+    """Image of these sidecars. Empty: the controller's own."""
     redirect: tuple[str, ...] = ()
     """Networks (CIDR) of which pods' connections are led through their sidecar; none: all. The range of the cluster's
     Services, where clusterset IPs are, is enough."""

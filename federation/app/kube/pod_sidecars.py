@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -25,6 +26,9 @@ from federation.model.configuration import ClusterSettings, KubernetesSettings
 from federation.model.problems import Problem
 
 _log = structlog.get_logger(__name__)
+
+IMAGE: Final = "FEDERATION_IMAGE"
+"""The environment variable that names the image which this pod runs."""
 
 _XDS_PORT: Final = 15012
 _SERVICE: Final = "federation-controller"
@@ -120,7 +124,7 @@ class PodSidecars:
 def injection_of(settings: ClusterSettings, kubernetes: KubernetesSettings) -> Injection:
     """What all sidecars of the cluster have in common."""
     return Injection(
-        image=kubernetes.sidecar_image or f"federation-gateway:{__version__}",
+        image=kubernetes.sidecar_image or os.environ.get(IMAGE) or f"federation-gateway:{__version__}",
         clusterset=settings.clusterset,
         cluster=settings.cluster,
         region=settings.region,

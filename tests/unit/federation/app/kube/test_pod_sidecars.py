@@ -7,21 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from federation import __version__
-from federation.app.kube.pod_sidecars import has_sidecar_containers, injection_of
+from federation.app.kube.pod_sidecars import IMAGE, has_sidecar_containers, injection_of
 from federation.model.configuration import KubernetesSettings
 from support.control import settings
 
 
-def test_sidecars_find_the_controllers_of_their_own_installation(tmp_path: Path) -> None:
+def test_sidecars_find_the_controllers_of_their_own_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the Service in its namespace; and their image is the controller's unless another is named."""
+    monkeypatch.setenv(IMAGE, "registry/f:0")
     bare = injection_of(settings(tmp_path), KubernetesSettings())
     told = injection_of(
         settings(tmp_path), KubernetesSettings("mesh", sidecar_image="registry/f:1", redirect=("10.96.0.0/12",))
     )
 
     assert (bare.image, bare.xds) == (
-        f"federation-gateway:{__version__}",
+        "registry/f:0",
         "federation-controller.federation-system.svc:15012",
     )
     assert (told.image, told.xds, told.include) == (

@@ -113,6 +113,12 @@ async def test_the_api_server_takes_every_manifest_without_a_warning(site: Insta
         query = {"force": "true", "fieldValidation": "Strict"}
         reply = await site.admin.apply(path, document, "federation-install", **query)
         assert (reply.code in {200, 201}, reply.headers.getall("Warning", [])) == (True, []), reply.body
+    for document in documents:
+        if "template" in document.get("spec", {}):
+            # The namespace enforces its profile of pod security on pods alone.
+            query = {"dryRun": "All", "fieldValidation": "Strict"}
+            reply = await site.admin.post(f"/api/v1/namespaces/{site.namespace}/pods", pod_of(document), **query)
+            assert (reply.code, reply.headers.getall("Warning", [])) == (201, []), reply.body
 
 
 async def test_uninstalling_leaves_what_users_made(site: InstallSite) -> None:
@@ -309,6 +315,19 @@ async def fill_in_ca(site: InstallSite) -> None:
     path = location_in("MutatingWebhookConfiguration", "", WEBHOOK, ADMISSION)
     reply = await site.admin.apply(path, document, "federation-gateway", force="true")
     assert reply.code == 200, reply
+
+
+def pod_of(workload: Any) -> dict[str, Any]:
+    """A pod as the controller of a workload makes it, its claims as volumes."""
+    template = workload["spec"]["template"]
+    claims = [claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", ())]
+    volumes = [*template["spec"]["volumes"], *({"name": name, "emptyDir": {}} for name in claims)]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "trial", **template["metadata"]},
+        "spec": {**template["spec"], "volumes": volumes},
+    }
 
 
 def derived_service() -> dict[str, Any]:

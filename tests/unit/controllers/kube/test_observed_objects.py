@@ -170,3 +170,21 @@ def test_items_of_a_list_say_what_they_are() -> None:
         ("discovery.k8s.io/v1", "EndpointSlice"),
         ("multicluster.x-k8s.io/v1alpha1", "ServiceImport"),
     }
+
+
+def test_what_is_kept_is_what_was_told(objects: ObservedObjects) -> None:
+    """Whatever the object before it was like, and however large either is."""
+    keys = [ServiceKey("demo", f"echo-{number}") for number in range(4)]
+    told = [
+        {
+            **body(import_id(key), managedFields=[]),
+            "apiVersion": "v1",
+            "kind": "ServiceImport",
+            "spec": {"ports": ports},
+        }
+        for key, ports in zip(keys, ([], ["x" * 50_000], [{"é": None}], [1.5] * 9_000), strict=True)
+    ]
+    for key, one in zip(keys, told, strict=True):
+        put(objects, import_id(key), one)
+
+    assert [objects.of(key)[import_id(key)] for key in keys] == told

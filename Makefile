@@ -5,8 +5,9 @@ MAKEFLAGS += --no-print-directory
 
 RUN := .venv/bin
 PYTEST := $(RUN)/python -m pytest
-# Two workers. A file is never split between them, so that what its fixtures start (a Redis) starts once.
-PYTEST_IN_TWO := $(PYTEST) -p tools.scheduling -n 2 --dist loadfile --no-loadscope-reorder
+# Three workers: one waits for what it has timed or started most of the time. A file is never split between them, so
+# that what its fixtures start (a Redis) starts once.
+PYTEST_SPREAD := $(PYTEST) -p tools.scheduling -n 3 --dist loadfile --no-loadscope-reorder
 CHECKS := lint types arch
 BENCHES ?= $(patsubst bench/%.py,%,$(filter-out bench/_%,$(wildcard bench/*.py)))
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -25,7 +26,7 @@ demo: envoy ## three clusters on this machine: real calls, real faults, a report
 test: envoy ## all checks, then all tests but the long ones
 	@failed=; \
 	for check in $(CHECKS); do $(MAKE) $$check || failed="$$failed $$check"; done; \
-	$(PYTEST_IN_TWO) -m "not soak" || failed="$$failed tests"; \
+	$(PYTEST_SPREAD) -m "not soak" || failed="$$failed tests"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 lint: env ## style: ruff's rules and its formatting

@@ -110,6 +110,20 @@ class MembershipStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Whether this cluster has lost its place, or another key has it: it neither speaks nor has peers."""
 
 
+class MeshStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """The mesh of a cluster that is backed by Kubernetes, which is not ours."""
+
+    kind: str
+    """``istio`` or ``linkerd``."""
+    version: str
+    """Empty where it is not told."""
+    namespace: str
+    """Of its control plane."""
+    trust_domain: str
+    settings: str = ""
+    """What its own configuration must hold for this clusterset, as YAML: for its administrator, nobody writes it."""
+
+
 class KubernetesStatus(msgspec.Struct, frozen=True, rename="camel"):
     """This controller's part in a cluster that is backed by Kubernetes."""
 
@@ -119,6 +133,8 @@ class KubernetesStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Whether it is this one."""
     in_order: bool
     """Whether this one leads, and the objects are as they are to be as far as it has seen them."""
+    mesh: MeshStatus | None = None
+    """None while none is found."""
 
 
 class StatusReport(msgspec.Struct, frozen=True, rename="camel"):

@@ -10,10 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Final
 
 from controllers.mcs.objects import Document
 from controllers.sources.resource_watch import Api, Objects, Patience, ResourceWatch
 from controllers.sources.watched_objects import Resource
+
+ABOUT_TO_BE_LISTED: Final = "they are about to be listed"
+"""Why a resource can't be read that somebody has just begun to follow."""
 
 
 class Fan:
@@ -75,7 +79,7 @@ class ClusterWatch:
         for resource in followed:
             self._fans.setdefault(resource, Fan()).followers.append(follower)
             # Whoever followed before, and comes back, must not take what it knew then for what is.
-            objects.mark_unreadable(resource, "they are about to be listed")
+            objects.mark_unreadable(resource, ABOUT_TO_BE_LISTED)
             self._start_over(resource)
         try:
             yield

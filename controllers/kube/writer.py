@@ -106,6 +106,7 @@ class ObjectWriter:
         self._record = record
         self._now = now
         self._ip_families = ip_families
+        self._derived_annotations: Mapping[str, str] | None = {}
         self._patience = patience or Patience()
         self._objects = ObservedObjects()
         self._computed: Computed | None = None
@@ -146,6 +147,12 @@ class ObjectWriter:
         """The cluster's Services can have these families, and no others."""
         if families != self._ip_families:
             self._ip_families = families
+            self._mark_all()
+
+    def on_derived_annotations(self, annotations: Mapping[str, str] | None) -> None:
+        """Derived Services must carry these for the local mesh; None: what they carry is not known, and stays."""
+        if annotations != self._derived_annotations:
+            self._derived_annotations = annotations
             self._mark_all()
 
     def hurry(self) -> None:
@@ -253,7 +260,7 @@ class ObjectWriter:
             computed.services.get(key, ServiceState()),
             observed,
             around=computed.around,
-            cluster=KubernetesCluster(namespaces, api, self._ip_families, self._taken),
+            cluster=KubernetesCluster(namespaces, api, self._ip_families, self._taken, self._derived_annotations),
             publication=computed.publications.get(key, computed.publication),
             noted=computed.noted.get(key, ()),
             now=self._now(),

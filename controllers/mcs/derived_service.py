@@ -8,10 +8,11 @@ import that somebody deleted by hand, and the import that comes back has the add
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import count
+from types import MappingProxyType
 from typing import Final
 
 from controllers.mcs.objects import (
@@ -76,8 +77,18 @@ def allocation(
     return Allocation(_leading(wanted, ((has[0], ""),) if has else ()), ips)
 
 
-def derived_service(merged: MergedService, allocated: Allocation, derived: Document | None) -> Apply:
-    """The write of the derived Service; only called where ``allocated`` has families."""
+def derived_service(
+    merged: MergedService,
+    allocated: Allocation,
+    derived: Document | None,
+    annotations: Mapping[str, str] | None = MappingProxyType({}),
+) -> Apply:
+    """The write of the derived Service; only called where ``allocated`` has families.
+
+    ``annotations`` are those that it must carry for the local mesh; None: not known, what it has of ours stays.
+    """
+    if annotations is None:
+        annotations = _own_annotations(derived)
     spec: dict[str, object] = {
         "type": "ClusterIP",
         "ipFamilies": list(allocated.families),
@@ -97,11 +108,16 @@ def derived_service(merged: MergedService, allocated: Allocation, derived: Docum
             "namespace": id_.namespace,
             "name": id_.name,
             "labels": {MANAGED_BY["Service"]: MANAGER},
-            "annotations": {_SERVICE_ANNOTATION: str(merged.key)},
+            "annotations": {**annotations, _SERVICE_ANNOTATION: str(merged.key)},
         },
         "spec": spec,
     }
     return Apply(id_, "", document)
+
+
+def _own_annotations(derived: Document | None) -> dict[str, str]:
+    found = section(derived, "metadata", "annotations")
+    return {key: text(value) for key, value in found.items() if owns(derived, "metadata", "annotations", key)}
 
 
 def _addresses(families: Sequence[str], ips: Sequence[str], wanted: Collection[str]) -> tuple[tuple[str, str], ...]:

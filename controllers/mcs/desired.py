@@ -7,8 +7,8 @@ in itself, and none takes away what the rounds before it gave.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from controllers.mcs.derived_service import Allocation, allocation, derived_service
@@ -44,6 +44,8 @@ class KubernetesCluster:
     """Families that its Services may have."""
     taken: frozenset[str] = frozenset()
     """Clusterset IPs that were asked for again and that the API server has given to others."""
+    derived_annotations: Mapping[str, str] | None = field(default_factory=dict)
+    """What every derived Service must carry for the local mesh; None while it is not known whether there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,4 +115,5 @@ def _imported(
     status = import_status(built, service_import, slices=bool(slices), api_version=version, now=now)
     if not allocated.families:
         return (stated, *slices, status), problems
-    return (stated, derived_service(merged, allocated, derived), *slices, status), problems
+    service = derived_service(merged, allocated, derived, cluster.derived_annotations)
+    return (stated, service, *slices, status), problems

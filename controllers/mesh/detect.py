@@ -82,6 +82,33 @@ def detect_mesh(observed: Observed) -> DetectedMesh:
     return found[0] if found else DetectedMesh()
 
 
+def istio_versions(observed: Observed) -> dict[str, str]:
+    """By kind of Istio's, the version that is written, whether or not it runs: objects of ours may be left of it."""
+    return _api_versions(observed, _ISTIO_KINDS)
+
+
+def has_definitions(kind: MeshKind, observed: Observed) -> bool:
+    """Whether the cluster has definitions of a mesh, so that it may have the mesh."""
+    kinds = {MeshKind.ISTIO: _ISTIO_KINDS, MeshKind.LINKERD: _LINKERD_KINDS}.get(kind, {})
+    return bool(_api_versions(observed, kinds))
+
+
+def is_definition(name: str) -> bool:
+    """Whether a mesh is told by a CustomResourceDefinition of this name, among others."""
+    return any(name == definition for kinds in (_ISTIO_KINDS, _LINKERD_KINDS) for definition, _ in kinds.values())
+
+
+def config_name(observed: Observed) -> str:
+    """The name of the ConfigMap that configures the istiod that is looked at; ``istio`` where none is seen."""
+    deployments = _istiods(observed)
+    revision = _revision(deployments[0][1]) if deployments else "default"
+    return _config_name(revision)
+
+
+def _config_name(revision: str) -> str:
+    return "istio" if revision == "default" else f"istio-{revision}"
+
+
 def _detect_istio(observed: Observed) -> DetectedMesh | None:
     api_versions = _api_versions(observed, _ISTIO_KINDS)
     if not api_versions:
@@ -98,9 +125,7 @@ def _detect_istio(observed: Observed) -> DetectedMesh | None:
         # With a control plane outside of the cluster there is the configuration alone.
         ids = (id_ for id_ in observed if (id_.kind, id_.name) == ("ConfigMap", "istio"))
         namespace, revision, istiod = min((id_.namespace for id_ in ids), default=""), "default", None
-    config_map = observed.get(
-        ObjectId("ConfigMap", namespace, "istio" if revision == "default" else f"istio-{revision}")
-    )
+    config_map = observed.get(ObjectId("ConfigMap", namespace, _config_name(revision)))
     if istiod is None and config_map is None:
         return None
     config = MeshConfig()

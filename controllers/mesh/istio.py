@@ -16,11 +16,12 @@ from controllers.mesh.base import Rendered, Whole, clusterset_ips
 from controllers.mesh.detect import DetectedMesh, IstioSetup, MeshKind
 from controllers.mesh.istio_authorization import foreign_caller_policies
 from controllers.mesh.istio_destination_rule import destination_rule
-from controllers.mesh.istio_mesh_config import check_trust
+from controllers.mesh.istio_mesh_config import SUBJECT, check_trust
 from controllers.mesh.istio_service_entry import service_entries
 from controllers.projection import ServiceResult, Surroundings
 from controllers.sources.watched_objects import Resource
 from federation.model.names import ServiceKey
+from federation.model.problems import Problem
 from federation.model.state import ServiceState
 
 _PLURALS: Final = {
@@ -81,6 +82,9 @@ class IstioAdapter:
             trust_domain=whole.around.trust_domain,
             multiroot=self._setup.multiroot,
         )
+        if port := whole.around.sidecar_port:
+            told = f"the gateway sends calls to port {port} of workloads, where Istio takes none of them"
+            problems.append(Problem(SUBJECT, "SidecarPortSet", f"{told}; set mesh.sidecarPort: 0 in cluster.yaml"))
         version = self._mesh.api_versions.get("AuthorizationPolicy")
         if version is None:
             return Rendered((), tuple(problems))

@@ -80,6 +80,8 @@ class LinkerdAdapter:
 
     @property
     def resources(self) -> tuple[Resource, ...]:
+        if self._gateway is None:
+            return ()
         own = tuple(
             Resource(kind, (version,), _PLURALS[kind]) for kind, version in sorted(self._mesh.api_versions.items())
         )

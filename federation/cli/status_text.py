@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import typer
 
-from controllers.status import DnsStatus, MembershipStatus, NodeStatus, PeerStatus, StatusReport
+from controllers.status import DnsStatus, MembershipStatus, MeshStatus, NodeStatus, PeerStatus, StatusReport
 from federation.app.readiness import names_of, waited_for, waited_for_place
 from federation.cli.output import printable, table_lines
 
@@ -32,6 +32,9 @@ def status_lines(report: StatusReport, *, wide: bool) -> Iterator[str]:
     if report.nodes:
         yield ""
         yield from _nodes(report.nodes, wide=wide)
+    if wide and (settings := _mesh_settings(report)):
+        yield ""
+        yield from settings
     trouble = [
         *_reasons(report.peers),
         *_refusals(report.nodes, wide=wide),
@@ -69,6 +72,8 @@ def _summary(report: StatusReport) -> Iterator[str]:
         yield _dns(report.dns)
     if report.kubernetes is not None:
         yield "Leader     " + (report.kubernetes.leader or _bad("none is elected: nothing is written"))
+        if report.kubernetes.mesh is not None:
+            yield _mesh(report.kubernetes.mesh)
     if report.authority is not None:
         authority = report.authority
         yield (
@@ -83,6 +88,19 @@ def _summary(report: StatusReport) -> Iterator[str]:
     yield f"Envoys     {len(report.nodes)} connected" + _listed(
         [f"{refusing} refusing configuration"] if refusing else []
     )
+
+
+def _mesh(mesh: MeshStatus) -> str:
+    version = f" {printable(mesh.version)}" if mesh.version else ""
+    found = f"{mesh.kind}{version} in {mesh.namespace}, trust domain {printable(mesh.trust_domain)}"
+    return f"Mesh       {found}" + (" (-o wide lists what its configuration must have)" if mesh.settings else "")
+
+
+def _mesh_settings(report: StatusReport) -> list[str]:
+    mesh = None if report.kubernetes is None else report.kubernetes.mesh
+    if mesh is None or not mesh.settings:
+        return []
+    return [f"The mesh configuration of {mesh.kind} must have:", *mesh.settings.splitlines()]
 
 
 def _dns(dns: DnsStatus) -> str:

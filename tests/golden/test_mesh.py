@@ -243,7 +243,7 @@ def _result(given: Input) -> tuple[Surroundings, ServiceResult, ServiceState]:
     around = meet(
         Site(OWN, given.region, "net-1"),
         "c0.test",
-        15006,
+        0,
         peers,
         members,
         demoted=frozenset(map(ClusterId, given.demoted)),

@@ -77,6 +77,11 @@ class WriterSite:
 
     def tell(self, *changed: ServiceKey) -> None:
         """Let the writer know what is exported now; all of it is news where no service is named."""
+        computed = self.computed()
+        self.writer.tell(computed, changed or tuple(computed.results))
+
+    def computed(self) -> Computed:
+        """What follows from what is exported now."""
         members = {
             cluster: MemberSnapshot(
                 cluster, records={record.record_key: record for record in _records(cluster, states)}
@@ -89,7 +94,7 @@ class WriterSite:
         own = self.exports.get(EAST, {})
         keys = {key for states in self.exports.values() for key in states}
         results = {key: project_service(key, own.get(key, ServiceState()), peers, around, CREATED) for key in keys}
-        self.writer.tell(Computed(results, own, around, self.publication), changed or tuple(keys))
+        return Computed(results, own, around, self.publication)
 
     async def in_order(self, *kinds: str) -> None:
         """Until there is an object of each of these kinds, the usual ones if none is named, and no work is left."""

@@ -81,6 +81,8 @@ MESH_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             (*_SEE, *_KEEP),
         ),
         Rule("who may call exports", "security.istio.io", ("authorizationpolicies",), (*_SEE, *_KEEP)),
+        Rule("which Istio it is", "apps", ("deployments",), _SEE),
+        Rule("its trust domain and network", "", ("configmaps",), _SEE, ("istio",)),
     ),
     "linkerd": (
         Rule(
@@ -89,6 +91,7 @@ MESH_RULES: Final[Mapping[str, tuple[Rule, ...]]] = {
             ("authorizationpolicies", "meshtlsauthentications"),
             (*_SEE, *_KEEP),
         ),
+        Rule("its trust domain", "", ("configmaps",), _SEE, ("linkerd-config",)),
     ),
 }
 """Only where the values name the mesh."""

@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from controllers.dataplane import DataPlane
-from controllers.dns.zone import Zone, ZoneView
+from controllers.dns.zone import NO_VIPS, Ipv6Vips, Zone, ZoneView
 from controllers.journal import Journal
 from controllers.liveness import Signals, State, Verdict, judge
 from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved, own_gateway, own_site
@@ -110,6 +110,7 @@ class Controller:
         self._own = own_site(settings)
         self._gateway_addresses = settings.gateway.addresses
         self._given_vips: Mapping[ServiceKey, IPv4Address] | None = None
+        self._ipv6_vips = NO_VIPS
         self._around = Surroundings(self._own, settings.trust_domain, settings.mesh.sidecar_port)
         self._trust = TrustView()
         self._acknowledged = TrustRecord()
@@ -216,10 +217,12 @@ class Controller:
         """The others reach the own gateways there from now on."""
         self._gateway_addresses = addresses
 
-    def on_vips(self, vips: Mapping[ServiceKey, IPv4Address]) -> None:
-        """Somebody else allocates the clusterset IPs, and these are all there are now."""
-        before, self._given_vips = self._given_vips or {}, vips
-        self._dirty.moved |= {key for key in {*before, *vips} if before.get(key) != vips.get(key)}
+    def on_vips(self, vips: Mapping[ServiceKey, IPv4Address], ipv6_vips: Ipv6Vips = NO_VIPS) -> None:
+        """Somebody else allocates the clusterset IPs, and these are all there are now: IPv6 for names alone."""
+        before, ipv6_before = self._given_vips or {}, self._ipv6_vips
+        self._given_vips, self._ipv6_vips = vips, ipv6_vips
+        self._dirty.moved |= {key for key, _ in before.items() ^ vips.items()}
+        self._dirty.moved |= {key for key, _ in ipv6_before.items() ^ self._ipv6_vips.items()}
 
     def on_journal(self) -> None:
         """The journal was read again: another process of this cluster has written it."""
@@ -285,7 +288,8 @@ class Controller:
         self.refused = self._dataplane.update_services(self._changed, dirty.own, state, self._journal.vips)
         if self._zone is not None:
             # After the Envoys: an address that is found is one that they were told of.
-            self._zone.update(self._changed, self._projection.results, self._journal.vips, int(now.timestamp()))
+            results, seconds = self._projection.results, int(now.timestamp())
+            self._zone.update(self._changed, results, self._journal.vips, seconds, self._ipv6_vips)
         for problem in self.refused:
             _log.error("data plane refused a change", problem=str(problem))
         self.touched = frozenset({*self._changed, *dirty.own})

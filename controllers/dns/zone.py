@@ -29,6 +29,9 @@ SPEC_VERSION = "1.0.0"
 _LONGEST_NAME = 255
 
 IpAddress = IPv4Address | IPv6Address
+Ipv6Vips = Mapping[ServiceKey, IPv6Address]
+"""Clusterset IPs that only names have: proxies listen on those of IPv4."""
+NO_VIPS: Ipv6Vips = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -104,6 +107,7 @@ class Zone:
         self._services: dict[ServiceKey, Names] = {}
         self._namespaces: dict[str, int] = {}
         self._vips: Mapping[ServiceKey, IPv4Address] = {}
+        self._ipv6_vips = NO_VIPS
         self._view: ZoneView | None = None
 
     @property
@@ -117,17 +121,23 @@ class Zone:
         results: Mapping[ServiceKey, ServiceResult],
         vips: Mapping[ServiceKey, IPv4Address],
         now_seconds: int,
+        ipv6_vips: Ipv6Vips = NO_VIPS,
     ) -> None:
         """Build the names of ``keys`` anew, and of those whose clusterset IP is another; the first call brings all."""
         concerned = set(keys)
         if vips is not self._vips:
             concerned.update(key for key, _ in vips.items() ^ self._vips.items())
             self._vips = vips
+        if ipv6_vips is not self._ipv6_vips:
+            concerned.update(key for key, _ in ipv6_vips.items() ^ self._ipv6_vips.items())
+            self._ipv6_vips = ipv6_vips
         changed = self._view is None
         for key in concerned:
             result = results.get(key)
             merged = None if result is None else result.merged
-            names = {} if result is None or merged is None else service_names(merged, result.nearest, vips.get(key))
+            names: Names = _NO_NAMES
+            if result is not None and merged is not None:
+                names = service_names(merged, result.nearest, vips.get(key), ipv6_vips.get(key))
             changed |= self._replace(key, names)
         if changed:
             # Unix time outgrows the serial's 32 bits in 2106.
@@ -152,15 +162,18 @@ class Zone:
 
 
 def service_names(
-    service: MergedService, nearest: Iterable[Iterable[ClusterId]], vip: IPv4Address | None
+    service: MergedService,
+    nearest: Iterable[Iterable[ClusterId]],
+    *vips: IpAddress | None,
 ) -> dict[Labels, Node]:
-    """The names of one service. ``nearest`` are the clusters whose endpoints may be handed out, in groups.
+    """The names of one service. ``nearest`` are the clusters whose endpoints may be handed out, in groups; ``vips`` its
+    clusterset IPs, as far as it has any.
 
     A clusterset IP does not depend on endpoints; a headless service without a ready endpoint has no name at all.
     """
     if service.type is ImportType.HEADLESS:
         return _headless_names(service, nearest)
-    names: dict[Labels, Node] = {(): _addressed([[] if vip is None else [vip]])}
+    names: dict[Labels, Node] = {(): _addressed([[vip for vip in vips if vip is not None]])}
     return _with_targets(service, names, [[(port, ()) for port in service.ports]])
 
 

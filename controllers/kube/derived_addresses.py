@@ -1,14 +1,14 @@
 """DerivedAddresses: the clusterset IPs that the API server gave, by service, as they are in the derived Services.
 
-Edge with a little memory: what is allocated is ``mcs.derived_service``'s, and what listens there the controller's. Of
-two families it tells the IPv4 address: the proxies' listeners and the zone know no other yet.
+Edge with a little memory: what is allocated is ``mcs.derived_service``'s, and what listens there the controller's.
+IPv4 and IPv6 are told apart: the zone answers with both, the proxies of pods listen on IPv4 alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from controllers.kube.cluster_watch import ClusterWatch
@@ -22,15 +22,21 @@ _SERVICES: Final = next(one for one in WRITER_RESOURCES if one.kind == "Service"
 
 _HOLD_OFF_SECONDS: Final = 0.02
 
+_Addresses = tuple[IPv4Address | None, IPv6Address | None]
+
 
 class DerivedAddresses:
-    """Of one cluster, by a ``watch`` that somebody runs; ``on_change`` gets all addresses there are now, from the first
-    whole list on."""
+    """Of one cluster, by a ``watch`` that somebody runs; ``on_change`` gets all addresses there are now, those of IPv4
+    and those of IPv6, from the first whole list on."""
 
-    def __init__(self, watch: ClusterWatch, on_change: Callable[[Mapping[ServiceKey, IPv4Address]], None]) -> None:
+    def __init__(
+        self,
+        watch: ClusterWatch,
+        on_change: Callable[[Mapping[ServiceKey, IPv4Address], Mapping[ServiceKey, IPv6Address]], None],
+    ) -> None:
         self._watch = watch
         self._on_change = on_change
-        self._addresses: dict[ServiceKey, IPv4Address] = {}
+        self._addresses: dict[ServiceKey, _Addresses] = {}
         self._listed = False
         self._news = asyncio.Event()
 
@@ -40,7 +46,10 @@ class DerivedAddresses:
             while True:
                 await self._news.wait()
                 self._news.clear()
-                self._on_change(dict(self._addresses))
+                self._on_change(
+                    {key: ipv4 for key, (ipv4, _) in self._addresses.items() if ipv4 is not None},
+                    {key: ipv6 for key, (_, ipv6) in self._addresses.items() if ipv6 is not None},
+                )
                 # Thousands come one after the other when a cluster joins.
                 await asyncio.sleep(_HOLD_OFF_SECONDS)
 
@@ -69,8 +78,8 @@ class DerivedAddresses:
         """Nothing depends on it."""
 
 
-def _allocated(item: Document) -> Iterable[tuple[ServiceKey, IPv4Address]]:
-    """The service that a derived Service of ours holds an address for, and the address."""
+def _allocated(item: Document) -> Iterable[tuple[ServiceKey, _Addresses]]:
+    """The service that a derived Service of ours holds addresses for, and these."""
     if not is_ours("Service", item):
         return
     try:
@@ -79,9 +88,16 @@ def _allocated(item: Document) -> Iterable[tuple[ServiceKey, IPv4Address]]:
         return
     if text(section(item, "metadata").get("name")) != derived_id(key).name:
         return
-    for ip in texts(section(item, "spec").get("clusterIPs")):
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    for text_ in texts(section(item, "spec").get("clusterIPs")):
         try:
-            yield key, IPv4Address(ip)
-        except AddressValueError:
+            address = ip_address(text_)
+        except ValueError:
             continue
-        return
+        if isinstance(address, IPv4Address):
+            ipv4 = ipv4 or address
+        else:
+            ipv6 = ipv6 or address
+    if ipv4 or ipv6:
+        yield key, (ipv4, ipv6)

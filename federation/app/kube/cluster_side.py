@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from controllers.controller import Controller
@@ -216,9 +216,9 @@ class ClusterSide:
             changed,
         )
 
-    def _on_vips(self, vips: Mapping[ServiceKey, IPv4Address]) -> None:
+    def _on_vips(self, vips: Mapping[ServiceKey, IPv4Address], ipv6_vips: Mapping[ServiceKey, IPv6Address]) -> None:
         if self._controller is not None:
-            self._controller.on_vips(vips)
+            self._controller.on_vips(vips, ipv6_vips)
             self._mark()
 
     def _on_gateways(self, addresses: tuple[HostPort, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
@@ -815,6 +815,23 @@ def test_clusterset_ips_that_others_allocate_are_taken_as_they_come(loop: Contro
         seen.append(loop.names("web", "LDS"))
 
     assert seen == [["redirect"], ["redirect", f"vip|{HTTP}"], ["redirect"]]
+
+
+def test_names_follow_clusterset_ips_of_either_family(loop: ControlLoop) -> None:
+    """One of IPv6 that comes or goes alone is reason enough for a pass."""
+    ipv4, ipv6 = IPv4Address("10.96.0.7"), IPv6Address("fd00::7")
+    loop.controller.on_vips({})
+    loop.own({})
+    exported_by(loop)
+    seen = []
+    for vips, ipv6_vips in (({ECHO: ipv4}, {}), ({ECHO: ipv4}, {ECHO: ipv6}), ({}, {ECHO: ipv6}), ({}, {})):
+        loop.controller.on_vips(vips, ipv6_vips)
+        loop.step()
+        node = loop.controller.zone.find(("echo", "demo", "svc"))  # type: ignore[union-attr]
+        assert node is not None
+        seen.append((node.ipv4, node.ipv6))
+
+    assert seen == [(((ipv4,),), ()), (((ipv4,),), ((ipv6,),)), ((), ((ipv6,),)), ((), ())]
 
 
 def test_the_others_are_told_where_the_gateways_are_now(loop: ControlLoop) -> None:

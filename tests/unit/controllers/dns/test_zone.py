@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -17,6 +17,7 @@ from federation.model.view import MergedService
 from support.builders import EAST, WEST, endpoints_record, export_record, key, port
 
 VIP = IPv4Address("240.96.0.1")
+VIP6 = IPv6Address("fd00::1")
 DB, ECHO, SHOP = key("demo/db"), key("demo/echo"), key("shop/echo")
 
 
@@ -70,6 +71,23 @@ def test_a_pass_builds_the_names_of_its_own_services_alone() -> None:
     assert after.services[SHOP] is untouched
     assert after.services[ECHO] is not changing
     assert (before.serial, after.serial) == (7, 8)
+
+
+def test_a_clusterset_ip_of_either_family_is_at_the_name() -> None:
+    """Both where there are both, also one of IPv6 alone; an address that moves takes its own service along only."""
+    zone = Zone()
+    results = {of: result(clusterset_ip(of)) for of in (ECHO, SHOP)}
+    seen = []
+    for vips, ipv6_vips in (({ECHO: VIP}, {ECHO: VIP6, SHOP: VIP6}), ({ECHO: VIP}, {SHOP: VIP6}), ({}, {})):
+        zone.update([] if seen else results, results, vips, 7, ipv6_vips)
+        assert zone.view is not None
+        seen.append([(node.ipv4, node.ipv6) for of in (ECHO, SHOP) for node in [zone.view.names_of(of)[()]]])
+
+    assert seen == [
+        [(((VIP,),), ((VIP6,),)), ((), ((VIP6,),))],
+        [(((VIP,),), ()), ((), ((VIP6,),))],
+        [((), ()), ((), ())],
+    ]
 
 
 def test_the_names_of_a_service_that_is_gone_are_gone_with_its_namespace() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from controllers.kube.cluster_watch import ClusterWatch
@@ -14,7 +14,7 @@ from federation.model.names import ServiceKey
 from support.builders import ECHO
 from support.exchange import until
 
-TOLD = list[Mapping[ServiceKey, IPv4Address]]
+TOLD = list[tuple[Mapping[ServiceKey, IPv4Address], Mapping[ServiceKey, IPv6Address]]]
 
 
 def derived(*ips: str, of: ServiceKey = ECHO, name: str = "", manager: str = MANAGER, says: str = "") -> dict[str, Any]:
@@ -30,21 +30,23 @@ def derived(*ips: str, of: ServiceKey = ECHO, name: str = "", manager: str = MAN
 
 
 async def test_addresses_are_told_from_the_first_list_on() -> None:
-    """An empty list is told too; then every change, and nothing where none was."""
+    """An empty list is told too; then every change of either family, and nothing where none was."""
     told: TOLD = []
-    addresses = DerivedAddresses(ClusterWatch(never), told.append)
+    addresses = DerivedAddresses(ClusterWatch(never), lambda *both: told.append(both))
     task = asyncio.create_task(addresses.run())
     try:
         addresses.replace(_SERVICES, [])
-        await until(lambda: told == [{}])
+        await until(lambda: told == [({}, {})])
         addresses.put(_SERVICES, derived("fd00::1", "10.96.0.7"))
-        await until(lambda: told[1:] == [{ECHO: IPv4Address("10.96.0.7")}])
-        addresses.put(_SERVICES, derived("10.96.0.7"))
+        await until(lambda: told[1:] == [({ECHO: IPv4Address("10.96.0.7")}, {ECHO: IPv6Address("fd00::1")})])
+        addresses.put(_SERVICES, derived("10.96.0.7", "fd00::1", "10.96.0.9", "fd00::2"))
         addresses.put(_SERVICES, derived("10.96.0.8"))
-        await until(lambda: told[2:] == [{ECHO: IPv4Address("10.96.0.8")}])
+        await until(lambda: told[2:] == [({ECHO: IPv4Address("10.96.0.8")}, {})])
         addresses.mark_unreadable(_SERVICES, "away")
-        addresses.remove(_SERVICES, derived("10.96.0.8"))
-        await until(lambda: told[3:] == [{}])
+        addresses.put(_SERVICES, derived("no address", "fd00::2"))
+        await until(lambda: told[3:] == [({}, {ECHO: IPv6Address("fd00::2")})])
+        addresses.remove(_SERVICES, derived("fd00::2"))
+        await until(lambda: told[4:] == [({}, {})])
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -53,7 +55,7 @@ async def test_addresses_are_told_from_the_first_list_on() -> None:
 async def test_a_service_that_is_none_of_ours_or_says_nothing_usable_has_no_address() -> None:
     """Neither by its label, nor by its name, nor by what it says of itself."""
     told: TOLD = []
-    addresses = DerivedAddresses(ClusterWatch(never), told.append)
+    addresses = DerivedAddresses(ClusterWatch(never), lambda *both: told.append(both))
     task = asyncio.create_task(addresses.run())
     try:
         addresses.replace(
@@ -66,7 +68,7 @@ async def test_a_service_that_is_none_of_ours_or_says_nothing_usable_has_no_addr
                 derived(),
             ],
         )
-        await until(lambda: told == [{}])
+        await until(lambda: told == [({}, {})])
     finally:
         task.cancel()
         await asyncio.wait([task])

@@ -60,7 +60,9 @@ class Inventory:
                 if service == _NOTHING:
                     del self._services[service_key]
         namespaces = self._state.namespaces
-        if self._namespaces.keys() - self._terminating != namespaces:
+        if (
+            self._namespaces.keys() - self._terminating if self._terminating else self._namespaces.keys()
+        ) != namespaces:
             namespaces = frozenset(self._namespaces.keys() - self._terminating)
         if changed or namespaces is not self._state.namespaces:
             self._state = ClusterState(MappingProxyType(self._services), namespaces)

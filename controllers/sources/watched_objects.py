@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final
 
-from controllers.mcs.objects import FIELD_MANAGER, Document, is_terminating, mapping, section, sequence
+from controllers.mcs.objects import FIELD_MANAGER, Document, is_ours, is_terminating, mapping, section, sequence
 from controllers.sources.base import SourceUpdate
 from controllers.sources.inventory import Inventory
 from controllers.sources.manifests import Manifest, ManifestObject, Namespace, ObjectId, parse_manifests
@@ -137,12 +137,13 @@ class WatchedObjects:
     def _take(self, resource: Resource, item: Document) -> ObjectId | None:
         """Judge an object; returns which it is, None for one that is as good as gone, or does not say.
 
-        An export that was deleted and waits for somebody's finalizer exports nothing.
+        An export that was deleted and waits for somebody's finalizer exports nothing. A derived Service is what this
+        program makes of an import, and nothing that the cluster has of its own.
         """
         manifest = _parse(resource, item)
         if manifest.id is None:
             return None
-        if manifest.id.kind == "ServiceExport" and is_terminating(item):
+        if is_ours(manifest.id.kind, item) or (manifest.id.kind == "ServiceExport" and is_terminating(item)):
             self._remove(manifest.id)
             return None
         self._faults.pop(manifest.id, None)

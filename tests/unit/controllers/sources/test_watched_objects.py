@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from controllers.mcs.objects import MANAGED_BY, MANAGER
 from controllers.sources.watched_objects import PODS, RESOURCES, Resource, WatchedObjects
 from federation.model.names import ServiceKey
 
@@ -185,3 +186,20 @@ def test_endpoints_have_the_identities_of_pods_that_are_read() -> None:
     assert accounts() == ["other"]
     objects.remove(PODS, pod("other"))
     assert objects.update() is None
+
+
+def test_derived_services_are_none_of_the_cluster_s_own() -> None:
+    """What this program makes of imports must not come back as something that the cluster has; unmarked, it does."""
+    derived = service("derived-x")
+    derived["metadata"]["labels"] = {MANAGED_BY["Service"]: MANAGER}
+    objects = listed(service(), derived)
+    first = objects.update()
+    objects.put(SERVICES, derived)
+    assert objects.update() is None
+    objects.put(SERVICES, service("derived-x"))
+    second = objects.update()
+    objects.put(SERVICES, derived)
+    third = objects.update()
+
+    assert None not in [first, second, third]
+    assert [len(one.state.services) for one in (first, second, third) if one] == [1, 2, 1]

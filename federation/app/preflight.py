@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +28,9 @@ from federation.app.host_facts import (
     taken_ports,
     unwritable,
 )
+from federation.app.kube.kube_checks import judge_published_gateways, kubernetes_checks
 from federation.app.network_checks import (
+    Presence,
     judge_addresses,
     judge_gateway,
     judge_gateway_address,
@@ -79,6 +81,8 @@ class Preflight:
     _wide: frozenset[Path] = frozenset()
     _known: KnownRoster | None = None
     _peers: dict[ClusterId, PeerSight] = field(default_factory=dict)
+    _own: PeerSight | None = None
+    """What this cluster has in the exchange itself."""
 
     async def checks(self) -> AsyncIterator[Check]:
         """Every finding, in the order of ``Line``."""
@@ -136,9 +140,8 @@ class Preflight:
     async def _exchange(self, settings: ClusterSettings) -> AsyncIterator[Check]:
         credentials = settings.exchange.credentials_file
         known = self._known
-        others = (
-            [] if known is None else [one for one in known.roster.at(self.clock()) if one.cluster != settings.cluster]
-        )
+        members = () if known is None else known.roster.at(self.clock())
+        others = [one for one in members if one.cluster != settings.cluster]
         visit = ExchangeVisit(
             access_of(settings.exchange),
             settings.clusterset,
@@ -153,7 +156,8 @@ class Preflight:
             return
         try:
             yield judge_clusterset(await visit.roster(), known, settings.cluster)
-            self._peers = await read_peers(visit.access, settings.clusterset, others)
+            self._peers = await read_peers(visit.access, settings.clusterset, members)
+            self._own = self._peers.pop(settings.cluster, None)
         except (ExchangeUnavailableError, WireError) as error:
             yield trouble(Line.CLUSTERSET, error, "run the check again: the exchange has just gone, or holds too much")
 
@@ -162,23 +166,37 @@ class Preflight:
         if schemas:
             yield judge_peer_versions(schemas)
         peers = {cluster: presence_of(peer.records) for cluster, peer in self._peers.items()}
+        if settings.kubernetes is None:
+            async for check in self._gateway(settings, peers):
+                yield check
+        else:
+            published = [] if self._own is None else sorted(presence_of(self._own.records).gateways)
+            answers = await reached(published)
+            yield judge_published_gateways(settings.kubernetes.gateway_service, published, answers)
+        peers_answers = await asyncio.gather(*(reached(sorted(peer.gateways)) for peer in peers.values()))
+        for check in judge_peer_gateways(dict(zip(peers, peers_answers, strict=True))):
+            yield check
+        if settings.kubernetes is not None:
+            async for check in kubernetes_checks(settings.kubernetes):
+                yield check
+            return
+        site = self._site()
+        if isinstance(site, Check):
+            yield site
+            return
+        own = own_presence(settings.network, settings.gateway.addresses, site.state)
+        for check in judge_addresses({**peers, settings.cluster: own}):
+            yield check
+        yield judge_manifests(len(site.state.services), site.problems)
+
+    async def _gateway(self, settings: ClusterSettings, peers: Mapping[ClusterId, Presence]) -> AsyncIterator[Check]:
+        """The gateway of this host."""
         gateway = settings.gateway
         yield judge_gateway_address(gateway.addresses, peers, local=is_local(settings.exchange.url))
         runs = await connects(gateway.admin)
         yield judge_gateway(await reached(gateway.addresses), runs=runs)
         controller_runs = self.hangs or self.report is not None
         yield judge_ports(taken_ports(settings, controller_runs=controller_runs, gateway_runs=runs))
-        answers = await asyncio.gather(*(reached(sorted(peer.gateways)) for peer in peers.values()))
-        for check in judge_peer_gateways(dict(zip(peers, answers, strict=True))):
-            yield check
-        site = self._site()
-        if isinstance(site, Check):
-            yield site
-            return
-        own = own_presence(settings.network, gateway.addresses, site.state)
-        for check in judge_addresses({**peers, settings.cluster: own}):
-            yield check
-        yield judge_manifests(len(site.state.services), site.problems)
 
     def _site(self) -> OfflineSite | Check:
         try:

@@ -39,6 +39,8 @@ class Line(StrEnum):
     PEER_GATEWAYS = "peer gateways"
     ADDRESSES = "addresses"
     MANIFESTS = "manifests"
+    API_SERVER = "API server"
+    MCS_API = "MCS API"
 
 
 WIDTH = max(map(len, Line))

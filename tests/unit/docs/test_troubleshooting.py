@@ -12,7 +12,7 @@ from federation.membership.admission import MAX_SKEW
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 ROW = re.compile(r"^\| `(?P<name>[^`]+)` \| (?P<cause>[^|]+) \| (?P<fix>[^|]+) \|$", re.MULTILINE)
-JUDGES = ("exchange_checks", "exchange_visit", "network_checks", "preflight", "site_checks")
+JUDGES = ("exchange_checks", "exchange_visit", "kube/kube_checks", "network_checks", "preflight", "site_checks")
 
 
 def test_every_line_has_its_row_and_every_row_its_line() -> None:

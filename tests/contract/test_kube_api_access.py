@@ -93,6 +93,22 @@ async def test_a_rule_allows_what_it_names_and_no_more(site: Site) -> None:
     assert {name: reply.code for name, reply in replies.items()} == {name: allowed.get(name, 403) for name in replies}
 
 
+async def test_an_apply_that_makes_an_object_needs_the_right_to_create_it(site: Site) -> None:
+    """The right to patch is not enough. Unlike that to POST, the right to create by an apply may name the object."""
+    token = await account(site)
+    await allow(site, rule("list", "patch"), rule("create", resourceNames=["echo"]))
+    async with site.plane.caller(token) as worker:
+        await allowed_soon(lambda: worker.get(site.path("serviceexports")))
+        replies = [
+            await worker.apply(site.path("serviceexports", "other"), export("other"), "worker"),
+            await worker.apply(site.path("serviceexports", "echo"), export(), "worker"),
+            await worker.post(site.path("serviceexports"), export()),
+        ]
+
+    assert [reply.code for reply in replies] == [403, 201, 403]
+    assert "cannot create resource" in replies[0].body["message"]
+
+
 async def test_a_cluster_role_that_is_bound_in_a_namespace_holds_there(site: Site) -> None:
     """A RoleBinding gives the rules of a ClusterRole in its own namespace and nowhere else."""
     token = await account(site)

@@ -15,6 +15,7 @@ from support.kube.identity import Tokens, User, user_named
 from support.kube.kinds import ResourceType
 from support.kube.listing import Listings, Page
 from support.kube.objects import Json, Key, at
+from support.kube.patches import APPLY_PATCH
 from support.kube.refusals import Refusal, no_such_resource, not_allowed
 from support.kube.registry import Registry
 from support.kube.requests import (
@@ -171,6 +172,9 @@ class Api:
         elif verb == "update":
             written = self.registry.update(kind, key, body, write)
         else:
+            if media == APPLY_PATCH and not write.subresource and self.registry.store.get(kind.resource, key) is None:
+                # Whoever makes an object by applying it needs the right to create it too, if only by that name.
+                self.authorizer.check(user, attributes_of("create", target, query))
             written = self.registry.patch(kind, key, media, body, write)
         headers = tuple(("Warning", f'299 - "{_quoted(text)}"') for text in written.warnings)
         return Answer(201 if written.created else 200, written.body, headers)

@@ -51,7 +51,7 @@ def istio_definitions() -> list[Json]:
     return [_definition(kind, *resource) for kind, resource in ISTIO.items()]
 
 
-def _definition(kind: str, group: str, plural: str) -> Json:
+def _definition(kind: str, group: str, plural: str, version: str = "v1") -> Json:
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": anything}}}
     return {
@@ -62,7 +62,7 @@ def _definition(kind: str, group: str, plural: str) -> Json:
             "group": group,
             "scope": "Namespaced",
             "names": {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()},
-            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+            "versions": [{"name": version, "served": True, "storage": True, "schema": schema}],
         },
     }
 
@@ -99,18 +99,18 @@ class MeshSite:
         self.site.tell()
         self.writer.tell(Whole(computed.results, computed.services, around, self.anchors), tuple(computed.results))
 
-    def install(self, *, trust_domain: str = "east.test", crds: bool = True) -> None:
+    def install(self, *, trust_domain: str = "east.test", revision: str = "default") -> None:
         """Istio, as its charts leave it."""
         server = self.site.server
-        for definition in istio_definitions() if crds else ():
+        for definition in istio_definitions():
             server.put(CRDS, definition)
         server.put(NAMESPACES, {"metadata": {"name": ROOT}})
-        for resource, body in control_plane(trust_domain):
+        for resource, body in control_plane(trust_domain, revision):
             server.put(resource, body)
 
     def uninstall(self) -> None:
         """Its control plane; definitions stay, as `istioctl uninstall` leaves them."""
-        for resource, body in control_plane("east.test"):
+        for resource, body in control_plane():
             self.site.server.registry.delete(self._kind(resource), Key(ROOT, body["metadata"]["name"]), {})
 
     async def create(self, kind: str, body: Json) -> None:
@@ -171,17 +171,31 @@ class MeshSite:
         self.writer.on_mesh()
 
 
-def control_plane(trust_domain: str) -> list[tuple[GroupResource, Json]]:
+def control_plane(trust_domain: str = "east.test", revision: str = "default") -> list[tuple[GroupResource, Json]]:
     """What Istio is known by."""
-    labels = {"app": "istiod", "istio.io/rev": "default", "app.kubernetes.io/version": "1.30.1"}
+    labels = {"app": "istiod", "istio.io/rev": revision, "app.kubernetes.io/version": "1.30.1"}
     container = {"name": "discovery", "image": "istio/pilot:1.30.1", "env": [_MULTIROOT]}
     pod = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
     deployment = {"selector": {"matchLabels": {"app": "istiod"}}, "template": pod}
     mesh = f'trustDomain: {trust_domain}\ndefaultConfig: {{proxyMetadata: {{PROXY_CONFIG_XDS_AGENT: "true"}}}}\n'
+    name = "istio" if revision == "default" else f"istio-{revision}"
     metadata = {"namespace": ROOT, "name": "istiod", "labels": labels}
     return [
-        (("", "configmaps"), {"metadata": {"namespace": ROOT, "name": "istio"}, "data": {"mesh": mesh}}),
+        (("", "configmaps"), {"metadata": {"namespace": ROOT, "name": name}, "data": {"mesh": mesh}}),
         (("apps", "deployments"), {"metadata": metadata, "spec": deployment}),
+    ]
+
+
+def linkerd() -> list[tuple[GroupResource, Json]]:
+    """What Linkerd is known by, and its definitions."""
+    group = "policy.linkerd.io"
+    kinds = {"AuthorizationPolicy": "authorizationpolicies", "MeshTLSAuthentication": "meshtlsauthentications"}
+    values = "linkerdVersion: edge-26.8.1\nidentityTrustDomain: east.test\n"
+    config = {"metadata": {"namespace": "linkerd", "name": "linkerd-config"}, "data": {"values": values}}
+    return [
+        *((CRDS, _definition(kind, group, plural, "v1alpha1")) for kind, plural in kinds.items()),
+        (NAMESPACES, {"metadata": {"name": "linkerd"}}),
+        (("", "configmaps"), config),
     ]
 
 

@@ -20,7 +20,7 @@ from federation.model.names import ServiceKey, parse_service_key
 
 _SERVICES: Final = next(one for one in WRITER_RESOURCES if one.kind == "Service")
 
-_HOLD_OFF_SECONDS: Final = 0.02
+_HOLD_OFF_SECONDS: Final = 0.2
 
 _Addresses = tuple[IPv4Address | None, IPv6Address | None]
 

@@ -47,7 +47,8 @@ async def test_what_one_cluster_exports_the_others_import_until_it_leaves(tmp_pa
             lambda: conditions(west.objects("ServiceExport")["echo"]).get("Ready") == ("True", "Exported"),
             seconds=SECONDS,
         )
-        await until(lambda: bool(east.objects("ServiceImport")["echo"]["spec"].get("ips")), seconds=SECONDS)
+        # The status of an import is written last.
+        await until(lambda: "status" in east.objects("ServiceImport")["echo"], seconds=SECONDS)
         imported = east.objects("ServiceImport")["echo"]
         derived = [one for one in east.objects("Service").values() if one["metadata"]["name"].startswith("derived-")]
         await west.run("leave")

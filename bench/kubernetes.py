@@ -251,9 +251,10 @@ async def measure(server: RealServer, root: Path, redis: EmbeddedRedis, services
             await asyncio.sleep(IDLE_SECONDS)
             rest = usage_of(controller.pid)
             share = (rest.cpu_seconds - used.cpu_seconds) / (IDLE_SECONDS)
-            idle = (controller.writes() - idle_from).total()
+            idle = controller.writes() - idle_from
             print(
-                f"  then: {idle} writes in {IDLE_SECONDS:.0f} s, {share:.1%} of a core, {rest.mib:.0f} MiB", flush=True
+                f"  then: {idle.total()} writes {json.dumps(idle)} in {IDLE_SECONDS:.0f} s, {share:.1%} of a core, {rest.mib:.0f} MiB",
+                flush=True,
             )
             await controller.stop()
     finally:

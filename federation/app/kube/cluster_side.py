@@ -19,12 +19,17 @@ from controllers.kube.derived_addresses import DerivedAddresses
 from controllers.kube.event_recorder import EventRecorder
 from controllers.kube.gateway_address_watch import GatewayAddressWatch
 from controllers.kube.ip_families import IpFamilies
+from controllers.kube.mesh_watch import MeshWatch
+from controllers.kube.mesh_writer import MeshWriter
 from controllers.kube.property_writer import PropertyWriter
 from controllers.kube.token_review import TokenReviewer
 from controllers.kube.writer import Computed, ObjectWriter
 from controllers.mcs.export_status import Delivery, Publication
+from controllers.mesh.base import Whole
+from controllers.mesh.detect import DetectedMesh, MeshKind
+from controllers.mesh.istio_mesh_config import mesh_config_fragment
 from controllers.sources.kubernetes import KubernetesSource
-from controllers.status import KubernetesStatus
+from controllers.status import KubernetesStatus, MeshStatus
 from federation.app.bundles import OwnAuthority
 from federation.app.clock import monotonic, utc_now
 from federation.app.kube.pod_sidecars import PodSidecars
@@ -34,6 +39,7 @@ from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings, KubernetesSettings
 from federation.model.names import ServiceKey, parse_service_key
 from federation.model.problems import Problem
+from trustbundle.bundle import TrustView
 
 _EXPORTED: Final = Publication(Delivery.EXPORTED)
 _UNSETTLED_SECONDS: Final = 2.0
@@ -60,6 +66,7 @@ class ClusterSide:
     ) -> None:
         access = access_of(kubernetes)
         opened = partial(open_client, access)
+        self._settings = settings
         self._post = post
         self._session = session
         self._is_member = is_member
@@ -87,6 +94,16 @@ class ClusterSide:
             seconds_left=lambda: post.seconds_left,
             record=self._events.record,
         )
+        # Until the mesh is known, derived Services stay as they are.
+        self.writer.on_derived_annotations(None)
+        self._mesh = MeshWatch(self._watch, self._on_mesh)
+        self._mesh_writer = MeshWriter(
+            opened,
+            self._mesh,
+            self._watch,
+            leading=lambda: post.leads,
+            seconds_left=lambda: post.seconds_left,
+        )
         self._properties = PropertyWriter(
             opened,
             settings.cluster,
@@ -113,13 +130,22 @@ class ClusterSide:
             *self.tokens.problems,
             *self.writer.problems,
             *self._properties.problems,
+            *self._mesh.problems,
+            *self._mesh_writer.problems,
             *gateways,
         )
 
     def status(self) -> KubernetesStatus:
         """For the owner."""
-        in_order = self.writer.settled and not self._unsettled and not self._pending
-        return KubernetesStatus(self._post.leader, self._post.leads, in_order)
+        written = self.writer.settled and self._mesh_writer.settled
+        in_order = written and not self._unsettled and not self._pending
+        return KubernetesStatus(self._post.leader, self._post.leads, in_order, self._mesh_status())
+
+    def _mesh_status(self) -> MeshStatus | None:
+        detected, controller = self._mesh.detected, self._controller
+        if detected is None or controller is None:
+            return None
+        return mesh_status(detected, self._settings.trust_domain, anchors_of(controller.trust, self._settings))
 
     def attach(self, controller: Controller) -> None:
         """Work beside ``controller``, from before its first pass on."""
@@ -152,6 +178,8 @@ class ClusterSide:
                 tasks.create_task(self.writer.run(), name="writer")
                 tasks.create_task(self._events.run(), name="events")
                 tasks.create_task(self._properties.run(), name="properties")
+                tasks.create_task(self._mesh.run(), name="mesh")
+                tasks.create_task(self._mesh_writer.run(), name="writer of the mesh")
                 tasks.create_task(self.sidecars.run(), name="sidecars of pods")
                 tasks.create_task(self._families.run(), name="IP families")
                 tasks.create_task(self.tokens.run(), name="token reviews")
@@ -165,6 +193,7 @@ class ClusterSide:
     def _hurry(self) -> None:
         self.writer.hurry()
         self._properties.hurry()
+        self._mesh_writer.hurry()
         self.sidecars.hurry()
 
     async def clear_away(self, *, patience_seconds: float) -> None:
@@ -173,7 +202,7 @@ class ClusterSide:
         try:
             async with asyncio.timeout(patience_seconds):
                 while True:
-                    if self.writer.settled and self._properties.settled:
+                    if self.writer.settled and self._properties.settled and self._mesh_writer.settled:
                         return
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
@@ -201,6 +230,7 @@ class ClusterSide:
         self._properties.tell(self._is_member())
         if not self._is_member():
             self.writer.tell(Computed({}, {}, controller.surroundings), controller.projection.results.keys())
+            self._mesh_writer.tell(Whole({}, {}, controller.surroundings), controller.projection.results.keys())
             return
         why = "" if self._session.connected else "the exchange can't be reached"
         pending = Publication(Delivery.PENDING, why or "the exchange has not taken it yet")
@@ -216,6 +246,20 @@ class ClusterSide:
             changed,
         )
 
+        self._mesh_writer.tell(
+            Whole(
+                controller.projection.results,
+                controller.state.services,
+                controller.surroundings,
+                anchors_of(controller.trust, self._settings),
+            ),
+            changed,
+        )
+
+    def _on_mesh(self) -> None:
+        self.writer.on_derived_annotations(self._mesh.derived_annotations)
+        self._mesh_writer.on_mesh()
+
     def _on_vips(self, vips: Mapping[ServiceKey, IPv4Address], ipv6_vips: Mapping[ServiceKey, IPv6Address]) -> None:
         if self._controller is not None:
             self._controller.on_vips(vips, ipv6_vips)
@@ -225,6 +269,21 @@ class ClusterSide:
         if self._controller is not None:
             self._controller.on_gateway_addresses(addresses)
             self._mark()
+
+
+def anchors_of(trust: TrustView, settings: ClusterSettings) -> dict[str, tuple[bytes, ...]]:
+    """The CA certificates of the peers, by trust domain."""
+    return {domain: bundle.authorities for domain, bundle in trust.bundles.items() if domain != settings.trust_domain}
+
+
+def mesh_status(
+    detected: DetectedMesh, trust_domain: str, anchors: Mapping[str, tuple[bytes, ...]]
+) -> MeshStatus | None:
+    """For the owner; None where there is no mesh."""
+    if detected.kind is MeshKind.NONE:
+        return None
+    fragment = mesh_config_fragment(trust_domain, anchors) if detected.kind is MeshKind.ISTIO else ""
+    return MeshStatus(detected.kind, detected.version, detected.namespace, detected.trust_domain, fragment)
 
 
 def noted_by_service(problems: Iterable[Problem]) -> dict[ServiceKey, tuple[Problem, ...]]:

@@ -89,3 +89,21 @@ def test_a_derived_service_tells_whose_it_is() -> None:
 
     assert key_of(made.document) == "demo/echo"
     assert key_of({"metadata": {"annotations": {"federation-gateway.dev/service": 1}}}) == ""
+
+
+def test_what_the_mesh_needs_stands_beside_it() -> None:
+    """Where the mesh is not known, what is ours of it stays, and nobody else's becomes ours."""
+    hidden = {"networking.istio.io/exportTo": "~"}
+    ours = {"f:metadata": {"f:annotations": {"f:networking.istio.io/exportTo": {}}}}
+    entry = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": ours}
+    told = {"annotations": {**hidden, "others": "x"}, "managedFields": [entry]}
+
+    def annotations(wanted: dict[str, str] | None, observed: dict[str, object] | None = None) -> dict[str, object]:
+        made = derived_service(merged_service(), Allocation(V4, ()), observed, wanted)
+        return {**section(made.document, "metadata", "annotations")}
+
+    service = {"federation-gateway.dev/service": "demo/echo"}
+    assert annotations(hidden) == {**hidden, **service}
+    assert annotations(None, {"metadata": told}) == {**hidden, **service}
+    assert annotations({}, {"metadata": told}) == service
+    assert annotations(None) == service

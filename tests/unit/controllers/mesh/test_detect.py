@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from controllers.mesh.detect import DetectedMesh, MeshKind, detect_mesh
+from controllers.mesh.detect import (
+    DetectedMesh,
+    MeshKind,
+    config_name,
+    detect_mesh,
+    has_definitions,
+    is_definition,
+    istio_versions,
+)
 from controllers.sources.manifests import ObjectId
 
 Objects = dict[ObjectId, dict[str, Any]]
@@ -162,3 +170,22 @@ def test_odd_documents_are_taken_as_they_are(odd: dict[str, Any]) -> None:
     kinds = ("Deployment", "ConfigMap", "Namespace", "CustomResourceDefinition")
     found = {ObjectId(kind, "istio-system", name): odd for kind in kinds for name in ("istio", "linkerd-config")}
     assert detect_mesh({**CRDS, **found}).kind is MeshKind.ISTIO
+
+
+def test_definitions_tell_that_there_may_be_a_mesh() -> None:
+    """And which versions of its kinds there may be objects of, whether or not it runs."""
+    assert istio_versions(CRDS)["ServiceEntry"] == "networking.istio.io/v1"
+    assert (has_definitions(MeshKind.ISTIO, CRDS), has_definitions(MeshKind.LINKERD, CRDS)) == (True, False)
+    assert has_definitions(MeshKind.LINKERD, linkerd())
+    assert not has_definitions(MeshKind.NONE, CRDS)
+    assert is_definition("serviceentries.networking.istio.io")
+    assert is_definition("meshtlsauthentications.policy.linkerd.io")
+    assert not is_definition("gateways.networking.istio.io")
+
+
+def test_the_configuration_is_of_the_control_plane_that_is_looked_at() -> None:
+    """The default one where there is one, or none is seen."""
+    canary = istiod("istiod-canary", "canary")
+    assert config_name(canary) == "istio-canary"
+    assert config_name({**canary, **istiod()}) == "istio"
+    assert config_name({}) == "istio"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controllers.mesh.base import MeshAdapter, Whole
@@ -53,3 +55,13 @@ def test_a_root_namespace_that_is_configured_has_the_policy_of_the_mesh() -> Non
         Whole({}, {}, AROUND, PEERS)
     )
     assert [apply.id.namespace for apply in made.applied] == ["mesh-root"]
+
+
+def test_a_port_of_our_own_sidecars_is_told() -> None:
+    """The gateway would call workloads where Istio's don't listen."""
+
+    def told(port: int) -> list[str]:
+        return [one.reason for one in adapter().shared(Whole({}, {}, replace(AROUND, sidecar_port=port))).problems]
+
+    assert "SidecarPortSet" in told(15006)
+    assert "SidecarPortSet" not in told(0)

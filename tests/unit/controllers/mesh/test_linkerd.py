@@ -39,6 +39,11 @@ def test_its_kinds_and_slices_are_observed() -> None:
     assert [resource.kind for resource in adapter().resources] == ["AuthorizationPolicy", "EndpointSlice"]
 
 
+def test_without_a_gateway_nothing_is_observed() -> None:
+    """Nothing is written either, so that rights to read would be too many."""
+    assert LinkerdAdapter(DetectedMesh(MeshKind.LINKERD, api_versions={"AuthorizationPolicy": "v1"})).resources == ()
+
+
 def test_the_derived_service_stays_as_it_is() -> None:
     """It is what callers in Linkerd call."""
     assert adapter().derived_annotations == {}

@@ -11,7 +11,9 @@ import pytest
 from controllers.status import (
     AuthorityStatus,
     DnsStatus,
+    KubernetesStatus,
     MembershipStatus,
+    MeshStatus,
     NackStatus,
     NodeStatus,
     PeerStatus,
@@ -221,3 +223,23 @@ def test_the_dns_server_has_its_line_where_there_is_one(dns: DnsStatus, line: st
     """Where it listens, what it knows, what it answered and what it did not."""
     assert line in lines(status_report(dns=dns))
     assert not any(line.startswith("DNS") for line in lines(status_report()))
+
+
+def test_the_mesh_has_its_line_and_wide_what_its_administrator_must_set() -> None:
+    """One line, wherever there is a mesh of another make."""
+    settings = "trustDomain: us-east.acme\ndefaultConfig: {}\n"
+    istio = MeshStatus("istio", "1.30.1", "istio-system", "us-east.acme", settings)
+    told = changed(kubernetes=KubernetesStatus("pod-0", True, True, istio))
+    line = "Mesh       istio 1.30.1 in istio-system, trust domain us-east.acme"
+    linkerd = changed(
+        kubernetes=KubernetesStatus("pod-0", True, True, MeshStatus("linkerd", "", "linkerd", "us-east.acme"))
+    )
+
+    assert f"{line} (-o wide lists what its configuration must have)" in lines(told)
+    assert not any("trustDomain" in one for one in lines(told))
+    wide = lines(told, wide=True)
+    at = wide.index("The mesh configuration of istio must have:")
+    assert wide[at + 1 : at + 3] == ["trustDomain: us-east.acme", "defaultConfig: {}"]
+    assert "Mesh       linkerd in linkerd, trust domain us-east.acme" in lines(linkerd, wide=True)
+    assert not any("must have" in one for one in lines(linkerd, wide=True))
+    assert not any(one.startswith("Mesh") for one in lines(changed(kubernetes=KubernetesStatus("pod-0", True, True))))

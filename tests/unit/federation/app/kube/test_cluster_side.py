@@ -1,8 +1,10 @@
-"""Problems of manifests, by the service that they are told on."""
+"""Problems of manifests by the service that they are told on, and what is told of a mesh."""
 
 from __future__ import annotations
 
-from federation.app.kube.cluster_side import noted_by_service
+from controllers.mesh.detect import DetectedMesh, MeshKind
+from federation.app.kube.cluster_side import mesh_status, noted_by_service
+from federation.model.documents import read_yaml
 from federation.model.problems import Problem
 from support.builders import ECHO
 
@@ -15,3 +17,19 @@ def test_problems_of_a_service_and_of_its_export_are_told_on_the_export() -> Non
     others = [Problem(subject, "C", "c") for subject in subjects]
 
     assert noted_by_service([service, *others, export]) == {ECHO: (service, export)}
+
+
+def test_a_mesh_is_told_with_what_its_administrator_must_set() -> None:
+    """Nothing is told of a cluster without one; Linkerd's configuration has nothing of ours."""
+    anchors = {"west.test": (b"west",)}
+    istio = DetectedMesh(MeshKind.ISTIO, version="1.30.1", namespace="istio-system", trust_domain="cluster.local")
+    told = mesh_status(istio, "east.test", anchors)
+    linkerd = mesh_status(DetectedMesh(MeshKind.LINKERD, namespace="linkerd"), "east.test", anchors)
+
+    assert told is not None
+    assert (told.kind, told.version, told.trust_domain) == ("istio", "1.30.1", "cluster.local")
+    assert "trustDomain: east.test\n" in told.settings
+    assert isinstance(read_yaml(told.settings), dict)
+    assert linkerd is not None
+    assert linkerd.settings == ""
+    assert mesh_status(DetectedMesh(), "east.test", anchors) is None

@@ -171,6 +171,11 @@ class InstallValues:
 
 
 @cache
+def default_values() -> dict[str, object]:
+    """The defaults, as a tree."""
+    return _mapping("values.yaml", default_values_text())
+
+
 def default_values_text() -> str:
     """The text of values.yaml."""
     return (files(__package__) / "values.yaml").read_text()
@@ -181,7 +186,7 @@ def parse_values(layers: Iterable[tuple[str, str]] = (), words: Iterable[str] = 
 
     Raises ConfigError with every violation of the first thing that is wrong.
     """
-    tree = _mapping("values.yaml", default_values_text())
+    tree = default_values()
     for name, text in layers:
         tree = _laid_over(tree, _mapping(name, text))
     for word in words:

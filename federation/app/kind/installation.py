@@ -10,13 +10,13 @@ import yaml
 
 from federation.app.kind.commands import EXCHANGE_NODE_PORT
 from federation.app.kind.topology import KindCluster, Topology
+from federation.install.template import look_up
+from federation.install.values import default_values
 
 EXCHANGE: Final = "federation-exchange"
 """StatefulSet and Secret of the exchange in the cluster."""
 EXCHANGE_KEYS: Final = ("ca.pem", "admin.credentials")
 """Of the Secret: by what members know the exchange, and who may make users in it."""
-DEFAULT_EXCHANGE_IMAGE: Final = "valkey/valkey:8.1"
-"""As without a word about it: it is loaded beforehand, so that no node has to download it."""
 
 
 def values_text(topology: Topology, cluster: KindCluster, image: str) -> str:
@@ -24,6 +24,7 @@ def values_text(topology: Topology, cluster: KindCluster, image: str) -> str:
     repository, tag = split_image(image)
     values = dict(topology.values)
     values["clusterset"] = topology.clusterset
+    values["settings"] = {"region": cluster.region, **_section(values, "settings")}
     values["image"] = {**_section(values, "image"), "repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
     if cluster == topology.seat:
         values["exchange"] = {
@@ -39,9 +40,9 @@ def values_text(topology: Topology, cluster: KindCluster, image: str) -> str:
 
 
 def exchange_image(topology: Topology) -> str:
-    """The image of the exchange."""
+    """The image of the exchange, which is loaded beforehand, so that no node has to download it."""
     named = _section(topology.values, "exchange").get("image")
-    return named if isinstance(named, str) else DEFAULT_EXCHANGE_IMAGE
+    return named if isinstance(named, str) else str(look_up(default_values(), "exchange.image"))
 
 
 def digest(values: str) -> str:

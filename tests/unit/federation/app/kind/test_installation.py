@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from federation.app.kind.installation import (
-    DEFAULT_EXCHANGE_IMAGE,
     EXCHANGE,
     digest,
     exchange_image,
@@ -25,10 +24,12 @@ EAST, WEST = TOPOLOGY.clusters[:2]
 
 
 def test_every_cluster_has_the_shared_values() -> None:
-    """With the image and the clusterset of this run; the first one has the exchange, on a fixed port of its nodes."""
+    """With the image and the clusterset of this run and its own region; the first one has the exchange, on a fixed port
+    of its nodes."""
     east, west = (yaml.safe_load(values_text(TOPOLOGY, one, "federation-gateway:kind-1")) for one in (EAST, WEST))
     exchange = east.pop("exchange")
 
+    assert [east.pop("settings"), west.pop("settings")] == [{"region": EAST.region}, {"region": WEST.region}]
     assert {**TOPOLOGY.values, "clusterset": "kind", "image": west["image"]} == west == east
     assert (west["image"]["repository"], west["image"]["tag"]) == ("federation-gateway", "kind-1")
     assert exchange["service"] == {"type": "NodePort", "nodePort": 30379}
@@ -85,6 +86,5 @@ def test_other_values_have_another_digest() -> None:
 
 def test_the_exchange_may_be_another_image() -> None:
     """As the values say; without a word it is that of every installation."""
-    assert exchange_image(TOPOLOGY) == DEFAULT_EXCHANGE_IMAGE
-    assert yaml.safe_load(default_values_text())["exchange"]["image"] == DEFAULT_EXCHANGE_IMAGE
+    assert exchange_image(TOPOLOGY) == yaml.safe_load(default_values_text())["exchange"]["image"]
     assert exchange_image(replace(TOPOLOGY, values={"exchange": {"image": "redis:7"}})) == "redis:7"

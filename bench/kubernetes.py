@@ -252,9 +252,9 @@ async def measure(server: RealServer, root: Path, redis: EmbeddedRedis, services
             rest = usage_of(controller.pid)
             share = (rest.cpu_seconds - used.cpu_seconds) / (IDLE_SECONDS)
             idle = controller.writes() - idle_from
+            wrote_idle = f"{idle.total()} writes {json.dumps(idle)}"
             print(
-                f"  then: {idle.total()} writes {json.dumps(idle)} in {IDLE_SECONDS:.0f} s, {share:.1%} of a core, {rest.mib:.0f} MiB",
-                flush=True,
+                f"  then: {wrote_idle} in {IDLE_SECONDS:.0f} s, {share:.1%} of a core, {rest.mib:.0f} MiB", flush=True
             )
             await controller.stop()
     finally:

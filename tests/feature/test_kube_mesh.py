@@ -13,7 +13,18 @@ from controllers.mesh.detect import MeshKind
 from support.builders import EAST, ECHO, WEST
 from support.exchange import until
 from support.kube.cluster import grant
-from support.mesh_site import ISTIO, MESH_USER, NOTHING, WANTED, MeshSite, mesh_site
+from support.kube_members import SECONDS, kube_clusters
+from support.kube_members import exported as documents
+from support.mesh_site import (
+    ISTIO,
+    MESH_USER,
+    NOTHING,
+    WANTED,
+    MeshSite,
+    install_istio,
+    mesh_objects,
+    mesh_site,
+)
 from support.writer_site import DERIVED, exported
 
 LABEL = MANAGED_BY["ServiceEntry"]
@@ -221,3 +232,31 @@ async def test_derived_services_stay_hidden_while_the_mesh_is_not_known(site: Me
 
     assert annotations(site)[HIDDEN] == "~"
     assert len(site.site.writes) == writes
+
+
+async def test_a_whole_controller_adapts_to_istio(tmp_path: Path) -> None:
+    """What is exported is there for Istio until it is so no longer, and the status tells the mesh."""
+    imported = {**NOTHING, "DestinationRule": {"demo/federation-echo"}, "ServiceEntry": {"demo/federation-echo"}}
+    async with kube_clusters(tmp_path) as clusters:
+        east = await clusters.add("east", "eu", mesh={"sidecarPort": 0})
+        install_istio(east.server, "east.acme")
+        await clusters.found(east)
+        east.namespace()
+        for document in documents():
+            east.create(document)
+        await until(lambda: mesh_objects(east.server) == imported, seconds=SECONDS)
+        await until(lambda: east.replicas[0].status().kubernetes.in_order, seconds=SECONDS)  # type: ignore[union-attr]
+        (entry,) = east.server.objects(ISTIO["ServiceEntry"]).values()
+        status = east.replicas[0].status()
+        derived = [one for name, one in east.objects("Service").items() if name.startswith("derived-")]
+        east.delete("ServiceExport", "echo")
+        await until(lambda: mesh_objects(east.server) == NOTHING, seconds=SECONDS)
+
+    assert [(one["address"], one["ports"]) for one in entry["spec"]["endpoints"]] == [("10.0.0.1", {"http": 8080})]
+    assert entry["spec"]["addresses"] == derived[0]["spec"]["clusterIPs"]
+    assert [one["metadata"]["annotations"][HIDDEN] for one in derived] == ["~"]
+    assert status.kubernetes is not None
+    assert status.kubernetes.mesh is not None
+    assert (status.kubernetes.mesh.kind, status.kubernetes.mesh.trust_domain) == ("istio", "east.acme")
+    assert "trustDomain: east.acme" in status.kubernetes.mesh.settings
+    assert not any("mesh" in one for one in status.problems)

@@ -101,12 +101,7 @@ class MeshSite:
 
     def install(self, *, trust_domain: str = "east.test", revision: str = "default") -> None:
         """Istio, as its charts leave it."""
-        server = self.site.server
-        for definition in istio_definitions():
-            server.put(CRDS, definition)
-        server.put(NAMESPACES, {"metadata": {"name": ROOT}})
-        for resource, body in control_plane(trust_domain, revision):
-            server.put(resource, body)
+        install_istio(self.site.server, trust_domain, revision)
 
     def uninstall(self) -> None:
         """Its control plane; definitions stay, as `istioctl uninstall` leaves them."""
@@ -115,18 +110,14 @@ class MeshSite:
 
     async def create(self, kind: str, body: Json) -> None:
         """Somebody else makes one in namespace demo, once the kind is served."""
-        await until(lambda: self._is_served(ISTIO[kind]))
+        await until(lambda: _is_served(self.site.server, ISTIO[kind]))
         served = self._kind(ISTIO[kind])
         whole = {**body, "apiVersion": served.api_version, "kind": kind}
         self.site.server.registry.create(served, "demo", whole, Write(SOMEBODY))
 
     def objects(self) -> dict[str, set[str]]:
         """The names of all there are of the mesh's kinds."""
-        found = {}
-        for kind, resource in ISTIO.items():
-            keys = self.site.cluster.objects(resource) if self._is_served(resource) else ()
-            found[kind] = {f"{key.namespace}/{key.name}" for key in keys}
-        return found
+        return mesh_objects(self.site.server)
 
     def one(self, kind: str) -> dict[str, Any]:
         """The only object of a kind."""
@@ -160,15 +151,35 @@ class MeshSite:
         """The resources that the mesh's side has asked for."""
         return {one.asked.plural for one in requests(self.site.cluster, MESH_USER)}
 
-    def _is_served(self, resource: GroupResource) -> bool:
-        return resource in {one.resource for one in self.site.server.registry.catalog.all()}
-
     def _kind(self, resource: GroupResource) -> ResourceType:
         return next(one for one in self.site.server.registry.catalog.all() if one.resource == resource)
 
     def _on_mesh(self) -> None:
         self.site.writer.on_derived_annotations(self.mesh.derived_annotations)
         self.writer.on_mesh()
+
+
+def install_istio(server: StandIn, trust_domain: str, revision: str = "default") -> None:
+    """Istio, as its charts leave it."""
+    for definition in istio_definitions():
+        server.put(CRDS, definition)
+    server.put(NAMESPACES, {"metadata": {"name": ROOT}})
+    for resource, body in control_plane(trust_domain, revision):
+        server.put(resource, body)
+
+
+def mesh_objects(server: StandIn) -> dict[str, set[str]]:
+    """The names of all there are of Istio's kinds."""
+    return {
+        kind: {f"{key.namespace}/{key.name}" for key in server.objects(resource)}
+        if _is_served(server, resource)
+        else set()
+        for kind, resource in ISTIO.items()
+    }
+
+
+def _is_served(server: StandIn, resource: GroupResource) -> bool:
+    return resource in {one.resource for one in server.registry.catalog.all()}
 
 
 def control_plane(trust_domain: str = "east.test", revision: str = "default") -> list[tuple[GroupResource, Json]]:

@@ -145,7 +145,8 @@ class ClusterSide:
         detected, controller = self._mesh.detected, self._controller
         if detected is None or controller is None:
             return None
-        return mesh_status(detected, self._settings.trust_domain, anchors_of(controller.trust, self._settings))
+        own = self._settings.trust_domain
+        return mesh_status(detected, own, anchors_of(controller.trust, own))
 
     def attach(self, controller: Controller) -> None:
         """Work beside ``controller``, from before its first pass on."""
@@ -251,7 +252,7 @@ class ClusterSide:
                 controller.projection.results,
                 controller.state.services,
                 controller.surroundings,
-                anchors_of(controller.trust, self._settings),
+                anchors_of(controller.trust, self._settings.trust_domain),
             ),
             changed,
         )
@@ -271,9 +272,9 @@ class ClusterSide:
             self._mark()
 
 
-def anchors_of(trust: TrustView, settings: ClusterSettings) -> dict[str, tuple[bytes, ...]]:
-    """The CA certificates of the peers, by trust domain."""
-    return {domain: bundle.authorities for domain, bundle in trust.bundles.items() if domain != settings.trust_domain}
+def anchors_of(trust: TrustView, own: str) -> dict[str, tuple[bytes, ...]]:
+    """The CA certificates of the peers by trust domain; ``own`` is this cluster's."""
+    return {domain: bundle.authorities for domain, bundle in trust.bundles.items() if domain != own}
 
 
 def mesh_status(

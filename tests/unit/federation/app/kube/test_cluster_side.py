@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from controllers.mesh.detect import DetectedMesh, MeshKind
-from federation.app.kube.cluster_side import mesh_status, noted_by_service
+from federation.app.kube.cluster_side import anchors_of, mesh_status, noted_by_service
 from federation.model.documents import read_yaml
 from federation.model.problems import Problem
 from support.builders import ECHO
+from trustbundle.bundle import TrustBundle, TrustView
+from trustbundle.identity import TrustDomain
 
 
 def test_problems_of_a_service_and_of_its_export_are_told_on_the_export() -> None:
@@ -33,3 +35,11 @@ def test_a_mesh_is_told_with_what_its_administrator_must_set() -> None:
     assert linkerd is not None
     assert linkerd.settings == ""
     assert mesh_status(DetectedMesh(), "east.test", anchors) is None
+
+
+def test_the_anchors_of_a_mesh_are_those_of_the_peers() -> None:
+    """It has its own in any case."""
+    view = TrustView()
+    for domain in ("east.test", "west.test"):
+        view = view.with_bundle(TrustBundle(TrustDomain(domain), 1, (domain.encode(),)))
+    assert anchors_of(view, "east.test") == {"west.test": (b"west.test",)}

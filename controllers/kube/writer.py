@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
@@ -28,8 +27,9 @@ from controllers.kube.backlog import Backlog
 from controllers.kube.client import WRITE_SECONDS, KubeError
 from controllers.kube.cluster_watch import ClusterWatch
 from controllers.kube.events import Note, problem_notes, status_notes
-from controllers.kube.locations import missing_rule
 from controllers.kube.observed_objects import WRITER_RESOURCES, ObservedObjects
+from controllers.kube.refusals import is_overtaken, refusal
+from controllers.kube.work_loop import WorkLoop
 from controllers.mcs.desired import KubernetesCluster, desired_objects
 from controllers.mcs.export_status import Delivery, Publication
 from controllers.mcs.objects import Apply, Delete, Document, export_id, section, text, texts
@@ -43,13 +43,10 @@ from federation.model.state import ServiceState
 
 _log = structlog.get_logger(__name__)
 
-_WORKERS: Final = 4
 _API_VERSIONS: Final[Mapping[str, str]] = {"EndpointSlice": "discovery.k8s.io/v1", "Service": "v1"}
 """Of the kinds that are not the MCS API's."""
 _GIVING: Final = frozenset({"Service", "ServiceImport"})
 """What the API server gives to these when they are made, address and uid, stands in the objects after them."""
-_TERMINATING: Final = "NamespaceTerminating"
-"""The cause of a refusal where a namespace is about to go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +110,14 @@ class ObjectWriter:
         self._backlog = Backlog(self._patience.first_retry_seconds, self._patience.last_retry_seconds)
         self._taken: frozenset[str] = frozenset()
         self._problems: dict[ServiceKey, tuple[Problem, ...]] = {}
-        self._trouble: tuple[Problem, ...] = ()
-        self._failures = 0
-        self._not_before = 0.0
-        self._news = asyncio.Event()
+        self._loop: WorkLoop[WritingApi] = WorkLoop(
+            opened,
+            self._backlog,
+            self._bring_in_order,
+            may_write=lambda: self._may_write,
+            subject="objects in Kubernetes",
+            patience=self._patience,
+        )
 
     @property
     def settled(self) -> bool:
@@ -127,7 +128,7 @@ class ObjectWriter:
     def problems(self) -> tuple[Problem, ...]:
         """What can't be read and, told by the leader only, what can't be written or is left alone."""
         found = [problem for problems in self._problems.values() for problem in problems]
-        written = {*found, *self._trouble} if self._leading() else set()
+        written = {*found, *self._loop.trouble} if self._leading() else set()
         return tuple(sorted({*written, *self._objects.problems}))
 
     def tell(self, computed: Computed, changed: Collection[ServiceKey]) -> None:
@@ -157,14 +158,14 @@ class ObjectWriter:
 
     def hurry(self) -> None:
         """Look at everything again, once this one leads; what was in the way until now counts no longer."""
-        self._failures, self._not_before, self._trouble = 0, 0.0, ()
         self._problems.clear()
+        self._loop.hurry()
         self._mark_all()
 
     def _mark_all(self) -> None:
         known = () if self._computed is None else self._computed.results
         self._backlog.mark({*known, *self._objects.keys})
-        self._news.set()
+        self._loop.wake()
 
     async def run(self) -> None:
         """Observe and write until cancelled."""
@@ -173,8 +174,7 @@ class ObjectWriter:
             async with asyncio.TaskGroup() as tasks:
                 if self._shared is None:
                     tasks.create_task(watch.run(), name="writer's watch")
-                for number in range(_WORKERS):
-                    tasks.create_task(self._work(), name=f"writer {number}")
+                tasks.create_task(self._loop.run(), name="writer")
 
     @property
     def _may_write(self) -> bool:
@@ -191,60 +191,13 @@ class ObjectWriter:
         """Mark what the news are about."""
         if self._computed is not None:
             self._backlog.mark(self._objects.take_changed(self._computed.results))
-        self._news.set()
+        self._loop.wake()
 
-    async def _work(self) -> None:
-        """One service after the other, with a new client after trouble: its credentials are read anew."""
-        while True:
-            try:
-                async with self._opened() as client:
-                    while True:
-                        await self._bring_in_order(client, await self._next())
-                        self._failures, self._trouble = 0, ()
-            except KubeError as error:
-                self._hold(error)
-                await asyncio.sleep(self._held_seconds)
-
-    def _hold(self, error: KubeError) -> None:
-        """Let everybody wait, longer each time, and at least as long as the API server asks."""
-        self._tell_trouble(error)
-        if not self._held_seconds:
-            longer = self._patience.first_retry_seconds * 2 ** min(self._failures, 20)
-            self._failures += 1
-            # Not at the same instant as others who wait for it.
-            wait = min(longer, self._patience.last_retry_seconds) * random.uniform(0.5, 1.0)  # noqa: S311
-            self._not_before = asyncio.get_running_loop().time() + max(wait, error.retry_after_seconds)
-
-    @property
-    def _held_seconds(self) -> float:
-        return max(self._not_before - asyncio.get_running_loop().time(), 0.0)
-
-    async def _next(self) -> ServiceKey:
-        """The next service to look at, once there is one and it may be written."""
-        loop = asyncio.get_running_loop()
-        while True:
-            wait: float | None = None
-            if self._may_write:
-                wait = self._held_seconds or None
-                if not wait:
-                    if (key := self._backlog.take(loop.time())) is not None:
-                        return key
-                    wait = self._backlog.wait_seconds(loop.time())
-            self._news.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._news.wait()
-
-    async def _bring_in_order(self, client: WritingApi, key: ServiceKey) -> None:
+    async def _bring_in_order(self, client: WritingApi, key: ServiceKey) -> bool:
         """Plan one service and carry the plan out; raises KubeError for trouble that is not this service's own."""
-        in_order = False
         try:
-            in_order = await self._carried_out(client, key)
+            return await self._carried_out(client, key)
         finally:
-            if in_order:
-                self._backlog.done(key)
-            else:
-                self._backlog.failed(key, asyncio.get_running_loop().time())
             self._heed()
 
     async def _carried_out(self, client: WritingApi, key: ServiceKey) -> bool:
@@ -282,9 +235,9 @@ class ObjectWriter:
                     return accepted
             except KubeError as error:
                 accepted = False
-                if _is_overtaken(error):
+                if is_overtaken(error):
                     break
-                problems += self._refused(write, text(write.document.get("apiVersion")), error)
+                problems.append(self._refused(write, text(write.document.get("apiVersion")), error))
         self._heed()
         for deletion in plan.deleted if accepted else ():
             if not (seconds := self._write_seconds):
@@ -303,32 +256,21 @@ class ObjectWriter:
                 )
             except KubeError as error:
                 accepted = False
-                if _is_overtaken(error):
+                if is_overtaken(error):
                     break
-                problems += self._refused(deletion, version, error)
+                problems.append(self._refused(deletion, version, error))
         self._note(key, tuple(problems))
         return accepted
 
-    def _refused(self, write: Apply | Delete, api_version: str, error: KubeError) -> list[Problem]:
+    def _refused(self, write: Apply | Delete, api_version: str, error: KubeError) -> Problem:
         """What a refusal means; raises it again where it is not about this object."""
-        match error.status:
-            case HTTPStatus.FORBIDDEN:
-                subresource = write.subresource if isinstance(write, Apply) else ""
-                verbs = "delete" if isinstance(write, Delete) else "patch" if subresource else "create, patch"
-                rule = missing_rule(write.id, api_version, subresource, verbs)
-                return [Problem(str(write.id), "Forbidden", f"{error}; the role must have the rule {rule}")]
-            case 0 | HTTPStatus.UNAUTHORIZED | HTTPStatus.REQUEST_TIMEOUT | HTTPStatus.TOO_MANY_REQUESTS:
-                raise error
-            case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.untyped:
-                raise error
-            case HTTPStatus.UNPROCESSABLE_ENTITY if isinstance(write, Apply) and _is_address_refused(write, error):
-                refused = texts(section(write.document, "spec").get("clusterIPs"))
-                self._taken |= {*refused}
-                told = f"gets another clusterset IP: {', '.join(refused)} is no longer to be had"
-                _log.warning("clusterset IP is lost", object=str(write.id), ips=refused)
-                return [Problem(str(write.id), "ClustersetIPTaken", told)]
-            case _:
-                return [Problem(str(write.id), "Refused", str(error))]
+        if isinstance(write, Apply) and _is_address_refused(write, error):
+            refused = texts(section(write.document, "spec").get("clusterIPs"))
+            self._taken |= {*refused}
+            told = f"gets another clusterset IP: {', '.join(refused)} is no longer to be had"
+            _log.warning("clusterset IP is lost", object=str(write.id), ips=refused)
+            return Problem(str(write.id), "ClustersetIPTaken", told)
+        return refusal(write, api_version, error)
 
     def _note(self, key: ServiceKey, problems: tuple[Problem, ...]) -> None:
         new = sorted({*problems} - {*self._problems.get(key, ())})
@@ -343,19 +285,7 @@ class ObjectWriter:
         if problems:
             self._problems[key] = problems
 
-    def _tell_trouble(self, error: KubeError) -> None:
-        trouble = (Problem("objects in Kubernetes", "Unwritable", f"{error}; what is marked is written later"),)
-        if trouble != self._trouble:
-            _log.warning("objects can't be written", reason=str(error), hint=error.hint)
-        self._trouble = trouble
-
-
-def _is_overtaken(error: KubeError) -> bool:
-    """Whether the cluster is no longer as it was when the plan was made."""
-    terminating = any(reason == _TERMINATING for reason, _ in error.causes)
-    return terminating or error.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}
-
 
 def _is_address_refused(write: Apply, error: KubeError) -> bool:
-    stated = "clusterIPs" in section(write.document, "spec")
+    stated = "clusterIPs" in section(write.document, "spec") and error.status == HTTPStatus.UNPROCESSABLE_ENTITY
     return stated and any(name.startswith("spec.clusterIP") for _, name in error.causes)

@@ -1,7 +1,8 @@
 """What the controllers may do in the cluster, rule by rule: no wildcard, and no Secret outside of our namespace. Pure.
 
-The gateway has no rights at all. A server-side apply needs ``patch``, and ``create`` where the object may be missing;
-RBAC can't limit ``create`` to names, so what is limited to names is created by a rule of its own.
+The gateway has no rights at all. A server-side apply needs ``patch``, and ``create`` where the object may be missing,
+which RBAC can limit to a name. That of a POST it can't, so what is created so has a rule of its own for it. Pods are
+read in any case: where there is no webhook they may get sidecars by ``federation inject``.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ CLUSTER_RULES: Final = (
     Rule("which fields the MCS API has here", "apiextensions.k8s.io", ("customresourcedefinitions",), _SEE),
     Rule("what is wrong, where a user looks", "", ("events",), ("create", "patch")),
     Rule("who asks for configuration or an identity", "authentication.k8s.io", ("tokenreviews",), ("create",)),
-    Rule("the trust bundle, for those who verify us", "", ("configmaps",), ("create",)),
-    Rule("the trust bundle, for those who verify us", "", ("configmaps",), (*_SEE, "patch", "delete"), (TRUST_BUNDLE,)),
+    Rule("which account a pod with a sidecar has, and so which identity", "", ("pods",), _SEE),
+    Rule("the trust bundle, for those who verify us", "", ("configmaps",), (*_SEE, *_KEEP), (TRUST_BUNDLE,)),
 )
 
 INJECTION_RULES: Final = (
@@ -68,7 +69,6 @@ INJECTION_RULES: Final = (
         (*_SEE, "patch"),
         (WEBHOOK,),
     ),
-    Rule("which account a pod with a sidecar has, and so which identity", "", ("pods",), _SEE),
 )
 """Only where there is a webhook."""
 

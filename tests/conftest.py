@@ -7,8 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
-# The API servers that tests of the Kubernetes side run on.
-pytest_plugins = ("support.kube.fixtures",)
+# The API servers that tests of the Kubernetes side run on, and how much of the MCS API's conformance suite holds there.
+pytest_plugins = ("support.kube.fixtures", "support.conformance_report")
 
 # Before anything imports gRPC: what it does at a fork can abort or hang children that tests start with a preexec_fn. No
 # program of ours forks where gRPC is loaded.

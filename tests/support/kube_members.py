@@ -1,7 +1,8 @@
-"""Clusters backed by Kubernetes that found and join a clusterset: a stand-in API server and controllers for each.
+"""Clusters backed by Kubernetes that found and join a clusterset: an API server and controllers for each.
 
 Controllers are processes of their own, started as a pod starts them; the commands of an operator run beside them, as
-in the pod of the one that leads.
+in the pod of the one that leads. A real API server has no pod to run a command in, so there it is run on the disk of
+that pod, which is all that a pod would add.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from federation.exchange.server import EmbeddedRedis, find_redis_server
 from federation.model.errors import FederationError, MissingProgramError
 from support.exchange import until
 from support.kube.caller import Caller
+from support.kube.cluster import RealCluster, StandInCluster, cluster_of
 from support.kube.exec import Program
 from support.kube.housekeeping import NAMESPACES
 from support.kube.objects import GroupResource, Key
 from support.kube.plane import plane_of
-from support.kube.registry import Write
+from support.kube.real import RealServer
 from support.kube.server import StandIn, running
 from support.processes import Child, federation_command, python_environment
 
@@ -47,7 +49,7 @@ KINDS: Mapping[str, GroupResource] = {
     "ServiceExport": ("multicluster.x-k8s.io", "serviceexports"),
     "ServiceImport": ("multicluster.x-k8s.io", "serviceimports"),
 }
-SOMEBODY = Write("kubectl")
+"""What members can be asked for. ConfigMaps and Secrets on the stand-in only."""
 
 
 @dataclass
@@ -78,9 +80,14 @@ class KubeMember:
 
     name: str
     root: Path
-    server: StandIn
+    server: Any
+    """A StandIn, or a RealServer."""
     settings: dict[str, Any]
     replicas: list[Replica] = field(default_factory=list)
+
+    @property
+    def cluster(self) -> StandInCluster | RealCluster:
+        return cluster_of(self.server)
 
     def start(self, number: int = 0) -> Replica:
         """Start the controller of pod ``number``, on a disk that is empty the first time."""
@@ -93,8 +100,11 @@ class KubeMember:
     async def run(self, *words: str, given: str = "", code: int = 0) -> str:
         """A command of the operator's, as from another machine, that must end with this code; returns what it printed,
         or said where it failed."""
+        reached = ["--kubeconfig", str(self.kubeconfig)]
+        if isinstance(self.server, RealServer):
+            reached = ["--dir", str(self.replicas[self.number_of(await self.leader())].directory)]
         process = await asyncio.create_subprocess_exec(
-            *federation_command(*words, "--kubeconfig", str(self.kubeconfig)),
+            *federation_command(*words, *reached),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -114,8 +124,13 @@ class KubeMember:
         return self._holder()
 
     def _holder(self) -> str:
-        leases = self.server.objects(KINDS["Lease"])
-        return next((str(lease["spec"].get("holderIdentity", "")) for lease in leases.values()), "")
+        lease = self.objects("Lease", SYSTEM).get("federation-controller") or {}
+        return str(lease.get("spec", {}).get("holderIdentity") or "")
+
+    @staticmethod
+    def number_of(identity: str) -> int:
+        """Of the pod whose controller has this identity."""
+        return int(identity.rpartition("_")[0].rpartition("-")[2])
 
     # Objects
 
@@ -123,25 +138,24 @@ class KubeMember:
         return plane_of(self.server).caller()
 
     def namespace(self, name: str = "demo") -> None:
-        self.server.put(NAMESPACES, {"metadata": {"name": name}})
+        if Key("", name) not in self.cluster.objects(NAMESPACES):
+            self.cluster.create(NAMESPACES, "", {"metadata": {"name": name}})
 
     def create(self, document: Mapping[str, Any]) -> None:
         """An object that somebody makes, its namespace too."""
         namespace = document["metadata"]["namespace"]
         self.namespace(namespace)
-        kind = self._kind(document["kind"], document["apiVersion"])
-        self.server.registry.create(kind, namespace, dict(document), SOMEBODY)
+        self.cluster.create(KINDS[document["kind"]], namespace, dict(document))
 
     def edit(self, kind: str, name: str, patch: Mapping[str, Any], namespace: str = "demo") -> None:
-        key = Key(namespace, name)
-        self.server.registry.patch(self._kind(kind), key, "application/merge-patch+json", dict(patch), SOMEBODY)
+        self.cluster.patch(KINDS[kind], Key(namespace, name), dict(patch))
 
     def delete(self, kind: str, name: str, namespace: str = "demo") -> None:
-        self.server.registry.delete(self._kind(kind), Key(namespace, name), {})
+        self.cluster.delete(KINDS[kind], Key(namespace, name))
 
     def objects(self, kind: str, namespace: str = "demo") -> dict[str, Any]:
         """What is stored of a kind, by name."""
-        found = self.server.objects(KINDS[kind])
+        found = self.cluster.objects(KINDS[kind])
         return {key.name: body for key, body in found.items() if key.namespace == namespace}
 
     def writes(self) -> list[tuple[str, str, str, int]]:
@@ -151,10 +165,6 @@ class KubeMember:
             for one in self.server.audit
             if one.asked.verb not in {"get", "list", "watch"} and one.asked.namespace != SYSTEM
         ]
-
-    def _kind(self, kind: str, version: str = "") -> Any:
-        served = (one for one in self.server.registry.catalog.all() if one.resource == KINDS[kind])
-        return next(one for one in served if version in {"", one.api_version})
 
     def _replica(self, number: int) -> Replica:
         directory = self.root / f"{self.name}-{number}"
@@ -187,14 +197,19 @@ class KubeClusters:
         self._stack = stack
         self.members: dict[str, KubeMember] = {}
 
-    async def add(self, name: str, region: str, **settings: Any) -> KubeMember:
-        """A cluster with its API server, no controller yet; ``settings`` are more keys of the installation's."""
-        server = await self._stack.enter_async_context(running(name))
-        server.put(NAMESPACES, {"metadata": {"name": SYSTEM}})
+    async def add(
+        self, name: str, region: str, *, server: StandIn | RealServer | None = None, **settings: Any
+    ) -> KubeMember:
+        """A cluster with its API server, no controller yet; ``settings`` are more keys of the installation's. A
+        ``server`` that is given runs, with the CRDs, and whoever started it ends it."""
+        if server is None:
+            server = await self._stack.enter_async_context(running(name))
         kubeconfig = server.write_kubeconfig(self.root / f"{name}.kubeconfig")
         base = {"region": region, "kubernetes": {"kubeconfig": str(kubeconfig)}, **settings}
         member = self.members[name] = KubeMember(name, self.root, server, base)
-        server.run_in_pods(member.program)
+        member.namespace(SYSTEM)
+        if isinstance(server, StandIn):
+            server.run_in_pods(member.program)
         return member
 
     async def found(self, seat: KubeMember, *others: KubeMember, clusterset: str = CLUSTERSET) -> None:

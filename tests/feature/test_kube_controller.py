@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from controllers.injection.annotations import INJECTION as LABEL
 from federation.membership.join_token import parse_token
@@ -17,6 +18,8 @@ from support.exchange import until
 from support.kube.housekeeping import NAMESPACES
 from support.kube.server import StandIn
 from support.kube_members import SECONDS, conditions, exported, kube_clusters
+
+pytestmark = pytest.mark.timeout(180)
 
 CONFIGURATIONS = ("admissionregistration.k8s.io", "mutatingwebhookconfigurations")
 CONFIGURED: dict[str, Any] = {

@@ -18,7 +18,7 @@ from federation.model.names import ServiceKey
 from support.exchange import until
 from support.kube_members import CLUSTERSET, SECONDS, KubeClusters, KubeMember, Replica, exported, kube_clusters
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 DERIVED = derived_id(ServiceKey("demo", "echo")).name
 

@@ -74,5 +74,24 @@ async def test_a_service_that_is_none_of_ours_or_says_nothing_usable_has_no_addr
         await asyncio.wait([task])
 
 
+async def test_whoever_may_make_services_elsewhere_holds_no_address_of_ours() -> None:
+    """The name alone would be easy to guess; and what is deleted there takes nothing away here."""
+    told: TOLD = []
+    addresses = DerivedAddresses(ClusterWatch(never), lambda *both: told.append(both))
+    hostile = derived("10.0.0.66")
+    hostile["metadata"]["namespace"] = "evil"
+    task = asyncio.create_task(addresses.run())
+    try:
+        addresses.replace(_SERVICES, [derived("10.96.0.7"), hostile])
+        await until(lambda: told == [({ECHO: IPv4Address("10.96.0.7")}, {})])
+        addresses.put(_SERVICES, hostile)
+        addresses.remove(_SERVICES, hostile)
+        addresses.put(_SERVICES, derived("10.96.0.8"))
+        await until(lambda: told[1:] == [({ECHO: IPv4Address("10.96.0.8")}, {})])
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 def never() -> Any:
     raise AssertionError("nobody runs the watch")

@@ -56,6 +56,8 @@ class PublishLoop:
         self._desired: Mapping[RecordKey, Record] | None = None
         self._wake = asyncio.Event()
         self._epoch = 0
+        self._overtaken = False
+        """Whether another process is known to have published since this one did, or led."""
         self._replace_at = self._beat_at = self._compact_at = monotonic()
         self._check_at = self._replace_at + timing.confirm
         self._is_lost = False
@@ -198,9 +200,12 @@ class PublishLoop:
             publisher.epoch_of(BlobKind.MANIFEST, None if stored is None else stored.manifest),
             publisher.epoch_of(BlobKind.LEASE, lease),
         ]
-        if not self._leads() and (not self._epoch or max(claimed) > self._epoch):
-            # Another process speaks for this member. Had nobody overtaken us, what the exchange has lost would be ours
-            # to say again, whoever may lead by now: where nobody can be elected, somebody must go on speaking.
+        leads = self._leads()
+        self._overtaken = not leads and (self._overtaken or max(claimed) > self._epoch)
+        if not leads and (self._overtaken or not self._epoch):
+            # Another process speaks for this member, also once the exchange has lost what it said. Had nobody overtaken
+            # us, that would be ours to say again, whoever may lead by now: where nobody can be elected, somebody must
+            # go on speaking.
             publisher.lost()
             self._replace_at = now + self._timing.beat
             return False

@@ -352,3 +352,35 @@ async def test_where_nobody_can_be_elected_whoever_spoke_last_goes_on() -> None:
             task.cancel()
 
     assert newcomer.publications == 0
+
+
+async def test_whoever_was_overtaken_says_nothing_of_what_is_lost_later() -> None:
+    """That is the other's to say again, until this one leads itself."""
+    store = MemoryExchange(time.monotonic)
+    leader = ["first"]
+    watched = Watched(store)
+    first = loop_on(watched, [], leads=lambda: leader[0] == "first")
+    second = loop_on(FlakyExchange(store), [], leads=lambda: leader[0] == "second")
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(loop.run()) for loop in (first, second)]
+        first.desire(by_key(gateway(port=1)))
+        second.desire(by_key(gateway(port=2)))
+        await until(lambda: first.published is not None)
+        leader[0] = "second"
+        second.hurry()
+        await until(lambda: second.published is not None and first.published is None)
+        running.pop().cancel()
+        looks = watched.looks
+        await until(lambda: watched.looks > looks + 3)
+        store.forget()
+        looks = watched.looks
+        await until(lambda: watched.looks > looks + 3)
+        assert first.publications == 1
+        leader[0] = "first"
+        first.hurry()
+        await until(lambda: first.publications == 2)
+        leader[0] = ""
+        store.forget()
+        await until(lambda: first.publications == 3)
+        for task in running:
+            task.cancel()

@@ -11,7 +11,8 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
@@ -35,7 +36,11 @@ Namespace = Annotated[
     typer.Option("--namespace", "-n", metavar="NAME", help=f"Of the installation; default: {DEFAULT_NAMESPACE}."),
 ]
 _OPTIONS: Final = {"context": Context, "kubeconfig": Kubeconfig, "namespace": Namespace}
-_FLAGS: Final = ("--context", "--kubeconfig", "--namespace", "-n")
+_INVOKED: Final = "invoked"
+_DIRECTORY: Final = "directory"
+_JOINS_WITH: Final = "--token"
+_JOINS_BY_FILE: Final = "token_file"
+_INPUT: Final = Path("-")
 
 
 def on_cluster(command: Callable[..., None]) -> Callable[..., None]:
@@ -43,23 +48,25 @@ def on_cluster(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
+        invoked: typer.Context = given.pop(_INVOKED)
         context, kubeconfig, namespace = (given.pop(name) for name in _OPTIONS)
         if context is None and kubeconfig is None and namespace is None:
             command(**given)
             return
-        if given.get("directory") not in {None, Path()}:
+        if given.get(_DIRECTORY) not in {None, Path()}:
             raise ConfigError("--dir and --context name two clusters", hint="give one of them")
         access = kube_access(kubeconfig, context)
-        raise typer.Exit(_run(access, namespace or DEFAULT_NAMESPACE, _remaining(sys.argv[1:]), given))
+        raise typer.Exit(_run(access, namespace or DEFAULT_NAMESPACE, invoked, given))
 
     hints = get_type_hints(command, include_extras=True)
-    wrapper.__annotations__ = {**hints, **_OPTIONS}
+    added_hints = {**_OPTIONS, _INVOKED: typer.Context}
+    wrapper.__annotations__ = {**hints, **added_hints}
     own = [
         parameter.replace(annotation=hints[name]) for name, parameter in inspect.signature(command).parameters.items()
     ]
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in _OPTIONS.items()
+        for name, annotation in added_hints.items()
     ]
     wrapper.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
     return wrapper
@@ -75,36 +82,14 @@ def kube_access(kubeconfig: Path | None, context: str | None) -> KubeAccess:
     return KubeAccess(path, context)
 
 
-def _remaining(words: list[str]) -> list[str]:
-    """The words without those that say where to run."""
-    kept: list[str] = []
-    following = False
-    for word in words:
-        if following:
-            following = False
-        elif word in _FLAGS:
-            following = True
-        elif word.partition("=")[0] not in _FLAGS:
-            kept.append(word)
-    return kept
+def _run(access: KubeAccess, namespace: str, invoked: typer.Context, given: Mapping[str, Any]) -> int:
+    from federation.app.kube.remote import Invocation, run_in_leader  # noqa: PLC0415 - as above
 
-
-def _run(access: KubeAccess, namespace: str, words: list[str], given: dict[str, Any]) -> int:
-    from federation.app.kube.remote import Invocation, placeholder, run_in_leader  # noqa: PLC0415 - as above
-
-    contents: list[bytes] = []
-    named = [value for name, value in given.items() if isinstance(value, Path) and name != "directory"]
-    for path in (one for one in named if str(one) != "-"):
-        words = [_replaced(word, str(path), placeholder(len(contents))) for word in words]
-        contents.append(_content(path))
-    if given.get("token") and "--token" not in words:
-        # From the environment; as a file, for it must not be seen among the words.
-        words += ["--token-file", placeholder(len(contents))]
-        contents.append(str(given["token"]).encode())
+    words, files = _words(invoked, given)
     invocation = Invocation(
-        tuple(words),
-        tuple(contents),
-        sys.stdin.read() if Path("-") in named else "",
+        words,
+        files,
+        sys.stdin.read() if _INPUT in given.values() else "",
         shutil.get_terminal_size().columns,
         sys.stdout.isatty() and not os.environ.get("NO_COLOR"),
     )
@@ -112,12 +97,36 @@ def _run(access: KubeAccess, namespace: str, words: list[str], given: dict[str, 
     return asyncio.run(run_in_leader(access, namespace, invocation, out=out, err=err))
 
 
-def _replaced(word: str, path: str, stands_for: str) -> str:
-    """The word, or what is assigned in it, if it names the file."""
-    option, equals, value = word.partition("=")
-    if equals and value == path and option.startswith("--"):
-        return f"{option}={stands_for}"
-    return stands_for if word == path else word
+def _words(invoked: typer.Context, given: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
+    """The command as it was understood, whatever its spelling: its words, in which placeholders stand for files, and
+    what these hold. What was left to its default is left to that of the pod's program."""
+    from federation.app.kube.remote import placeholder  # noqa: PLC0415 - as above
+
+    files: list[bytes] = []
+
+    def sent(content: bytes) -> str:
+        files.append(content)
+        return placeholder(len(files) - 1)
+
+    # The names that lead to the command, without the program's.
+    words = invoked.command_path.split()[len(invoked.find_root().command_path.split()) :]
+    for parameter in invoked.command.params:
+        name = parameter.name or ""
+        source = invoked.get_parameter_source(name)
+        if name not in given or name == _DIRECTORY or source is None or source.name == "DEFAULT":
+            continue
+        option = parameter.opts[0] if parameter.param_type_name == "option" else ""
+        for value in given[name] if isinstance(given[name], list | tuple) else [given[name]]:
+            if option == _JOINS_WITH and given.get(_JOINS_BY_FILE) is None:
+                # It must not be seen among the words.
+                words.append(f"{_JOINS_WITH}-file={sent(str(value).encode())}")
+            elif isinstance(value, bool):
+                words += [option] if value else parameter.secondary_opts[:1]
+            else:
+                is_file = isinstance(value, Path) and value != _INPUT
+                text = sent(_content(value)) if is_file else str(value.value if isinstance(value, Enum) else value)
+                words.append(f"{option}={text}" if option else text)
+    return tuple(words), tuple(files)
 
 
 def _content(path: Path) -> bytes:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from controllers.kube.client import KubeAccess
 from federation.app.kube import remote
@@ -46,11 +48,15 @@ def test_the_words_go_there_without_those_that_say_where(
     asked: Callable[..., tuple[str, Invocation, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In any spelling; what is said there is said here, and ends as it ended there."""
-    for spelling in (["--context", "east", "-n", "mesh"], ["--context=east", "--namespace=mesh"]):
+    for spelling in (
+        ["--context", "east", "-n", "mesh"],
+        ["--context=east", "--namespace=mesh"],
+        ["--context", "east", "-nmesh"],
+    ):
         namespace, invocation, code = asked("status", *spelling, "-o", "json")
 
-        assert (namespace, invocation.words, code) == ("mesh", ("status", "-o", "json"), 7)
-    assert capsys.readouterr().out == "saidsaid"
+        assert (namespace, invocation.words, code) == ("mesh", ("status", "--output=json"), 7)
+    assert capsys.readouterr().out == "said" * 3
 
 
 def test_files_go_there_by_content(asked: Callable[..., tuple[str, Invocation, int]], tmp_path: Path) -> None:
@@ -66,7 +72,7 @@ def test_files_go_there_by_content(asked: Callable[..., tuple[str, Invocation, i
         assert "{FILE0}" in " ".join(invocation.words)
     given = asked("join", "--context", "east", "--token-file", "-", given="secret")[1]
 
-    assert (given.words, given.given) == (("join", "--token-file", "-"), "secret")
+    assert (given.words, given.given) == (("join", "--token-file=-"), "secret")
 
 
 def test_a_token_of_the_environment_is_given_as_a_file(
@@ -76,7 +82,83 @@ def test_a_token_of_the_environment_is_given_as_a_file(
     monkeypatch.setenv("FEDERATION_TOKEN", "secret")
     invocation = asked("join", "--context", "east")[1]
 
-    assert (invocation.words, invocation.files) == (("join", "--token-file", "{FILE0}"), (b"secret",))
+    assert (invocation.words, invocation.files) == (("join", "--token-file={FILE0}"), (b"secret",))
+
+
+def test_a_file_is_known_in_any_spelling_and_nothing_else_is_taken_for_it(
+    asked: Callable[..., tuple[str, Invocation, int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A name that is not the shortest one; a cluster that has the name of the file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "east").write_text("secret")
+    (tmp_path / "a").mkdir()
+    whole = Invocation(("join", "--token-file={FILE0}", "--cluster-id=east"), (b"secret",))
+    for file in ("east", "./east", "a/../east", ".//east", str(tmp_path / "east")):
+        for spelling in (["--token-file", file], [f"--token-file={file}"]):
+            for words in ([*spelling, "--cluster-id", "east"], ["--cluster-id=east", *spelling]):
+                invocation = asked("join", "--context", "east", *words)[1]
+                assert (invocation.words, invocation.files) == (whole.words, whole.files), spelling
+
+
+def test_a_token_is_given_once(
+    asked: Callable[..., tuple[str, Invocation, int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whichever way it came; two of them stay two, which the command refuses."""
+    for spelling in (["--token", "secret"], ["--token=secret"]):
+        invocation = asked("join", "--context", "east", *spelling)[1]
+        assert (invocation.words, invocation.files) == (("join", "--token-file={FILE0}"), (b"secret",))
+    file = tmp_path / "token"
+    file.write_text("other")
+    monkeypatch.setenv("FEDERATION_TOKEN", "secret")
+    both = asked("join", "--context", "east", "--token-file", str(file))[1]
+    assert both.words == ("join", "--token=secret", "--token-file={FILE0}")
+    monkeypatch.delenv("FEDERATION_TOKEN")
+    revoked = asked("token", "revoke", "3f9ac01b77", "--context", "east")[1]
+    assert (revoked.words, revoked.files) == (("token", "revoke", "3f9ac01b77"), ())
+
+
+_CALLS = {
+    "join": [
+        ("--region", "eu"), ("--zone", ""), ("--timeout", "5"), ("--token-file", "./token"), ("--gateway", "-x=1"),
+    ],
+    "rotate ca": [("--now",), ("--timeout", "7.5")],
+    "evict": [("west",)],
+    "status": [("-o", "wide")],
+}  # fmt: skip
+_SAME_NAMES = {"-o": "--output", "-n": "--namespace"}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_spelling_of_a_call_is_the_same_call(
+    asked: Callable[..., tuple[str, Invocation, int]], tmp_path: Path, data: st.DataObject
+) -> None:
+    """In any order, joined or apart, long or short; the words are its own as the pod's program reads them."""
+    (tmp_path / "token").write_text("secret")
+    name = data.draw(st.sampled_from(sorted(_CALLS)))
+    options = [("--context", "east"), ("-n", "mesh"), *_CALLS[name]]
+    calls = []
+    for _ in range(2):
+        words: list[str] = []
+        for option in data.draw(st.permutations(options)):
+            words += data.draw(st.sampled_from(_spellings(option, tmp_path)))
+        namespace, invocation, _ = asked(*name.split(), *words)
+        calls.append((namespace, invocation.words, invocation.files, invocation.given))
+    assert calls[0] == calls[1]
+    assert calls[0][0] == "mesh"
+    assert not {"mesh", "east", "--context"} & {part for word in calls[0][1] for part in word.split("=")}
+    assert str(tmp_path) not in " ".join(calls[0][1])
+
+
+def _spellings(option: tuple[str, ...], directory: Path) -> list[list[str]]:
+    """All ways to write one option or argument."""
+    if len(option) == 1:
+        return [list(option)]
+    name, value = option
+    if name == "--token-file":
+        value = str(directory / "x" / ".." / "token").replace("x/../", "./")
+    ways = [[name, value], [f"{_SAME_NAMES.get(name, name)}={value}"]]
+    return ways + ([[f"{name}{value}"], [_SAME_NAMES[name], value]] if name in _SAME_NAMES else [])
 
 
 @pytest.mark.parametrize(

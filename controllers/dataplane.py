@@ -129,8 +129,8 @@ class DataPlane:
         routes_changed = first
         for key in {*changed, *touched}:
             concerned |= self._index(key, state.services.get(key, ServiceState()))
-        for key, (_, after) in changed.items():
-            routes_changed |= self._change_service(key, after, pending)
+        for key, (before, after) in changed.items():
+            routes_changed |= self._change_service(key, before, after, pending)
             concerned |= self._callers(key)
         if routes_changed:
             self._routes = route_table(
@@ -202,15 +202,21 @@ class DataPlane:
     def svids(self) -> tuple[Svid, ...]:
         return tuple(entry.svid for entry in self._nodes.values() if entry.svid is not None)
 
-    def _change_service(self, key: ServiceKey, after: ServiceResult | None, pending: _Pending) -> bool:
+    def _change_service(
+        self, key: ServiceKey, before: ServiceResult | None, after: ServiceResult | None, pending: _Pending
+    ) -> bool:
         """Exchange the resources of one service; returns whether the route table is concerned."""
         old = self._services.pop(key, _Service())
         new = _Service()
         if after is not None:
             new.imports = after.imports
-            new.shared = tuple(resource for port in after.imports for resource in import_resources(port))
-            new.routes = route_entries(after.imports)
-            new.served = tuple(resource for port in after.exports for resource in export_resources(port))
+            if after is before:
+                # Its clusterset IP alone is another: of that the listeners are made, and nothing else.
+                new.shared, new.routes, new.served = old.shared, old.routes, old.served
+            else:
+                new.shared = tuple(resource for port in after.imports for resource in import_resources(port))
+                new.routes = route_entries(after.imports)
+                new.served = tuple(resource for port in after.exports for resource in export_resources(port))
             new.vips = self._vip_listeners(key, after.imports)
             self._services[key] = new
         for group in self._sidecar_groups():

@@ -2,11 +2,13 @@
 
 What is recorded waits in a short queue of which warnings go first; what does not fit, or is refused, is dropped and
 counted. Few are sent in a second: when a cluster joins, thousands of objects change, and they themselves come first.
+That a thing is as it should be is told seldom: of thousands at once nobody reads it, and each is a write.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -27,6 +29,8 @@ _log = structlog.get_logger(__name__)
 
 _WAITING: Final = 500
 """Notes of each type that may wait; later ones are dropped."""
+_NORMAL_BURST: Final = 100
+"""Notes of what is normal that are told at once; later ones are dropped, but for one a second."""
 _PAUSE_SECONDS: Final = 0.05
 """Between two Events."""
 _REQUEST_SECONDS: Final = 5.0
@@ -62,6 +66,7 @@ class EventRecorder:
         self._retry_seconds = retry_seconds
         self._leading = leading
         self._waiting: dict[str, deque[Note]] = {"Warning": deque(), "Normal": deque()}
+        self._normal_left, self._normal_since = float(_NORMAL_BURST), -math.inf
         self._news = asyncio.Event()
         self._forbidden: tuple[Problem, ...] = ()
         self.dropped = 0
@@ -76,11 +81,20 @@ class EventRecorder:
     def record(self, note: Note) -> None:
         """Have it told, if that can be done; returns at once."""
         waiting = self._waiting[note.type]
-        if len(waiting) >= _WAITING:
+        if len(waiting) >= _WAITING or (note.type == "Normal" and not self._normal_allowed()):
             self.dropped += 1
             return
         waiting.append(note)
         self._news.set()
+
+    def _normal_allowed(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        self._normal_left = min(self._normal_left + now - self._normal_since, float(_NORMAL_BURST))
+        self._normal_since = now
+        if self._normal_left < 1:
+            return False
+        self._normal_left -= 1
+        return True
 
     async def run(self) -> None:
         """Send what was recorded until cancelled."""

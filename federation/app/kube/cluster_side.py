@@ -45,6 +45,9 @@ _EXPORTED: Final = Publication(Delivery.EXPORTED)
 _UNSETTLED_SECONDS: Final = 2.0
 """An export that the exchange has not taken for so long is told to be pending; before, nothing is told, for most are
 taken within milliseconds and would be written twice."""
+_FIRST_SECONDS: Final = 120.0
+"""Until an exchange that is connected has taken everything once, which of thousands of records takes a while: after a
+restart it mostly has them already, and what stands in the objects is true."""
 _LOOK_SECONDS: Final = 0.1
 
 _NOTED_KINDS: Final = ("Service ", "ServiceExport ")
@@ -76,6 +79,7 @@ class ClusterSide:
         self._unsettled: dict[ServiceKey, float] = {}
         """Own exports that changed, and since when the exchange is not known to have them."""
         self._pending: frozenset[ServiceKey] = frozenset()
+        self._settled_once = False
         self._noted: Mapping[ServiceKey, tuple[Problem, ...]] = {}
         self.source = KubernetesSource(access, watch=self._watch, pods=True)
         self.tokens = TokenReviewer(
@@ -216,9 +220,11 @@ class ClusterSide:
             if self._session.settled:
                 due = {*self._unsettled, *self._pending}
                 self._unsettled, self._pending = {}, frozenset()
+                self._settled_once = True
             else:
                 now = monotonic()
-                due = {key for key, since in self._unsettled.items() if now - since >= _UNSETTLED_SECONDS}
+                patience = untold_seconds(settled_once=self._settled_once, connected=self._session.connected)
+                due = {key for key, since in self._unsettled.items() if now - since >= patience}
                 self._unsettled = {key: since for key, since in self._unsettled.items() if key not in due}
                 self._pending |= due
             if due:
@@ -270,6 +276,11 @@ class ClusterSide:
         if self._controller is not None:
             self._controller.on_gateway_addresses(addresses)
             self._mark()
+
+
+def untold_seconds(*, settled_once: bool, connected: bool) -> float:
+    """How long an export may wait for the exchange before it is told to be pending."""
+    return _UNSETTLED_SECONDS if settled_once or not connected else _FIRST_SECONDS
 
 
 def anchors_of(trust: TrustView, own: str) -> dict[str, tuple[bytes, ...]]:

@@ -81,7 +81,10 @@ def test_what_is_too_much_is_dropped_and_counted() -> None:
         await asyncio.sleep(60.0)
 
         assert api.taken[0] == "last NoService 1"
-        assert (second <= 21, len(api.taken), recorder.dropped) == (True, 501, 2500)
+        assert (second <= 21, len(api.taken), recorder.dropped) == (True, 101, 2900)
+        recorder.record(note("later", "Normal"))
+        await asyncio.sleep(1.0)
+        assert api.taken[-1] == "later NoService 1"
 
     recorded(story)
 

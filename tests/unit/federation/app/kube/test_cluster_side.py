@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controllers.mesh.detect import DetectedMesh, MeshKind
-from federation.app.kube.cluster_side import anchors_of, mesh_status, noted_by_service
+from federation.app.kube.cluster_side import anchors_of, mesh_status, noted_by_service, untold_seconds
 from federation.model.documents import read_yaml
 from federation.model.problems import Problem
 from support.builders import ECHO
@@ -35,6 +35,18 @@ def test_a_mesh_is_told_with_what_its_administrator_must_set() -> None:
     assert linkerd is not None
     assert linkerd.settings == ""
     assert mesh_status(DetectedMesh(), "east.test", anchors) is None
+
+
+def test_after_a_restart_nothing_is_told_to_be_pending_while_the_exchange_takes_everything() -> None:
+    """It would be written twice for nothing; an exchange that is away, or a later change, is told soon."""
+    first = untold_seconds(settled_once=False, connected=True)
+    soon = {
+        untold_seconds(settled_once=once, connected=connected)
+        for once, connected in ((True, True), (True, False), (False, False))
+    }
+
+    assert len(soon) == 1
+    assert soon.pop() * 10 < first
 
 
 def test_the_anchors_of_a_mesh_are_those_of_the_peers() -> None:

@@ -6,11 +6,10 @@ and every peer are known, nothing goes out: empty is not unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address
-from typing import Protocol
 
 import structlog
 
@@ -18,6 +17,7 @@ from controllers.dataplane import DataPlane
 from controllers.dns.zone import NO_VIPS, Ipv6Vips, Zone, ZoneView
 from controllers.journal import Journal
 from controllers.liveness import Signals, State, Verdict, judge
+from controllers.peers import Gateways, Peers, exported_by
 from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved, own_gateway, own_site
 from controllers.revocations import held_back, revise
 from controllers.sources.base import SourceUpdate
@@ -27,7 +27,7 @@ from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings
 from federation.model.names import BUNDLE_KEY, TRUST_KEY, ClusterId, RecordKey, ServiceKey, service_of
 from federation.model.problems import Problem
-from federation.model.records import BundleRecord, GatewayAddress, Member, Record, TrustRecord
+from federation.model.records import BundleRecord, Member, Record, TrustRecord
 from federation.model.state import ClusterState
 from federation.model.vips import assign_vips
 from trustbundle.bundle import BundleSource, TrustView, normalised_validator_domains
@@ -38,28 +38,6 @@ _log = structlog.get_logger(__name__)
 
 _SAVE_AGAIN_SECONDS = 5.0
 """A disk that can't be written is not tried more often: a failing one keeps the loop for as long as it likes."""
-
-
-class Peers(Protocol):
-    """What the controller needs of its seat at the exchange."""
-
-    @property
-    def synced(self) -> bool: ...
-
-    @property
-    def connected(self) -> bool: ...
-
-    def snapshot(self) -> ExchangeSnapshot: ...
-
-    def publish(self, desired: Mapping[RecordKey, Record]) -> None: ...
-
-
-class Gateways(Protocol):
-    """What the controller needs of the probes of its peers' gateways."""
-
-    def follow(self, gateways: Mapping[ClusterId, Sequence[GatewayAddress]]) -> None: ...
-
-    def reach(self, cluster: ClusterId) -> bool | None: ...
 
 
 @dataclass(slots=True)
@@ -266,7 +244,7 @@ class Controller:
             dirty.services |= self._meet(peers, now)
         keys = set(dirty.services)
         if not self._started:
-            keys |= state.services.keys() | _exported_by(peers) | self._journal.first_seen.keys()
+            keys |= state.services.keys() | exported_by(peers) | self._journal.first_seen.keys()
         undated = {
             key
             for key in keys
@@ -389,12 +367,3 @@ def _note(cluster: ClusterId, before: Verdict | None, verdict: Verdict) -> None:
 
 def _imported(result: ServiceResult | None) -> bool:
     return result is not None and result.merged is not None
-
-
-def _exported_by(peers: ExchangeSnapshot) -> set[ServiceKey]:
-    return {
-        service
-        for member in peers.members.values()
-        for key in member.records
-        if (service := service_of(key)) is not None
-    }

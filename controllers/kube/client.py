@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,8 +25,9 @@ import aiohttp
 import msgspec
 import yaml
 from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import ConfigException, load_kube_config
+from kubernetes.aio.config import ConfigException
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
+from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 from controllers.kube.locations import collection, location
 from controllers.mcs.objects import FIELD_MANAGER, Document, mapping, section, sequence, text
@@ -98,6 +99,8 @@ class KubeAccess:
     """None: as the pod that this runs in."""
     context: str | None = None
     """Of the kubeconfig; None: its current one."""
+    more_kubeconfigs: tuple[Path, ...] = ()
+    """Files that are merged with ``kubeconfig`` as kubectl merges those of KUBECONFIG: what comes first counts."""
     service_account: Path = SERVICE_ACCOUNT
     """Where the pod's token is, if there is no kubeconfig."""
 
@@ -242,9 +245,8 @@ async def load_configuration(access: KubeAccess) -> Configuration:
             in_pod = InClusterConfigLoader(str(token), str(ca), environ=os.environ)  # type: ignore[no-untyped-call]
             in_pod.load_and_set(configuration)  # type: ignore[no-untyped-call]
         else:
-            await load_kube_config(  # type: ignore[no-untyped-call]
-                str(access.kubeconfig), access.context, client_configuration=configuration, persist_config=False
-            )
+            files = (access.kubeconfig, *access.more_kubeconfigs)
+            await _merged(files, access.context).load_and_set(configuration)  # type: ignore[no-untyped-call]
     except ConfigException as error:
         raise _unusable(str(error)[:_MAX_MESSAGE]) from error
     except OSError as error:
@@ -257,6 +259,24 @@ async def load_configuration(access: KubeAccess) -> Configuration:
     configuration.client_session_kwargs = {"trust_env": False}
     configuration.proxy = configuration.proxy or _proxy_of(configuration.host)
     return configuration
+
+
+def _merged(files: Sequence[Path], context: str | None) -> KubeConfigLoader:
+    """What the files say together; raises KubeError where they have no such context, or None means none of theirs."""
+    # The package takes no empty file.
+    written = [file for file in files if not file.exists() or file.stat().st_size] or files
+    names = os.pathsep.join(map(str, written))
+    merger = KubeConfigMerger(names)  # type: ignore[no-untyped-call]
+    if merger.config is None:
+        raise _unusable(f"kubeconfig {names} is not there")
+    # The package takes the last one.
+    currents = (content.get("current-context") for content in merger.config_files.values())
+    chosen = context or next(filter(None, currents), "")
+    known = sorted(entry["name"] for entry in merger.config.value["contexts"])
+    if known and chosen not in known:
+        told = f"has no context {chosen}" if chosen else "names no current context"
+        raise KubeError(f"kubeconfig {names} {told}", hint=f"choose one of its contexts: {', '.join(known)}")
+    return KubeConfigLoader(merger.config, chosen, config_base_path=None)  # type: ignore[no-untyped-call]
 
 
 def _proxy_of(url: str) -> str | None:

@@ -76,10 +76,16 @@ def kube_access(kubeconfig: Path | None, context: str | None) -> KubeAccess:
     """How a command finds the API server: as kubectl does."""
     from controllers.kube.client import KubeAccess  # noqa: PLC0415 - brings aiohttp
 
-    path = kubeconfig or Path(os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or "~/.kube/config").expanduser()
-    if not path.exists():
-        raise ConfigError(f"kubeconfig {path} is not there", hint="name one with --kubeconfig, or set KUBECONFIG")
-    return KubeAccess(path, context)
+    named = (
+        [str(kubeconfig)]
+        if kubeconfig
+        else list(filter(None, os.environ.get("KUBECONFIG", "").split(os.pathsep))) or ["~/.kube/config"]
+    )
+    found = [path for path in (Path(name).expanduser() for name in named) if path.exists()]
+    if not found:
+        told = os.pathsep.join(named)
+        raise ConfigError(f"kubeconfig {told} is not there", hint="name one with --kubeconfig, or set KUBECONFIG")
+    return KubeAccess(found[0], context, more_kubeconfigs=tuple(found[1:]))
 
 
 def _run(access: KubeAccess, namespace: str, invoked: typer.Context, given: Mapping[str, Any]) -> int:

@@ -108,6 +108,44 @@ async def test_credentials_that_can_not_be_used_are_told(text: str | None, tmp_p
     assert "s3cret" not in str(error)
 
 
+def _named(server: StandIn, path: Path, name: str, **more: Any) -> Path:
+    """A kubeconfig of one context, all of which has this name."""
+    content = server.kubeconfig(server.token_for(name, ["system:masters"]))
+    for kind in ("clusters", "users", "contexts"):
+        content[kind][0]["name"] = name
+    content["contexts"][0]["context"] = {"cluster": name, "user": name}
+    path.write_text(yaml.safe_dump({**content, "current-context": name, **more}))
+    return path
+
+
+async def test_several_kubeconfigs_are_one(server: StandIn, tmp_path: Path) -> None:
+    """As kubectl merges them: files that are not there or empty mean nothing, and the first current context counts."""
+    (tmp_path / "empty").write_text("")
+    east, west = (_named(server, tmp_path / name, name) for name in ("east", "west"))
+    none = _named(server, tmp_path / "none", "none", **{"current-context": ""})
+    files = (none, tmp_path / "missing", east, west)
+    used = {}
+    for context in (None, "none", "east", "west"):
+        configuration = await load_configuration(KubeAccess(tmp_path / "empty", context, more_kubeconfigs=files))
+        used[context] = configuration.api_key["BearerToken"]
+
+    assert used[None] == used["east"]
+    assert len(set(used.values())) == 3
+
+
+@pytest.mark.parametrize("context", ["north", None])
+async def test_a_context_that_is_not_there_is_told_with_those_that_are(
+    context: str | None, server: StandIn, tmp_path: Path
+) -> None:
+    """Also where the kubeconfig names none."""
+    files = [_named(server, tmp_path / name, name, **{"current-context": ""}) for name in ("east", "west")]
+    error = await refusal(KubeAccess(files[0], context, more_kubeconfigs=tuple(files[1:])))
+
+    told = "has no context north" if context else "names no current context"
+    assert str(error) == f"kubeconfig {files[0]}:{files[1]} {told}"
+    assert error.hint == "choose one of its contexts: east, west"
+
+
 async def test_outside_of_a_pod_a_kubeconfig_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without one, and without what Kubernetes gives a pod, nothing can be asked."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)

@@ -184,19 +184,22 @@ def test_what_cannot_be_meant_is_refused(
 
 
 def test_a_kubeconfig_is_found_as_kubectl_finds_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The one that is given, the first of KUBECONFIG, or the one at home."""
+    """The one that is given, those of KUBECONFIG that are there, or the one at home."""
     home = tmp_path / ".kube" / "config"
     home.parent.mkdir()
-    first, given = tmp_path / "first", tmp_path / "given"
-    for path in (home, first, given):
+    first, second, given = tmp_path / "first", tmp_path / "second", tmp_path / "given"
+    for path in (home, first, second, given):
         path.write_text("")
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("KUBECONFIG", f"{first}:{tmp_path / 'second'}")
-    found = [kube_access(given, None).kubeconfig, kube_access(None, "east").kubeconfig]
-    monkeypatch.delenv("KUBECONFIG")
-    found.append(kube_access(None, None).kubeconfig)
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'missing'}:{first}:~/second:")
+    found = [kube_access(given, None), kube_access(None, "east")]
+    monkeypatch.setenv("KUBECONFIG", "")
+    found.append(kube_access(None, None))
     home.unlink()
 
-    assert found == [given, first, home]
-    with pytest.raises(ConfigError):
+    assert found == [KubeAccess(given), KubeAccess(first, "east", more_kubeconfigs=(second,)), KubeAccess(home)]
+    with pytest.raises(ConfigError, match=r"kubeconfig ~/\.kube/config is not there"):
+        kube_access(None, None)
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/a:/nowhere/b")
+    with pytest.raises(ConfigError, match="kubeconfig /nowhere/a:/nowhere/b is not there"):
         kube_access(None, None)

@@ -41,6 +41,7 @@ WRITE_SECONDS: Final = 30.0
 """For one write and its answer: an API server gives its webhooks as much."""
 
 _MAX_MESSAGE: Final = 300
+_AWAY: Final = "does the cluster run, is its address right, is a proxy in the way? `kubectl cluster-info` tells"
 _UNTYPED: Final = "failed to create typed patch object"
 _ACCEPTED: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED})
 _MANAGED: Final[Mapping[str, str]] = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
@@ -292,7 +293,10 @@ def _location(document: Document, subresource: str = "") -> str:
 
 
 def _unusable(cause: str) -> KubeError:
-    return KubeError(f"the credentials for the API server can't be used: {cause}")
+    return KubeError(
+        f"the credentials for the API server can't be used: {cause}",
+        hint="`kubectl config view` shows what a kubeconfig says; in a pod they are of its service account",
+    )
 
 
 def status_error(status: Mapping[str, object], rights: str = _RIGHTS["GET"]) -> KubeError:
@@ -356,8 +360,8 @@ def failures_told() -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise KubeError("the API server does not answer in time") from error
+        raise KubeError("the API server does not answer in time", hint=_AWAY) from error
     except (aiohttp.ClientError, OSError) as error:
-        raise KubeError(f"the API server can't be reached: {str(error)[:_MAX_MESSAGE]}") from error
+        raise KubeError(f"the API server can't be reached: {str(error)[:_MAX_MESSAGE]}", hint=_AWAY) from error
     except msgspec.DecodeError as error:
         raise KubeError("the API server's answer is no JSON object") from error

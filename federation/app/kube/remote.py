@@ -90,7 +90,8 @@ async def _leader(access: KubeAccess, namespace: str) -> str:
     if not pod:
         raise NoLeaderError(
             f"no controller leads in namespace {namespace}",
-            hint=f"`federation install` puts one there; `kubectl get pods -n {namespace}` tells why none runs",
+            hint=f"`kubectl get pods -n {namespace}` tells why none runs (ImagePullBackOff: its image can't be had); "
+            f"where there are no pods, `federation install -n {namespace}` puts one there",
         )
     return pod
 

@@ -94,6 +94,8 @@ async def test_a_server_that_is_away_or_silent_is_told_apart(server: StandIn, ac
     assert (silent.status, str(silent)) == (0, "the API server does not answer in time")
     assert away.status == 0
     assert str(away).startswith("the API server can't be reached: ")
+    assert away.hint == silent.hint
+    assert "`kubectl cluster-info`" in away.hint
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "clusters: []", "token: s3cret: {", "[s3cret]"])
@@ -105,6 +107,7 @@ async def test_credentials_that_can_not_be_used_are_told(text: str | None, tmp_p
     error = await refusal(KubeAccess(file))
 
     assert error.status == 0
+    assert "`kubectl config view`" in error.hint
     assert "s3cret" not in str(error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,24 @@ def test_a_redirecting_sidecar_that_came_before_the_first_pass_is_served_by_it(t
     loop.say(WEST, export_record(identities=[spiffe_id(WEST)]), gateway_record(), bundle(WEST))
     loop.step()
     assert loop.names("web", "LDS") == ["redirect", f"vip|{HTTP}"]
+
+
+def test_another_clusterset_ip_is_another_listener_and_nothing_else(loop: ControlLoop) -> None:
+    """What else the service came to keeps its version, and is still there when the service changes after that."""
+    loop.connect("web", REDIRECT)
+    before = loop.seen("web")
+    loop.controller.on_vips({ECHO: IPv4Address("240.96.0.5")})
+    loop.step()
+    after = loop.seen("web")
+    listener = loop.message("web", "LDS", f"vip|{HTTP}")
+
+    assert listener.address.socket_address.address == "240.96.0.5"
+    assert before.keys() == after.keys()
+    assert {key[1] for key, version in after.items() if before[key] != version} == {f"vip|{HTTP}"}
+
+    loop.withdraw(WEST, export_key(ECHO))
+    loop.step()
+    assert loop.names("web", "CDS") == ["passthrough"]
 
 
 def test_sidecars_that_do_not_redirect_have_no_listener_per_import(loop: ControlLoop) -> None:

@@ -16,11 +16,12 @@ from prometheus_client import CollectorRegistry
 from controllers.http.server import public_app, serve_tcp
 from federation.app.kube.base_settings import BASE_FILE, composed, parse_base_settings
 from federation.app.kube.post import Post
+from federation.app.member_keys import MemberKeys
 from federation.app.sites import CLUSTER_FILE, load_cluster
 from federation.membership.roster_file import RosterFile
-from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings
-from federation.model.errors import ConfigError
+from federation.model.errors import ConfigError, TrustError
+from federation.model.settings import parse_cluster_settings
 from federation.storage.private_file import replace_private
 
 _log = structlog.get_logger(__name__)
@@ -49,20 +50,40 @@ async def run_replica(base: Path, directory: Path, run_controller: RunController
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(post.run(), name="post")
         while True:
-            await _membership(post, settings, directory, settings.http.listen)
-            cluster_file = directory / CLUSTER_FILE
-            replace_private(cluster_file, composed(text, cluster_file.read_text(encoding="utf-8")).encode())
+            await _membership(post, settings, directory, text)
+            replace_private(directory / CLUSTER_FILE, _composed(text, directory).encode())
             await run_controller(load_cluster(directory), directory, post)
 
 
-async def _membership(post: Post, settings: ClusterSettings, directory: Path, listen: HostPort) -> None:
+def _composed(base: str, directory: Path) -> str:
+    return composed(base, (directory / CLUSTER_FILE).read_text(encoding="utf-8"))
+
+
+def _no_member(base: str, directory: Path) -> str:
+    """Why this cluster is no member by what is on its disk; empty where it is one. Raises ConfigError where the
+    settings are unusable."""
+    roster_file = RosterFile(parse_base_settings(base, directory=directory).state_directory)
+    if not (directory / CLUSTER_FILE).exists() or not roster_file.path.exists():
+        return "a membership: `federation init` founds a clusterset, `federation join` joins one"
+    settings = parse_cluster_settings(_composed(base, directory), directory=directory)
+    try:
+        known = roster_file.load()
+        own = None if known is None else known.roster.member(settings.cluster)
+        if own is None:
+            return f"a membership: {settings.cluster} has left or was evicted: join with a new token"
+        MemberKeys(settings.member_key_file).load(own)
+    except (ConfigError, TrustError) as error:
+        return f"a membership that can be used: {error}{f'; {error.hint}' if error.hint else ''}"
+    return ""
+
+
+async def _membership(post: Post, settings: ClusterSettings, directory: Path, base: str) -> None:
     """Return once this cluster is a member, and this process may begin with what is there."""
-    needed = (directory / CLUSTER_FILE, RosterFile(settings.state_directory).path)
     own_ca = settings.state_directory / "ca" / "journal.json"
 
     def waited_for() -> str:
-        if not all(path.exists() for path in needed):
-            return "a membership: `federation init` founds a clusterset, `federation join` joins one"
+        if reason := _no_member(base, directory):
+            return reason
         if not post.leads and not settings.ca.external and not own_ca.exists():
             return f"the controller that leads, {post.leader or 'which is not elected yet'}, to make the cluster's CA"
         return ""
@@ -70,7 +91,7 @@ async def _membership(post: Post, settings: ClusterSettings, directory: Path, li
     if not waited_for():
         return
     app = public_app(lambda: (False, f"waiting for {waited_for()}"), CollectorRegistry())
-    async with serve_tcp(app, listen):
+    async with serve_tcp(app, settings.http.listen):
         told = ""
         while reason := waited_for():
             if reason != told:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
 
+from federation.install.settings_keys import refused_settings, settings_schema, values_rule
 from federation.install.template import look_up
 from federation.model.documents import read_yaml
 from federation.model.errors import ConfigError
@@ -37,6 +38,7 @@ def _name_or_none(value: str) -> str:
 _OPTIONAL_LABEL: Final = {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"}
 _Label = Annotated[str, AfterValidator(_name_or_none), WithJsonSchema(_OPTIONAL_LABEL)]
 _Object = dict[str, JsonValue]
+_Settings = Annotated[_Object, WithJsonSchema(settings_schema())]
 _Texts = dict[str, str]
 _Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")] | Annotated[int, Field(ge=0)]
 _Port = Annotated[int, Field(ge=1, le=65535)]
@@ -121,11 +123,11 @@ class _Exchange(Section):
 
 
 class _Values(Section):
-    model_config = ConfigDict(title="Values of federation-gateway")
+    model_config = ConfigDict(title="Values of federation-gateway", json_schema_extra={"allOf": [values_rule()]})
 
     clusterset: _Label
     image: _Image
-    settings: _Object
+    settings: _Settings
     controller: _Pods
     gateway: _Gateway
     dns: _Dns
@@ -211,11 +213,13 @@ def values_schema() -> dict[str, Any]:
 
 
 def _judge(tree: Mapping[str, object]) -> None:
+    broken = refused_settings(tree.get("settings"), tree.get("mesh"))
     try:
         _Values.model_validate(tree)
     except ValidationError as error:
-        broken = violations(error)
-        raise ConfigError(f"values are unusable: {'; '.join(broken)}", violations=broken, hint=_HINT) from None
+        broken = [*violations(error), *broken]
+    if broken:
+        raise ConfigError(f"values are unusable: {'; '.join(broken)}", violations=broken, hint=_HINT)
 
 
 def _mapping(name: str, text: str) -> dict[str, object]:

@@ -169,6 +169,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
                     controller=controller,
                     keeper=keeper,
                     session=seat.session,
+                    seat=seat,
                     mark=engine.mark,
                 )
                 tasks.create_task(changes.run(side.clear_away), name="shared changes")

@@ -107,6 +107,16 @@ class Seat:
         return () if self._lost is not None else self.roster.peers
 
     @property
+    def own_key(self) -> bytes:
+        """The public half of the member key in use."""
+        return public_key(self._key)
+
+    @property
+    def lost(self) -> bool:
+        """Whether this cluster is no member any more, or not with this key."""
+        return self._lost is not None
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with this cluster's place, and with the roster in the exchange."""
         return self.roster.problems if self._lost is None else (self._lost, *self.roster.problems)

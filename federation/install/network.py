@@ -13,7 +13,7 @@ from federation.install.exchange import COMPONENT as EXCHANGE_COMPONENT
 from federation.install.exchange import INSTALLED as EXCHANGE_INSTALLED
 from federation.install.gateway import COMPONENT as GATEWAY_COMPONENT
 from federation.install.gateway import INSTALLED as GATEWAY_INSTALLED
-from federation.install.template import Condition, Every, Given, Node, Value, When
+from federation.install.template import Condition, Either, Every, Given, Node, Value, When
 from federation.install.vocabulary import (
     CONTROLLER,
     DNS_PORT,
@@ -22,6 +22,7 @@ from federation.install.vocabulary import (
     GATEWAY,
     GATEWAY_PORT,
     HTTP_PORT,
+    ISTIO,
     WEBHOOK_PORT,
     XDS_PORT,
     metadata,
@@ -63,7 +64,8 @@ _TO_GATEWAYS: Final[tuple[Node, ...]] = ({"ports": _tcp(GATEWAY_PORT)},)
 _FROM_GATEWAYS: Final[tuple[Node, ...]] = (
     _NAME_SERVICE,
     {"to": ({"podSelector": {"matchLabels": selector(CONTROLLER_COMPONENT)}},), "ports": _tcp(XDS_PORT)},
-    {"to": (_ALL_PODS,), "ports": Value("networkPolicy.workloadPorts")},
+    # Istio has no port of its own for what comes in: it is the workload's.
+    Either(ISTIO, {"to": (_ALL_PODS,)}, {"to": (_ALL_PODS,), "ports": Value("networkPolicy.workloadPorts")}),
     {"ports": Value("networkPolicy.peerGatewayPorts")},
 )
 _TO_EXCHANGE: Final[tuple[Node, ...]] = ({"ports": _tcp(EXCHANGE_PORT)},)

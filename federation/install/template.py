@@ -38,7 +38,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """The mapping at a path as JSON in a string, with these entries over it; they hold strings and Values alone."""
+    """The mapping at a path as JSON in a string, with these entries over it; they hold strings, numbers and Values alone."""
 
     path: str
     over: Entries
@@ -96,7 +96,7 @@ class Either:
 Scalar = str | int | bool
 Condition = Given | Is | Not | Every
 Node = Scalar | Value | Text | Json | Digest | When | Either | Mapping[str, "Node"] | tuple["Node", ...]
-Entries = Mapping[str, "str | Value | Entries"]
+Entries = Mapping[str, "str | int | Value | Entries"]
 
 
 def text(form: str, *paths: str) -> Text:

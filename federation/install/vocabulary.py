@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from federation.install.template import (
@@ -12,6 +12,7 @@ from federation.install.template import (
     Either,
     Entries,
     Given,
+    Is,
     Json,
     Node,
     Text,
@@ -134,14 +135,24 @@ def pod_head(component: str, values: str) -> dict[str, Node]:
 
 
 INJECTION: Final = Given("injection.enabled")
+ISTIO: Final = Is("mesh", "istio")
 
 
 def settings() -> Either:
     """The settings of the cluster as far as they are the installation's to say; JSON is YAML."""
-    return Either(INJECTION, _settings(webhook=True), _settings(webhook=False))
+    return _by_site(_settings)
 
 
-def _settings(*, webhook: bool) -> Json:
+def _by_site(form: Callable[[bool, bool], Node]) -> Either:
+    """``form(webhook, istio)`` of the site that it is."""
+    return Either(
+        INJECTION,
+        Either(ISTIO, form(True, True), form(True, False)),
+        Either(ISTIO, form(False, True), form(False, False)),
+    )
+
+
+def _settings(webhook: bool, istio: bool) -> Json:  # noqa: FBT001 - see _by_site
     listeners: dict[str, Entries] = {
         "xds": {"listen": f"0.0.0.0:{XDS_PORT}"},
         "http": {"listen": f"0.0.0.0:{HTTP_PORT}"},
@@ -151,7 +162,9 @@ def _settings(*, webhook: bool) -> Json:
     kubernetes: dict[str, str | Value] = {"namespace": Value(NAMESPACE)}
     if webhook:
         kubernetes["webhookListen"] = f"0.0.0.0:{WEBHOOK_PORT}"
-    return Json("settings", {"kubernetes": kubernetes, **listeners})
+    # Istio tells ports apart by the workload's own.
+    mesh: dict[str, Entries] = {"mesh": {"sidecarPort": 0}} if istio else {}
+    return Json("settings", {"kubernetes": kubernetes, **listeners, **mesh})
 
 
 def environment() -> tuple[Node, ...]:
@@ -162,7 +175,7 @@ def environment() -> tuple[Node, ...]:
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()
     )
     # Settings are read at the start: others make other pods.
-    digest = Either(INJECTION, Digest(_settings(webhook=True)), Digest(_settings(webhook=False)))
+    digest = _by_site(lambda webhook, istio: Digest(_settings(webhook, istio)))
     # What injected pods run, too.
     return (*names, {"name": "FEDERATION_IMAGE", "value": IMAGE}, {"name": "SETTINGS_DIGEST", "value": digest})
 

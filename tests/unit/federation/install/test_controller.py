@@ -80,6 +80,13 @@ def test_settings_listen_where_pods_are_reached() -> None:
     assert found.kubernetes.namespace == NAMESPACE
 
 
+def test_istio_is_called_at_the_workloads_own_ports() -> None:
+    """With mesh istio gateways don't call a port of sidecars, with a webhook or without; pods start anew for it."""
+    assert settings().mesh.sidecar_port == 15006
+    assert settings("mesh=istio").mesh.sidecar_port == 0
+    assert settings("mesh=istio", "injection.enabled=false", "settings.region=eu").mesh.sidecar_port == 0
+
+
 def test_other_settings_make_other_pods() -> None:
     """They are read at the start, so that a change of them is rolled out."""
 
@@ -89,6 +96,7 @@ def test_other_settings_make_other_pods() -> None:
         return str(found)
 
     assert digest() != digest("settings.region=eu")
+    assert len({digest(), digest("mesh=istio"), digest("mesh=istio", "injection.enabled=false")}) == 3
     assert digest("controller.replicas=3") == digest()
 
 

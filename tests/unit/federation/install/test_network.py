@@ -44,3 +44,16 @@ def test_values_say_where_the_exchange_and_the_peers_are() -> None:
     documents = rendered("clusterset=acme", "networkPolicy.exchangePorts=[{port: 6380, protocol: TCP}]")
     egress = one(documents, "NetworkPolicy", "federation-controller")["spec"]["egress"]
     assert {"ports": [{"port": 6380, "protocol": "TCP"}]} in egress
+
+
+def test_gateways_reach_the_workloads_of_istio_at_their_own_ports() -> None:
+    """To pods any port is open with mesh istio, the one of our sidecars without."""
+
+    def to_pods(*words: str) -> Any:
+        egress = one(rendered("clusterset=acme", *words), "NetworkPolicy", "federation-gateway")["spec"]["egress"]
+        return [rule for rule in egress if rule.get("to") == [{"namespaceSelector": {}}]]
+
+    assert to_pods("mesh=istio") == [{"to": [{"namespaceSelector": {}}]}]
+    assert to_pods("mesh=linkerd") == [
+        {"to": [{"namespaceSelector": {}}], "ports": [{"port": 15006, "protocol": "TCP"}]}
+    ]

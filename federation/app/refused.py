@@ -32,5 +32,5 @@ _HINTS: dict[str, str] = {
     admission.Reason.FULL: "evict members that are dead, or found another clusterset",
     admission.Reason.KEY_RETIRING: "ask again then",
     admission.Reason.NOT_A_MEMBER: "`federation members` lists those that are",
-    admission.Reason.IS_SEAT: "whoever has the authority can't go; without the other members there is nothing to leave",
+    admission.Reason.IS_SEAT: "whoever has the authority can't go; with the others evicted there is nothing to leave",
 }

@@ -30,6 +30,7 @@ from federation.install.vocabulary import (
     TRUST_BUNDLE,
     selector,
 )
+from federation.membership.roster import Roster
 from federation.membership.roster_file import RosterFile
 from federation.model.errors import ConfigError, TrustError
 from federation.model.names import ClusterId
@@ -99,14 +100,30 @@ class Uninstaller:
         secret = await self._objects.find(ObjectId("Secret", self._namespace, STATE), "v1")
         cluster = cluster_of(secret)
         name, clusterset = text(cluster.get("cluster")), text(cluster.get("clusterset"))
-        roster = decoded(secret).get(_ROSTER)
-        if roster is None or not _is_on(roster, ClusterId(name)):
+        content = decoded(secret).get(_ROSTER)
+        if content is None:
             return
+        # One that can't be read says nothing, and is taken for a membership.
+        roster = _roster(content)
+        if roster is not None and roster.member(ClusterId(name)) is None:
+            return
+        if roster is not None and roster.seat == name:
+            raise ConfigError(
+                f"cluster {name} has the authority of clusterset {clusterset}: without its keys nobody is admitted or "
+                "evicted any more",
+                hint=self._end_of(roster),
+            )
         raise ConfigError(
             f"cluster {name} is a member of clusterset {clusterset} still",
             hint=f"federation leave --context CONTEXT -n {self._namespace} first; or --force, and "
-            f"`federation evict {name}` in another cluster",
+            f"`federation evict {name}` where the authority is",
         )
+
+    def _end_of(self, roster: Roster) -> str:
+        """What to do before the cluster with the authority goes, which can neither leave nor be evicted."""
+        others = ", ".join(sorted(member.cluster for member in roster.members if member.cluster != roster.seat))
+        evict = f"`federation evict NAME --context CONTEXT -n {self._namespace}` for each of {others} first; "
+        return f"{evict if others else ''}save Secret {self._namespace}/{STATE} (kubectl get -o yaml); then --force"
 
     async def _remove_marked(self, kind: str) -> None:
         for found in await self._objects.marked(kind, self._namespace):
@@ -189,13 +206,13 @@ class Uninstaller:
         await self._objects.remove(Found(id_, "v1", existing))
 
 
-def _is_on(roster: bytes, cluster: ClusterId) -> bool:
-    """Whether a member's own roster has it; one that can't be read says nothing, and is taken for a membership."""
+def _roster(content: bytes) -> Roster | None:
+    """A member's own roster; None where it can't be read."""
     with tempfile.TemporaryDirectory() as directory:
         file = RosterFile(Path(directory))
-        replace_private(file.path, roster)
+        replace_private(file.path, content)
         try:
             known = file.load()
         except TrustError:
-            return True
-    return known is not None and known.roster.member(cluster) is not None
+            return None
+    return None if known is None else known.roster

@@ -22,12 +22,13 @@ from federation.install.definitions import definitions
 from federation.membership.roster import KnownRoster, Roster, sign_roster
 from federation.membership.roster_file import RosterFile
 from federation.model.errors import ConfigError
+from federation.model.names import ClusterId
 from support.install_site import WRITES, InstallSite, install_site
 from support.installation import HOST_PORTS, SITES, rendered
 from support.kube.plane import Plane, plane_of
 from support.kube.real import RealServer
 from support.kube.server import running
-from support.membership_values import EAST, key, public, roster_member
+from support.membership_values import EAST, NORTH, WEST, key, public, roster_member
 
 ALL_KINDS = tuple((kind, version) for kind, (version, _) in KINDS.items())
 WEBHOOK = "federation-sidecar-injector"
@@ -138,13 +139,30 @@ async def test_uninstalling_leaves_what_users_made(site: InstallSite) -> None:
 async def test_a_member_is_not_uninstalled_unless_forced(site: InstallSite, tmp_path: Path) -> None:
     """The others would go on calling it; what to do first is told."""
     await site.install("clusterset=acme")
-    await site.make(state_of_member(site.namespace, tmp_path))
+    await site.make(state_of_member(site.namespace, tmp_path, seat=WEST))
     with pytest.raises(ConfigError, match="cluster east is a member of clusterset acme still") as refused:
         await site.uninstall()
     assert "federation leave" in refused.value.hint
+    assert "`federation evict east`" in refused.value.hint
     assert await site.find("Deployment", "federation-controller", "apps/v1") is not None
     await site.uninstall(force=True)
     assert await site.left(*ALL_KINDS, ("Secret", "v1")) == []
+
+
+async def test_who_has_the_authority_is_told_what_goes_with_it(site: InstallSite, tmp_path: Path) -> None:
+    """It can neither leave nor be evicted: the others go first, and its keys are worth a backup."""
+    await site.install("clusterset=acme")
+    save = f"save Secret {site.namespace}/federation-state"
+    evict = f"federation evict NAME --context CONTEXT -n {site.namespace}"
+    for others in ((WEST, NORTH), ()):
+        await site.make(state_of_member(site.namespace, tmp_path, others=others))
+        with pytest.raises(ConfigError, match="cluster east has the authority of clusterset acme") as refused:
+            await site.uninstall()
+        places = [refused.value.hint.find(step) for step in (evict, save, "--force")[not others :]]
+        assert -1 not in places
+        assert places == sorted(places)
+        assert ("north, west" in refused.value.hint) == bool(others)
+        assert "leave" not in refused.value.hint
 
 
 async def test_the_clusterset_of_a_member_is_known(site: InstallSite, tmp_path: Path) -> None:
@@ -341,9 +359,11 @@ def derived_service() -> dict[str, Any]:
     }
 
 
-def state_of_member(namespace: str, directory: Path) -> dict[str, Any]:
-    """The Secret of cluster east, which is in clusterset acme."""
-    roster = Roster("acme", 1, EAST, (roster_member(EAST),))
+def state_of_member(
+    namespace: str, directory: Path, *, seat: ClusterId = EAST, others: tuple[ClusterId, ...] = ()
+) -> dict[str, Any]:
+    """The Secret of cluster east, which is in clusterset acme, alone unless others are named."""
+    roster = Roster("acme", 1, seat, tuple(map(roster_member, sorted({EAST, seat, *others}))))
     known = KnownRoster(public("authority"), roster, sign_roster(roster, key("authority")))
     RosterFile(directory).save(known)
     content = {

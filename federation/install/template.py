@@ -38,7 +38,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """The mapping at a path as JSON in a string, with these entries over it; they hold strings, numbers and Values alone."""
+    """The mapping at a path as JSON in a string, with these entries over it: of strings, numbers and Values alone."""
 
     path: str
     over: Entries

@@ -140,19 +140,17 @@ ISTIO: Final = Is("mesh", "istio")
 
 def settings() -> Either:
     """The settings of the cluster as far as they are the installation's to say; JSON is YAML."""
-    return _by_site(_settings)
+    return _by_site(lambda settings: settings)
 
 
-def _by_site(form: Callable[[bool, bool], Node]) -> Either:
-    """``form(webhook, istio)`` of the site that it is."""
-    return Either(
-        INJECTION,
-        Either(ISTIO, form(True, True), form(True, False)),
-        Either(ISTIO, form(False, True), form(False, False)),
-    )
+def _by_site(form: Callable[[Json], Node]) -> Either:
+    """What ``form`` makes of the settings of the site that it is."""
+    with_webhook = Either(ISTIO, form(_settings(webhook=True, istio=True)), form(_settings(webhook=True, istio=False)))
+    without = Either(ISTIO, form(_settings(webhook=False, istio=True)), form(_settings(webhook=False, istio=False)))
+    return Either(INJECTION, with_webhook, without)
 
 
-def _settings(webhook: bool, istio: bool) -> Json:  # noqa: FBT001 - see _by_site
+def _settings(*, webhook: bool, istio: bool) -> Json:
     listeners: dict[str, Entries] = {
         "xds": {"listen": f"0.0.0.0:{XDS_PORT}"},
         "http": {"listen": f"0.0.0.0:{HTTP_PORT}"},
@@ -175,7 +173,7 @@ def environment() -> tuple[Node, ...]:
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()
     )
     # Settings are read at the start: others make other pods.
-    digest = _by_site(lambda webhook, istio: Digest(_settings(webhook, istio)))
+    digest = _by_site(Digest)
     # What injected pods run, too.
     return (*names, {"name": "FEDERATION_IMAGE", "value": IMAGE}, {"name": "SETTINGS_DIGEST", "value": digest})
 

@@ -112,3 +112,9 @@ def test_the_environment_is_as_the_program_reads_it(variable: str) -> None:
     (environment,) = of("ENV")
     settings = dict(word.split("=", 1) for word in environment.split())
     assert settings[variable] == {"PYTHONUNBUFFERED": "1", ENVOY_VARIABLE: "/usr/local/bin/envoy"}[variable]
+
+
+def test_whoever_runs_it_has_a_home() -> None:
+    """It is said by the image: a uid without an entry in passwd has none, and the API server's client asks for it."""
+    environment = " ".join(words for name, words in last_stage() if name == "ENV")
+    assert "HOME=/var/lib/federation" in environment.split()

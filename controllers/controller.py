@@ -17,7 +17,7 @@ from controllers.dataplane import DataPlane
 from controllers.dns.zone import NO_VIPS, Ipv6Vips, Zone, ZoneView
 from controllers.journal import Journal
 from controllers.liveness import Signals, State, Verdict, judge
-from controllers.peers import Gateways, Peers, exported_by
+from controllers.peers import Gateways, Peers, exported_by, unread
 from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved, own_gateway, own_site
 from controllers.revocations import held_back, revise
 from controllers.sources.base import SourceUpdate
@@ -101,6 +101,8 @@ class Controller:
         self.touched: frozenset[ServiceKey] = frozenset()
         """The services that the last pass was about."""
         self.trusted: frozenset[ClusterId] = frozenset()
+        self.unread: frozenset[ClusterId] = frozenset()
+        """The members of whom the last pass did not know what they export."""
         self.source_problems: tuple[Problem, ...] = ()
         self.trust_problems: tuple[Problem, ...] = ()
         self.refused: tuple[Problem, ...] = ()
@@ -270,7 +272,7 @@ class Controller:
             self._zone.update(self._changed, results, self._journal.vips, seconds, self._ipv6_vips)
         for problem in self.refused:
             _log.error("data plane refused a change", problem=str(problem))
-        self.touched = frozenset({*self._changed, *dirty.own})
+        self.touched, self.unread = frozenset({*self._changed, *dirty.own}), unread(peers)
         self._changed = {}
         self._started = True
 

@@ -37,7 +37,7 @@ from controllers.mcs.plan import plan_writes
 from controllers.projection import ServiceResult, Surroundings
 from controllers.sources.manifests import ObjectId
 from controllers.sources.resource_watch import Api, Patience
-from federation.model.names import ServiceKey
+from federation.model.names import ClusterId, ServiceKey
 from federation.model.problems import Problem
 from federation.model.state import ServiceState
 
@@ -62,6 +62,8 @@ class Computed:
     """What the source found wrong about the objects of a service."""
     publications: Mapping[ServiceKey, Publication] = field(default_factory=dict)
     """Of the services whose publication is not ``publication``; where it changes, the service is news."""
+    unread: frozenset[ClusterId] = frozenset()
+    """The members of whom it is not known what they export."""
 
 
 class WritingApi(Api, Protocol):
@@ -134,11 +136,12 @@ class ObjectWriter:
     def tell(self, computed: Computed, changed: Collection[ServiceKey]) -> None:
         """Take in the newest, and for which services it is news.
 
-        First once the own source and the exchange were read whole: what ``computed`` lacks is deleted.
+        First once the own source and the exchange were read whole: what ``computed`` lacks is deleted, unless a member
+        that is unread backed it.
         """
         before, self._computed = self._computed, computed
         self._backlog.mark(changed)
-        if before is None or before.around != computed.around:
+        if before is None or before.around != computed.around or before.unread != computed.unread:
             self._backlog.mark({*computed.results, *self._objects.keys})
         elif before.publication != computed.publication:
             self._backlog.mark(key for key in self._objects.keys if export_id(key) in self._objects)
@@ -216,9 +219,10 @@ class ObjectWriter:
             cluster=KubernetesCluster(namespaces, api, self._ip_families, self._taken, self._derived_annotations),
             publication=computed.publications.get(key, computed.publication),
             noted=computed.noted.get(key, ()),
+            unread=computed.unread,
             now=self._now(),
         )
-        plan = plan_writes(observed, desired.applied, namespaces=namespaces)
+        plan = plan_writes(observed, desired.applied, namespaces=namespaces, kept=desired.kept)
         problems = [*desired.problems, *plan.problems]
         accepted = True
         for write in plan.applied:

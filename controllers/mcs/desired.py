@@ -3,11 +3,15 @@
 Slices refer to the import by its uid, and the import's clusterset IP is the one that the API server gave the derived
 Service. So a service needs a few rounds of observing and writing until nothing is left to write; each round is sound
 in itself, and none takes away what the rounds before it gave.
+
+Empty is not unknown: the import of a cluster that was not read yet, for the exchange has lost it and this process never
+had it, stays with its address (KEP-1645: a service that can't be reached is imported still). Endpoints that nobody
+knows go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -23,9 +27,17 @@ from controllers.mcs.objects import (
 )
 from controllers.mcs.owned_fields import is_ours_to_write
 from controllers.mcs.served_api import ServedApi
-from controllers.mcs.service_import import build_import, import_reference, import_spec, import_status
+from controllers.mcs.service_import import (
+    build_import,
+    import_reference,
+    import_spec,
+    import_status,
+    recorded_clusters,
+    unknown_status,
+)
 from controllers.projection import ServiceResult, Surroundings
-from federation.model.names import ServiceKey
+from controllers.sources.manifests import ObjectId
+from federation.model.names import ClusterId, ServiceKey
 from federation.model.problems import Problem
 from federation.model.records import ImportType
 from federation.model.state import ServiceState
@@ -54,6 +66,8 @@ class DesiredObjects:
 
     applied: tuple[Apply, ...]
     problems: tuple[Problem, ...] = ()
+    kept: frozenset[ObjectId] = frozenset()
+    """What is to stay as it is, if it is there."""
 
 
 def desired_objects(
@@ -66,11 +80,13 @@ def desired_objects(
     cluster: KubernetesCluster,
     publication: Publication,
     noted: Sequence[Problem] = (),
+    unread: Collection[ClusterId] = frozenset(),
     now: datetime,
 ) -> DesiredObjects:
     """The objects of ``key``, given those of its objects that were observed.
 
-    ``result`` is None where nobody exports it; ``noted`` is what the source found wrong about its objects.
+    ``result`` is None where nobody exports it; ``noted`` is what the source found wrong about its objects, and
+    ``unread`` are the members of whom it is not known what they export.
     """
     if key.namespace not in cluster.namespaces:
         return DesiredObjects(())
@@ -79,10 +95,16 @@ def desired_objects(
     if (export := observed.get(export_id(key))) is not None:
         conditions = export_conditions(key, result, publication, noted)
         applied.append(export_status(key, export, conditions, api_version=cluster.api.version, now=now))
+    kept: frozenset[ObjectId] = frozenset()
+    known = observed.get(import_id(key))
+    unknown = frozenset(unread).intersection(recorded_clusters(known))
     if result is not None and result.merged is not None:
-        objects, problems = _imported(result.merged, local, observed, around, cluster, now)
+        objects, problems = _imported(result.merged, local, observed, around, cluster, unknown, now)
         applied += objects
-    return DesiredObjects(tuple(cluster.api.prune(one) for one in applied), problems)
+    elif known is not None and unknown and is_ours_to_write(import_id(key), known):
+        kept = frozenset({import_id(key), derived_id(key)})
+        applied.append(unknown_status(key, known, api_version=cluster.api.version))
+    return DesiredObjects(tuple(cluster.api.prune(one) for one in applied), problems, kept)
 
 
 def _imported(
@@ -91,6 +113,7 @@ def _imported(
     observed: Observed,
     around: Surroundings,
     cluster: KubernetesCluster,
+    unknown: frozenset[ClusterId],
     now: datetime,
 ) -> tuple[tuple[Apply, ...], tuple[Problem, ...]]:
     version = cluster.api.version
@@ -112,7 +135,7 @@ def _imported(
         return (stated,), problems
     owner = None if service_import is None else import_reference(merged.key, service_import, api_version=version)
     slices = tuple(endpoint_slices(merged.key, slice_groups(merged, local, around), owner, observed))
-    status = import_status(built, service_import, slices=bool(slices), api_version=version, now=now)
+    status = import_status(built, service_import, slices=bool(slices), unknown=unknown, api_version=version, now=now)
     if not allocated.families:
         return (stated, *slices, status), problems
     service = derived_service(merged, allocated, derived, cluster.derived_annotations)

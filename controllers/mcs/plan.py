@@ -56,9 +56,16 @@ class Plan:
         return not (self.applied or self.deleted)
 
 
-def plan_writes(observed: Observed, desired: Iterable[Apply], *, namespaces: Collection[str]) -> Plan:
+def plan_writes(
+    observed: Observed,
+    desired: Iterable[Apply],
+    *,
+    namespaces: Collection[str],
+    kept: Collection[ObjectId] = frozenset(),
+) -> Plan:
     """The writes for the objects in ``observed``, which must be all of ours in the plan's scope (one service's, or all
-    of the cluster's) and whatever else has the name of a desired one."""
+    of the cluster's) and whatever else has the name of a desired one. Those that are ``kept`` are not deleted, though
+    nothing is stated of them."""
     wanted = [one for one in desired if not one.id.namespace or one.id.namespace in namespaces]
     foreign = {
         one.id for one in wanted if (found := observed.get(one.id)) is not None and not is_ours_to_write(one.id, found)
@@ -70,7 +77,7 @@ def plan_writes(observed: Observed, desired: Iterable[Apply], *, namespaces: Col
         and not _going(observed.get(one.id))
         and needs_write(observed.get(one.id), one.document, one.subresource)
     ]
-    keep = {one.id for one in wanted}
+    keep = {*kept, *(one.id for one in wanted)}
     deleted = [
         Delete(id_, uid_of(found), text(section(found, "metadata").get("resourceVersion")))
         for id_, found in observed.items()

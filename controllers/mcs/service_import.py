@@ -8,13 +8,24 @@ not keep the whole import out of every cluster.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from controllers.mcs.derived_service import Allocation
-from controllers.mcs.objects import MANAGED_BY, MANAGER, Apply, Document, import_id, section, uid_of
+from controllers.mcs.objects import (
+    MANAGED_BY,
+    MANAGER,
+    Apply,
+    Document,
+    import_id,
+    mapping,
+    section,
+    sequence,
+    text,
+    uid_of,
+)
 from controllers.mcs.stamped_conditions import stamp_conditions
 from federation.model.conditions import Condition, ConditionStatus
 from federation.model.merge import DEFAULT_AFFINITY_TIMEOUT_SECONDS
@@ -112,11 +123,18 @@ def import_spec(built: ServiceImport, *, api_version: str) -> Apply:
 
 
 def import_status(
-    built: ServiceImport, observed: Document | None, *, slices: bool, api_version: str, now: datetime
+    built: ServiceImport,
+    observed: Document | None,
+    *,
+    slices: bool,
+    unknown: Collection[ClusterId] = (),
+    api_version: str,
+    now: datetime,
 ) -> Apply:
-    """The write of the import's status; ``slices`` says whether there are EndpointSlices of it in this cluster."""
+    """The write of the import's status; ``slices`` says whether there are EndpointSlices of it in this cluster, and
+    ``unknown`` who backed it and may do so still."""
     status = {
-        "clusters": [{"cluster": cluster} for cluster in built.clusters],
+        "clusters": [{"cluster": cluster} for cluster in sorted({*built.clusters, *unknown})],
         "conditions": stamp_conditions(
             [built.ready],
             section(observed, "status").get("conditions"),
@@ -126,18 +144,39 @@ def import_status(
         ),
         "endpointSliceObjects": "Present" if slices else "Absent",
     }
-    document = {
-        "apiVersion": api_version,
-        "kind": "ServiceImport",
-        "metadata": {"namespace": built.key.namespace, "name": built.key.name},
-        "status": status,
+    return _status(built.key, status, api_version)
+
+
+def unknown_status(key: ServiceKey, observed: Document, *, api_version: str) -> Apply:
+    """The write of the status of an import of which it is not known what backs it now: as it was, without slices."""
+    before = section(observed, "status")
+    status = {
+        "clusters": [{"cluster": cluster} for cluster in recorded_clusters(observed)],
+        "conditions": [one for one in sequence(before.get("conditions")) if mapping(one).get("type") == "Ready"],
+        "endpointSliceObjects": "Absent",
     }
-    return Apply(import_id(built.key), "status", document)
+    return _status(key, status, api_version)
+
+
+def recorded_clusters(observed: Document | None) -> tuple[ClusterId, ...]:
+    """Who backed an import when that was last known, sorted."""
+    told = (text(mapping(one).get("cluster")) for one in sequence(section(observed, "status").get("clusters")))
+    return tuple(sorted({ClusterId(cluster) for cluster in told if cluster}))
 
 
 def import_reference(key: ServiceKey, observed: Document, *, api_version: str) -> Document:
     """The owner reference by which what belongs to an import goes with it (KEP-1645)."""
     return {"apiVersion": api_version, "kind": "ServiceImport", "name": key.name, "uid": uid_of(observed)}
+
+
+def _status(key: ServiceKey, status: Document, api_version: str) -> Apply:
+    document = {
+        "apiVersion": api_version,
+        "kind": "ServiceImport",
+        "metadata": {"namespace": key.namespace, "name": key.name},
+        "status": status,
+    }
+    return Apply(import_id(key), "status", document)
 
 
 def _ready(merged: MergedService, allocated: Allocation) -> Condition:

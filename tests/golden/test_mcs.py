@@ -108,6 +108,7 @@ class Input(StrictInput):
     ip_families: tuple[str, ...] = ("IPv4",)
     withdrawn: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     version: str = "v1beta1"
     schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
     publication: Publishing = Publishing()
@@ -165,6 +166,7 @@ def _plan(given: Input, own: ClusterId) -> Plan:
         ),
         publication=Publication(given.publication.delivery, given.publication.cause),
         noted=[Problem(subject, "InvalidValue", message) for subject, message in given.noted],
+        unread=[ClusterId(cluster) for cluster in given.unread],
         now=NOW,
     )
     properties: tuple[Apply, ...] = ()
@@ -172,7 +174,7 @@ def _plan(given: Input, own: ClusterId) -> Plan:
     if (told := given.properties) is not None:
         properties = desired_properties(observed, ClusterId(told.cluster), told.clusterset, member=told.member)
         problems += check_identity(observed, ClusterId(told.cluster), told.clusterset)
-    plan = plan_writes(observed, (*properties, *desired.applied), namespaces=given.namespaces)
+    plan = plan_writes(observed, (*properties, *desired.applied), namespaces=given.namespaces, kept=desired.kept)
     return Plan(plan.applied, plan.deleted, (*problems, *plan.problems))
 
 

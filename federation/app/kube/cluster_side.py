@@ -249,6 +249,7 @@ class ClusterSide:
                 _EXPORTED,
                 self._noted,
                 dict.fromkeys(self._pending, pending),
+                controller.unread,
             ),
             changed,
         )

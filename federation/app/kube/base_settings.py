@@ -56,6 +56,18 @@ def parse_base_settings(base: str, *, directory: Path) -> ClusterSettings:
             "the installation's settings have no section kubernetes",
             hint="add `kubernetes: {}`; without it a cluster's manifests are read from its directory",
         )
+    home = directory.absolute()
+    places = {
+        "stateDirectory": (settings.state_directory, home / "state"),
+        "memberKeyFile": (settings.member_key_file, home / "member.key"),
+        "authorityDirectory": (settings.authority_directory, home / "authority"),
+    }
+    if moved := [key for key, (said, usual) in places.items() if said.absolute() != usual]:
+        raise ConfigError(
+            f"the installation's settings move {', '.join(moved)}: what is there would not be shared",
+            violations=moved,
+            hint="leave these keys out; in Kubernetes the Secret holds what is in their usual places",
+        )
     return settings
 
 

@@ -45,6 +45,8 @@ _FILES: Final = (
     "state/roster",
     "state/leaving",
 )
+_LIST: Final = "files"
+"""Key of the Secret with the names of all that its writer had: one with less was edited, or restored in part."""
 _SEPARATOR: Final = "__"
 """In the place of the slash, which no key of a Secret may have."""
 
@@ -66,6 +68,10 @@ class Client(Protocol):
     async def replace(self, document: Document, *, timeout_seconds: float = ...) -> Document: ...
 
 
+class _OvertakenError(KubeError):
+    """Another controller has written the Secret since this one took it over."""
+
+
 class SharedState:
     """The Secret in ``namespace`` and the files in ``directory`` (a cluster's)."""
 
@@ -78,6 +84,14 @@ class SharedState:
         self._version = ""
         """Of the Secret as it was last read or written; empty: there is none."""
         self._stored: Mapping[str, bytes] = {}
+        self._stored_names: frozenset[str] = frozenset()
+        """What it does hold."""
+        self._listed: frozenset[str] | None = None
+        """What the Secret says that it holds; None where it does not say."""
+        self._unheard: set[str] = set()
+        """Files that a ``restore`` which failed half way has changed."""
+        self._tried: Mapping[str, bytes] | None = None
+        """What was last written; whether it arrived is not always known."""
         self._trouble = ""
         self._check_at = 0.0
         self._wake = asyncio.Event()
@@ -92,7 +106,9 @@ class SharedState:
     async def restore(self) -> frozenset[str]:
         """Have the directory hold what the Secret holds; returns the files that changed. Raises KubeError, OSError.
 
-        Where there is no Secret nothing is changed: what is in the directory may be all that is left.
+        Where there is no Secret nothing is changed: what is in the directory may be all that is left. The same goes for
+        files that the Secret lacks unless it says itself that it is whole. Raises KubeError where it lacks files that
+        are not in the directory either: whoever led with what is left would make the loss last.
         """
         async with self._opened() as client:
             stored = await self._read(client)
@@ -100,17 +116,34 @@ class SharedState:
             self._stored, self._trouble = {}, ""
             return frozenset()
         known = self._shared()
-        changed = {name for name in {*stored, *known} if stored.get(name) != known.get(name)}
-        for name in sorted(changed):
+        if lost := (self._listed or frozenset()) - {*stored, *known}:
+            raise KubeError(
+                f"the Secret lacks {', '.join(sorted(lost))}, which whoever wrote it had",
+                hint="restore it whole, or delete it while a controller that has these files leads",
+            )
+        found = {*stored} if self._edited else {*stored, *known}
+        for name in sorted(name for name in found if stored.get(name) != known.get(name)):
             path = self._directory / name
+            self._unheard.add(name)
             if name in stored:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 replace_private(path, stored[name])
             else:
                 path.unlink(missing_ok=True)
         self._stored = stored
-        self._trouble = ""
-        return frozenset(changed)
+        kept = sorted({*known} - {*stored}) if self._edited else []
+        self._tell(f"somebody has edited the Secret: it lacks {', '.join(kept)}, kept here" if kept else "")
+        changed, self._unheard = frozenset(self._unheard), set()
+        return changed
+
+    @property
+    def _edited(self) -> bool:
+        """Whether the Secret is none that a controller wrote whole."""
+        return self._listed != frozenset(self._stored_names)
+
+    def in_secret(self) -> bool:
+        """Whether the Secret is known to hold what the directory holds. Raises OSError."""
+        return self.taken_over and not self._edited and self._shared() == self._stored
 
     async def save(self, *, seconds_left: float) -> bool:
         """Have the Secret hold what the directory holds, within so many seconds; returns whether it had to be written.
@@ -118,9 +151,10 @@ class SharedState:
         Raises KubeError, OSError. Only whoever leads may call it, and only once it has restored.
         """
         files = self._shared()
-        if files == self._stored:
+        if files == self._stored and (not self._edited if self._version else not files):
             return False
         data = {name.replace("/", _SEPARATOR): base64.b64encode(content).decode() for name, content in files.items()}
+        data[_LIST] = base64.b64encode("\n".join(files).encode()).decode()
         document = {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -128,6 +162,7 @@ class SharedState:
             "type": "Opaque",
             "data": data,
         }
+        self._tried = files
         limit = min(_TIMEOUT_SECONDS, seconds_left)
         async with self._opened() as client:
             if self._version:
@@ -137,6 +172,7 @@ class SharedState:
                 written = await client.create(document, timeout_seconds=limit)
         self._version = text(section(written, "metadata").get("resourceVersion"))
         self._stored = files
+        self._listed = self._stored_names = frozenset(files)
         return True
 
     async def run(
@@ -161,6 +197,10 @@ class SharedState:
                     await self._check()
                     await self.save(seconds_left=seconds_left())
                     self._trouble = ""
+            except _OvertakenError as error:
+                self._fail(error)
+                self.taken_over = False
+                continue
             except KubeError as error:
                 self._fail(error)
             except OSError as error:
@@ -181,9 +221,14 @@ class SharedState:
         now = asyncio.get_running_loop().time()
         if now < self._check_at:
             return
+        before = self._stored
         async with self._opened() as client:
             self._stored = await self._read(client)
         self._check_at = now + CHECK_SECONDS
+        if self._version and not self._edited and self._stored not in (before, self._tried):
+            # Another controller has led meanwhile, or somebody has put a whole one in its place: that is taken over.
+            self._stored = before
+            raise _OvertakenError(f"{self._id} is not what this controller wrote")
 
     def _fail(self, error: KubeError) -> None:
         self._tell(f"{error}{f'; {error.hint}' if error.hint else ''}")
@@ -191,7 +236,7 @@ class SharedState:
             self._check_at = 0.0
 
     def _tell(self, cause: str) -> None:
-        if cause != self._trouble:
+        if cause and cause != self._trouble:
             _log.warning("state is not shared", secret=str(self._id), reason=cause)
         self._trouble = cause
 
@@ -202,10 +247,15 @@ class SharedState:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
             self._version = ""
+            self._listed, self._stored_names = None, frozenset()
             return {}
         self._version = text(section(secret, "metadata").get("resourceVersion"))
         found = {name.replace(_SEPARATOR, "/"): _decoded(content) for name, content in section(secret, "data").items()}
-        return {name: content for name, content in found.items() if _is_shared(name)}
+        names = found.get(_LIST)
+        listed = None if names is None else frozenset(filter(_is_shared, names.decode(errors="replace").split("\n")))
+        stored = {name: content for name, content in found.items() if _is_shared(name)}
+        self._listed, self._stored_names = listed, frozenset(stored)
+        return stored
 
     def _shared(self) -> dict[str, bytes]:
         paths = (path for pattern in _FILES for path in self._directory.glob(pattern))

@@ -41,3 +41,10 @@ def test_an_installation_is_judged_before_there_is_a_membership() -> None:
     for text, told in (("region: eu", "kubernetes"), ("kubernetes: {}\nhttp: 1", "http"), ("- 1", "mapping")):
         with pytest.raises(ConfigError, match=told):
             parse_base_settings(text, directory=Path("/d"))
+
+
+@pytest.mark.parametrize("key", ["stateDirectory", "memberKeyFile", "authorityDirectory"])
+def test_what_is_shared_stays_in_its_place(key: str) -> None:
+    """Elsewhere it would go with the pod."""
+    with pytest.raises(ConfigError, match=key):
+        parse_base_settings(f"{BASE}{key}: /elsewhere\n", directory=Path("/d"))

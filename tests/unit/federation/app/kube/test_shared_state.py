@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
@@ -175,3 +175,81 @@ async def test_where_there_is_no_secret_nothing_is_taken_away(server: StandIn, t
 
     assert await state.restore() == frozenset()
     assert files(tmp_path / "one") == {"member.key": "key"}
+
+
+@pytest.mark.parametrize("lacks", [(), ("member.key",), ("member.key", "files")])
+async def test_a_secret_that_was_edited_takes_nothing_away(
+    lacks: tuple[str, ...], server: StandIn, tmp_path: Path
+) -> None:
+    """With nothing, or less than whoever wrote it had: what a directory still has is kept, and written again."""
+    one, other = shared(server, tmp_path / "one"), shared(server, tmp_path / "other")
+    lasting = {"cluster.yaml": "a", "member.key": "key", "authority/ledger": "all"}
+    for name, content in lasting.items():
+        write(tmp_path / "one", name, content)
+    await one.save(seconds_left=9)
+    await other.restore()
+    edit(server, lambda data: {name: data[name] for name in data if lacks and name not in lacks})
+    changed = await other.restore()
+    told = [problem.reason for problem in other.problems]
+    kept = files(tmp_path / "other")
+    await other.save(seconds_left=9)
+    third = shared(server, tmp_path / "third")
+    await third.restore()
+
+    assert (changed, told, kept) == (frozenset(), ["NotShared"], lasting)
+    assert files(tmp_path / "third") == lasting
+
+
+async def test_nobody_leads_with_less_than_there_was(server: StandIn, tmp_path: Path) -> None:
+    """A pod that is new finds no more than a part, and must not make it all there is."""
+    one, fresh = shared(server, tmp_path / "one"), shared(server, tmp_path / "fresh")
+    for name in ("member.key", "authority/ledger"):
+        write(tmp_path / "one", name, name)
+    await one.save(seconds_left=9)
+    edit(server, lambda data: {name: data[name] for name in data if name != "authority__ledger"})
+    with pytest.raises(KubeError, match="lacks authority/ledger"):
+        await fresh.restore()
+
+
+async def test_whoever_was_overtaken_takes_over_and_does_not_overwrite(
+    server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that was refused is not repeated over what the other one has written."""
+    one, other = shared(server, tmp_path / "one"), shared(server, tmp_path / "other")
+    heard: list[frozenset[str]] = []
+    task = asyncio.create_task(one.run(lambda: True, lambda: 9.0, heard.append))
+    try:
+        await until(lambda: one.taken_over)
+        write(tmp_path / "one", "member.key", "first")
+        await until(one.in_secret)
+        await other.restore()
+        write(tmp_path / "other", "member.key", "second")
+        await other.save(seconds_left=9)
+        write(tmp_path / "one", "state/journal.json", "{}")
+        await until(lambda: files(tmp_path / "one").get("member.key") == "second")
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert "member.key" in heard[-1]
+
+
+async def test_a_restore_that_fails_half_way_tells_of_all_in_the_end(server: StandIn, tmp_path: Path) -> None:
+    """Also of what it had changed by then."""
+    one, other = shared(server, tmp_path / "one"), shared(server, tmp_path / "other")
+    for name in ("member.key", "state/roster"):
+        write(tmp_path / "one", name, name)
+    await one.save(seconds_left=9)
+    write(tmp_path / "other", "state", "in the way")
+    with pytest.raises(FileExistsError):
+        await other.restore()
+    (tmp_path / "other" / "state").unlink()
+
+    assert await other.restore() == {"member.key", "state/roster"}
+
+
+def edit(server: StandIn, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    """What somebody makes of the Secret."""
+    secret = server.objects(SECRETS)[Key(NAMESPACE, SECRET)]
+    kind = next(one for one in server.registry.catalog.all() if one.resource == SECRETS)
+    server.registry.delete(kind, Key(NAMESPACE, SECRET), {})
+    server.put(SECRETS, {"metadata": {"namespace": NAMESPACE, "name": SECRET}, "data": change(secret["data"])})

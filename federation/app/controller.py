@@ -192,7 +192,8 @@ def _cluster_side(
         post,
         session=seat.session,
         authority=authority,
-        is_member=lambda: not seat.status().lost,
+        is_member=lambda: not seat.lost,
+        in_doubt=lambda: seat.in_doubt,
         mark=engine.mark,
     )
     side.attach(controller)

@@ -67,6 +67,7 @@ class Seat:
         self._board = board
         rng = random.Random()  # noqa: S311 - spreads retries, protects nothing
         self._lost: Problem | None = None
+        self._look: Callable[[], None] | None = None
         self.roster = RosterKeeper(
             board, RosterFile(settings.state_directory), settings.cluster, clock=utc_now, rng=rng
         )
@@ -117,6 +118,16 @@ class Seat:
         return self._lost is not None
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether the cluster is a member, but with a key that this process does not have."""
+        return self._lost is _ANOTHER
+
+    def look_again(self) -> None:
+        """Who leads has changed: what a standby leaves alone may be this process's now."""
+        if self._look is not None:
+            self._look()
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with this cluster's place, and with the roster in the exchange."""
         return self.roster.problems if self._lost is None else (self._lost, *self.roster.problems)
@@ -162,6 +173,7 @@ class Seat:
                 if self._lost is not None:
                     speaking.cancel()
 
+            self._look = changed
             tasks.create_task(self.roster.run(changed), name="roster")
             tasks.create_task(self._rekey(), name="member key")
 

@@ -65,6 +65,7 @@ class ClusterSide:
         session: ExchangeSession,
         authority: OwnAuthority,
         is_member: Callable[[], bool],
+        in_doubt: Callable[[], bool] = lambda: False,
         mark: Callable[[], None],
     ) -> None:
         access = access_of(kubernetes)
@@ -73,6 +74,9 @@ class ClusterSide:
         self._post = post
         self._session = session
         self._is_member = is_member
+        self._in_doubt = in_doubt
+        self._over = False
+        """Whether the membership is, whatever the roster said when it was last read."""
         self._mark = mark
         self._watch = ClusterWatch(opened)
         self._controller: Controller | None = None
@@ -203,6 +207,7 @@ class ClusterSide:
 
     async def clear_away(self, *, patience_seconds: float) -> None:
         """The membership is over: return once nothing of it is left in the cluster, or after so long."""
+        self._over = True
         self._tell(set())
         try:
             async with asyncio.timeout(patience_seconds):
@@ -234,8 +239,12 @@ class ClusterSide:
         controller = self._controller
         if controller is None:
             return
-        self._properties.tell(self._is_member())
-        if not self._is_member():
+        member = self._is_member() and not self._over
+        if self._in_doubt() and not self._over:
+            # Whose key it is has to be settled first: until then all stays as it is.
+            return
+        self._properties.tell(member)
+        if not member:
             self.writer.tell(Computed({}, {}, controller.surroundings), controller.projection.results.keys())
             self._mesh_writer.tell(Whole({}, {}, controller.surroundings), controller.projection.results.keys())
             return

@@ -47,6 +47,8 @@ class Place(Protocol):
     @property
     def own_key(self) -> bytes: ...
 
+    def look_again(self) -> None: ...
+
 
 class _ClearAway(Protocol):
     def __call__(self, *, patience_seconds: float) -> Coroutine[None, None, None]: ...
@@ -135,6 +137,8 @@ class SharedChanges:
         except (ConfigError, TrustError) as error:
             # The Secret holds one file beside another of before, for a moment; or somebody has edited it.
             _log.warning("shared state is not taken over", reason=str(error), hint=error.hint)
+        if not self._other_key:
+            self._seat.look_again()
         self._session.hurry()
         self._keeper.wake()
         self._mark()

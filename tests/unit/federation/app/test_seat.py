@@ -152,6 +152,21 @@ async def test_a_standby_leaves_the_key_to_the_process_that_leads(bench: Bench) 
         assert (seat.session.published, MemberKeys(bench.settings.member_key_file).prepared) == (None, None)
 
 
+async def test_whoever_comes_to_lead_sees_that_the_key_is_another(bench: Bench) -> None:
+    """Which it had left alone as a standby. That is a doubt, and no end of the membership."""
+    bench.leads = False
+    async with bench.running() as seat:
+        east, north, west = ledger_of(EAST, NORTH, WEST).roster.members
+        other = replace(ledger_of().roster, serial=5, members=(east, north, replace(west, public_key=public("other"))))
+        await bench.board.publish_roster(sign_roster(other, key("authority")))
+        await until(lambda: seat.status().serial == 5)
+        before = seat.lost
+        bench.leads = True
+        seat.look_again()
+
+        assert (before, seat.lost, seat.in_doubt) == (False, True, True)
+
+
 async def test_whoever_has_lost_its_place_asks_for_no_key(bench: Bench) -> None:
     """Not even where a later roster names the key that it had prepared: it is refused once, and that is the end."""
     prepared = MemberKeys(bench.settings.member_key_file).prepare()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
 from controllers.mesh.detect import DetectedMesh, MeshKind
-from federation.app.kube.cluster_side import anchors_of, mesh_status, noted_by_service, untold_seconds
+from federation.app.kube.cluster_side import ClusterSide, anchors_of, mesh_status, noted_by_service, untold_seconds
 from federation.model.documents import read_yaml
 from federation.model.problems import Problem
 from support.builders import ECHO
@@ -55,3 +60,33 @@ def test_the_anchors_of_a_mesh_are_those_of_the_peers() -> None:
     for domain in ("east.test", "west.test"):
         view = view.with_bundle(TrustBundle(TrustDomain(domain), 1, (domain.encode(),)))
     assert anchors_of(view, "east.test") == {"west.test": (b"west.test",)}
+
+
+class Told:
+    """Stands for a writer, and keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.settled = True
+
+    def tell(self, what: Any, *_: object) -> None:
+        self.told.append(what)
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+async def test_what_is_over_is_cleared_whatever_was_read(in_doubt: bool) -> None:
+    """That the roster is gone is enough; and a key in doubt alone changes nothing in the cluster."""
+    side: Any = object.__new__(ClusterSide)
+    writer, properties, mesh, controller = Told(), Told(), Told(), MagicMock()
+    side._controller, side.writer, side._properties, side._mesh_writer = controller, writer, properties, mesh
+    side._is_member, side._in_doubt, side._over = (lambda: not in_doubt), (lambda: in_doubt), False
+    side._session, side._noted, side._pending = MagicMock(), {}, frozenset()
+    controller.projection.results, controller.state.services = {ECHO: object()}, {}
+    controller.trust.bundles = {}
+    side._settings = MagicMock()
+    side._tell(set())
+    before = [len(writer.told), len(mesh.told)]
+    await side.clear_away(patience_seconds=1)
+
+    assert before == ([0, 0] if in_doubt else [1, 1])
+    assert (writer.told[-1].results, mesh.told[-1].results, properties.told[-1]) == ({}, {}, False)

@@ -29,6 +29,7 @@ class Part:
         self.calls: list[str] = []
         self.broken = False
         self.lost = False
+        self.looked = 0
         self.own_key = public("east")
         self.listeners: list[Callable[[frozenset[str]], None]] = []
 
@@ -46,6 +47,9 @@ class Part:
 
     def hurry(self) -> None:
         self.calls.append("hurry")
+
+    def look_again(self) -> None:
+        self.looked += 1
 
     def wake(self) -> None:
         self.calls.append("wake")
@@ -117,6 +121,7 @@ async def test_journal_and_ca_are_taken_over_as_they_are_written(one: Running) -
     task.cancel()
     await asyncio.wait([task])
 
+    assert one.part.looked == 4
     assert heard == (["reload", "on_journal", "hurry", "wake", "mark"], *([["hurry", "wake", "mark"]] * 2))
     assert broken == ["hurry", "wake", "mark"]
     assert taken

@@ -86,7 +86,7 @@ class Controller:
         self._projection = Projection()
         self._zone = None if settings.dns.listen is None else Zone()
         self._own = own_site(settings)
-        self._gateway_addresses = settings.gateway.addresses
+        self._gateway_addresses = settings.gateway.addresses or journal.gateway_addresses
         self._given_vips: Mapping[ServiceKey, IPv4Address] | None = None
         self._ipv6_vips = NO_VIPS
         self._around = Surroundings(self._own, settings.trust_domain, settings.mesh.sidecar_port)
@@ -196,6 +196,7 @@ class Controller:
     def on_gateway_addresses(self, addresses: tuple[HostPort, ...]) -> None:
         """The others reach the own gateways there from now on."""
         self._gateway_addresses = addresses
+        self._journal.place_gateways(addresses)
 
     def on_vips(self, vips: Mapping[ServiceKey, IPv4Address], ipv6_vips: Ipv6Vips = NO_VIPS) -> None:
         """Somebody else allocates the clusterset IPs, and these are all there are now: IPv6 for names alone."""
@@ -206,6 +207,7 @@ class Controller:
 
     def on_journal(self) -> None:
         """The journal was read again: another process of this cluster has written it."""
+        self._gateway_addresses = self._gateway_addresses or self._journal.gateway_addresses
         self._dirty.members = True
 
     def on_handed_over(self) -> None:

@@ -2,9 +2,10 @@
 
 Clusterset IPs (stable for the life of an import, KEP-1645), when an export without creationTimestamp was first seen
 (the age that conflicts are resolved by), which trust was withdrawn (or a restart would end connections, or leave those
-open that it must end), and whose each CA key is (or after a restart another could take it). A journal that can't be
-read is an error: starting anew would move addresses. It remembers at once and writes when it is told to: a disk that is
-full must not keep anybody from acting.
+open that it must end), whose each CA key is (or after a restart another could take it), and where the peers were told
+that the gateways are, where a cluster says so itself (it may have no address to tell at the next start). A journal
+that can't be read is an error: starting anew would move addresses. It remembers at once and writes when it is told to:
+a disk that is full must not keep anybody from acting.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from controllers.revocations import Revocations
+from federation.model.addresses import HostPort, parse_host_port
 from federation.model.errors import ConfigError
 from federation.model.names import ServiceKey, parse_service_key
 from federation.storage.private_file import replace_private
@@ -39,6 +41,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     first_seen: dict[str, datetime]
     revocations: _Revocations = msgspec.field(default_factory=_Revocations)
     claims: dict[str, list[str]] = {}
+    gateway_addresses: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Journal:
@@ -51,6 +54,7 @@ class Journal:
         self._first_seen: Mapping[ServiceKey, datetime] = {}
         self._revocations = Revocations()
         self._claims: Claims = NO_CLAIMS
+        self._gateway_addresses: tuple[HostPort, ...] = ()
         self._remembers_vips = True
         self._unsaved = False
         try:
@@ -61,6 +65,7 @@ class Journal:
             self._claims = {
                 TrustDomain(domain): frozenset(map(bytes.fromhex, keys)) for domain, keys in document.claims.items()
             }
+            self._gateway_addresses = tuple(map(parse_host_port, document.gateway_addresses or ()))
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
@@ -84,6 +89,11 @@ class Journal:
     @property
     def claims(self) -> Claims:
         return self._claims
+
+    @property
+    def gateway_addresses(self) -> tuple[HostPort, ...]:
+        """Where the gateways were last, as far as somebody else than the settings says so."""
+        return self._gateway_addresses
 
     @property
     def unsaved(self) -> bool:
@@ -115,6 +125,7 @@ class Journal:
         self._first_seen, self._revocations, self._claims = read.first_seen, read.revocations, read.claims
         if self._remembers_vips:
             self._vips = read.vips
+        self._gateway_addresses = read.gateway_addresses
         self._unsaved = False
 
     def revoke(self, revocations: Revocations) -> None:
@@ -126,6 +137,11 @@ class Journal:
         """Remember which CA keys belong to whom."""
         if claims != self._claims:
             self._claims, self._unsaved = claims, True
+
+    def place_gateways(self, addresses: tuple[HostPort, ...]) -> None:
+        """Remember where the gateways are."""
+        if addresses != self._gateway_addresses:
+            self._gateway_addresses, self._unsaved = addresses, True
 
     def save(self) -> None:
         """Write what has changed since the last time: durable when it returns. Raises OSError; then all of it is kept
@@ -152,6 +168,7 @@ class Journal:
                 },
             ),
             {domain: sorted(key.hex() for key in keys) for domain, keys in sorted(self._claims.items())},
+            [str(address) for address in self._gateway_addresses] or msgspec.UNSET,
         )
         replace_private(self._path, msgspec.json.format(msgspec.json.encode(document)))
 

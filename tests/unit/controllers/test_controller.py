@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from controllers.controller import Controller
 from controllers.journal import Journal
 from controllers.liveness import State
 from controllers.revocations import Revocations
+from controllers.sources.base import SourceUpdate
 from federation.model.addresses import HostPort
+from federation.model.configuration import GatewaySettings
 from federation.model.errors import InvariantError
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, TRUST_KEY, export_key, sni
 from federation.model.records import (
@@ -24,7 +27,7 @@ from federation.model.records import (
     ImportType,
     TrustRecord,
 )
-from federation.model.state import ServiceState
+from federation.model.state import ClusterState, ServiceState
 from gateway.nodes import Listen, LocalPort, SidecarNode
 from gateway.xds import protos as pb
 from support.builders import (
@@ -847,3 +850,34 @@ def test_the_others_are_told_where_the_gateways_are_now(loop: ControlLoop) -> No
         told.append(record.addresses)
 
     assert told == [(), (GatewayAddress("192.0.2.1", 15443), GatewayAddress("192.0.2.2", 15443))]
+
+
+def test_a_restart_without_a_gateway_address_tells_the_last_ones(tmp_path: Path) -> None:
+    """The Service may be without one just then; what peers were told stays until there is another."""
+    loop = ControlLoop(tmp_path)
+    loop.own({})
+    loop.controller.on_gateway_addresses((HostPort("192.0.2.1", 15443),))
+    loop.step()
+    settings = replace(loop.settings, gateway=GatewaySettings(()))
+    told = []
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for journal in (Journal(tmp_path), Journal(empty)):
+        again = Controller(
+            settings,
+            members=(),
+            peers=loop.peers,
+            gateways=loop.gateways,
+            authority=loop.authority,
+            dataplane=loop.dataplane,
+            journal=journal,
+            clock=loop.clock.now,
+            monotonic=lambda: 0.0,
+        )
+        again.on_source(SourceUpdate(ClusterState(), frozenset(), ()))
+        again.step()
+        record = loop.peers.published[-1][GATEWAY_KEY]
+        assert isinstance(record, GatewayRecord)
+        told.append(record.addresses)
+
+    assert told == [(GatewayAddress("192.0.2.1", 15443),), ()]

@@ -11,6 +11,7 @@ import pytest
 
 from controllers.journal import Journal
 from controllers.revocations import Revocations
+from federation.model.addresses import HostPort
 from federation.model.errors import ConfigError
 from support.builders import ECHO, key
 from support.clock import START
@@ -173,3 +174,19 @@ def test_what_another_process_has_written_is_taken_over(tmp_path: Path) -> None:
 
     assert (journal.first_seen, journal.vips, journal.unsaved) == ({ECHO: START}, VIPS, False)
     assert (keeps.first_seen, keeps.vips) == ({ECHO: START}, {})
+
+
+def test_where_the_gateways_were_is_remembered_where_it_was_told(tmp_path: Path) -> None:
+    """Of either family; where settings say it nothing is written of it, and an older controller can read the rest."""
+    journal = Journal(tmp_path)
+    journal.assign(VIPS)
+    journal.save()
+    before = json.loads((tmp_path / "journal.json").read_text())
+    addresses = (HostPort("192.0.2.1", 15443), HostPort("2001:db8::1", 15443))
+    other = Journal(tmp_path)
+    journal.place_gateways(addresses)
+    journal.save()
+    other.reload()
+
+    assert "gateway_addresses" not in before
+    assert (other.gateway_addresses, Journal(tmp_path).gateway_addresses) == (addresses, addresses)

@@ -8,7 +8,7 @@ the writer. None is both, so none comes twice, and neither side gets what it wou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Final
 
@@ -28,9 +28,9 @@ class Fan:
 
     def replace(self, resource: Resource, items: Iterable[Document]) -> None:
         """See Objects; likewise the others."""
-        whole = tuple(items)
+        again = items if isinstance(items, Collection) else tuple(items)
         for objects, _ in self.followers:
-            objects.replace(resource, whole)
+            objects.replace(resource, again)
 
     def put(self, resource: Resource, item: Document) -> None:
         for objects, _ in self.followers:

@@ -152,11 +152,14 @@ class ObservedObjects:
 
     def replace(self, resource: Resource, items: Iterable[Document]) -> None:
         """Take in a whole list."""
-        listed = {id_: item for item in items if (id_ := _id(resource.kind, item)) is not None}
-        for id_ in self._objects[resource.kind].keys() - listed.keys():
+        listed = set()
+        # One at a time: together they would take more room than all that is kept of them.
+        for item in items:
+            if (id_ := _id(resource.kind, item)) is not None:
+                self._keep(id_, item)
+                listed.add(id_)
+        for id_ in self._objects[resource.kind].keys() - listed:
             self._forget(id_)
-        for id_, item in listed.items():
-            self._keep(id_, item)
         self._unlisted.discard(resource)
         self._summarize(resource.kind)
 

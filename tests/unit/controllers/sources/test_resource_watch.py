@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from controllers.kube.client import KubeError
-from controllers.sources.resource_watch import Patience, ResourceWatch
+from controllers.sources.resource_watch import Packed, Patience, ResourceWatch
 from controllers.sources.watched_objects import RESOURCES, Resource, WatchedObjects
 from support.virtual_time import run_virtually
 
@@ -205,3 +205,11 @@ def test_attempts_grow_apart_up_to_a_limit_and_close_up_after_success() -> None:
     waits = [after - before for before, after in zip(api.times, api.times[1:], strict=False)]
     longest = [1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 0.0, 1.0, 1.0, 1.0]
     assert [most / 2 <= wait <= most for wait, most in zip(waits, longest, strict=True)] == [True] * 10
+
+
+def test_a_list_can_be_gone_through_again_and_again() -> None:
+    """Each follower does, and none has all of it unpacked at once."""
+    packed = Packed([b'{"a":1}', b'{"a":2}'])
+
+    assert [list(packed), list(packed)] == [[{"a": 1}, {"a": 2}]] * 2
+    assert (len(packed), {"a": 2} in packed, {"a": 3} in packed) == (2, True, False)

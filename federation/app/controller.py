@@ -120,6 +120,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         mark=engine.mark,
         clock=utc_now,
         leads=leads,
+        others_serve=post is not None,
     )
     names = _names(settings, controller)
     reports = Reports(

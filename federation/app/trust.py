@@ -70,8 +70,10 @@ class TrustKeeper:
         mark: Callable[[], None],
         clock: Callable[[], datetime],
         leads: Callable[[], bool] = lambda: True,
+        others_serve: bool = False,
     ) -> None:
-        """``mark`` asks for a pass of the control loop; the CA's life goes on while this process ``leads``."""
+        """``mark`` asks for a pass of the control loop; the CA's life goes on while this process ``leads``.
+        ``others_serve``: nodes may be connected to other controllers of this cluster, which tell nothing of them."""
         self._settings = settings
         self._authority = authority
         self._session = session
@@ -84,7 +86,10 @@ class TrustKeeper:
         self._mark = mark
         self._clock = clock
         self._leads = leads
+        self._others_serve = others_serve
         self._bundle = authority.bundle()
+        self._changed_at = clock()
+        """When the CA was seen to change last, or this process began to look."""
         self._hurry = asyncio.Event()
         self._lagging_since: dict[str, datetime] = {}
         """By node that lagged at the last look."""
@@ -183,8 +188,10 @@ class TrustKeeper:
         now = self._clock()
         # Once for all that follows: there may be thousands of nodes.
         self._lagging_since = {node: self._lagging_since.get(node, now) for node in self.lagging()}
+        self._note_change(now)
         outcomes = [_carried_out(step) for step in (self._rotate, self.write_bundle, self._renew)]
         expired = self._expiry is not None and now > self._expiry
+        self._note_change(now)
         if self._authority.bundle() != self._bundle or expired:
             self._bundle = self._authority.bundle()
             self._controller.on_trust()
@@ -256,10 +263,19 @@ class TrustKeeper:
         replaced = frozenset(slot.id for slot in state.old if slot.id not in held)
         return Reach(
             # The own nodes verify one another by the same bundle.
-            lacking=bool(awaited.lacking or self._behind()),
+            lacking=bool(awaited.lacking or self._behind() or self._is_new_to_others()),
             unknown=bool(awaited.unknown),
-            reissued=frozenset() if self._lagging_since else replaced,
+            reissued=frozenset() if self._lagging_since or self._is_new_to_others() else replaced,
         )
+
+    def _note_change(self, now: datetime) -> None:
+        if self._authority.bundle() != self._bundle:
+            self._changed_at = now
+
+    def _is_new_to_others(self) -> bool:
+        """Whether nodes of other controllers may lag, as far as those are waited for: they are told of a change within
+        seconds, and nobody tells us what their nodes have."""
+        return self._others_serve and self._clock() - self._changed_at < HANDOVER_BOUND
 
     def _behind(self) -> bool:
         """Whether a node lags, for so short a time that it is waited for."""

@@ -67,7 +67,7 @@ class Envoys:
 class Office:
     """East with its keeper; west is trusted and has published, and one sidecar is connected."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, others_serve: bool = False) -> None:
         self.clock = ManualClock()
         self.peers = Seat(WEST)
         self.authority = started_authority(clock=self.clock, keystore=MemoryKeystore())
@@ -94,6 +94,7 @@ class Office:
             mark=self.mark,
             clock=self.clock,
             leads=lambda: self.leads,
+            others_serve=others_serve,
         )
 
     def mark(self) -> None:
@@ -372,3 +373,30 @@ async def test_it_runs_until_cancelled_and_is_woken_by_requests(office: Office) 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_nodes_of_other_controllers_are_given_time(tmp_path: Path) -> None:
+    """What they have is not known here: neither does the next CA sign nor a tainted one go before they can have it."""
+    office = Office(tmp_path, others_serve=True)
+    await office.start()
+    office.clock.advance(HANDOVER_BOUND)
+    tainted = office.keeper.taint(None)
+    office.turn()
+    office.acknowledge()
+    office.clock.advance(HANDOVER_BOUND - SECOND)
+    office.turn()
+    early = office.authority.state.current
+    office.clock.advance(SECOND)
+    office.turn()
+    signing, kept = office.authority.state.current, office.slots()
+    office.acknowledge()
+    office.clock.advance(HANDOVER_BOUND - SECOND)
+    office.turn()
+    still = office.slots()
+    office.clock.advance(SECOND)
+    office.turn()
+
+    assert early is not None
+    assert signing is not None
+    assert (early.short_id == tainted, signing.short_id == tainted) == (True, False)
+    assert (tainted in kept, tainted in still, tainted in office.slots()) == (True, True, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from federation.app.kube.base_settings import BASE_FILE, parse_base_settings
 from federation.model.configuration import ClusterSettings, SidecarSettings
 from federation.model.errors import ConfigError
 from federation.model.settings import parse_cluster_settings, parse_sidecar_settings
@@ -20,11 +21,29 @@ class _Parse(Protocol[S_co]):
 
 def load_cluster(directory: Path) -> ClusterSettings:
     """The settings in a cluster's directory; raises ConfigError with every violation."""
+    if (outside := from_outside(directory)) and not (directory / CLUSTER_FILE).exists():
+        raise ConfigError("this cluster is no member of a clusterset yet", hint=waits_hint(outside))
     return _load(
         directory.absolute() / CLUSTER_FILE,
         parse_cluster_settings,
         hint="name the cluster's directory with --dir; docs/reference/cluster.yaml shows every setting",
     )
+
+
+def from_outside(directory: Path) -> str:
+    """The options that name a cluster in Kubernetes, in whose controller's pod this runs; empty elsewhere. An operator
+    knows the context, and nothing of the pod's directories."""
+    try:
+        base = (directory / BASE_FILE).read_text(encoding="utf-8")
+        kubernetes = parse_base_settings(base, directory=directory.absolute()).kubernetes
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return ""
+    return f"--context CONTEXT -n {kubernetes.namespace}" if kubernetes is not None else ""
+
+
+def waits_hint(outside: str) -> str:
+    """What the controller in a pod needs that is at work with no membership; ``outside`` is of ``from_outside``."""
+    return f"it waits for a membership: `federation init` or `federation join`, with {outside}"
 
 
 def load_sidecar(path: Path) -> SidecarSettings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -15,6 +15,8 @@ from federation.cli.views import Output
 from federation.model.errors import ConfigError, ExchangeUnavailableError
 from federation.model.exchange_address import ExchangeAddress, parse_exchange_address
 from federation.model.names import ClusterId, is_dns_label, is_trust_domain, key_name
+
+_GOES_ON: Final = "its controller goes on as a member"
 
 Region = Annotated[str, typer.Option(metavar="NAME", help="Where the cluster is; needed to make its cluster.yaml.")]
 Network = Annotated[str, typer.Option(metavar="NAME", help="Network that it shares with others; default: its own.")]
@@ -57,6 +59,7 @@ def init(
     """
     from federation.app.cluster_file import Place  # noqa: PLC0415 - here and below: most commands need none of it
     from federation.app.founding import Founding, found  # noqa: PLC0415
+    from federation.app.sites import from_outside  # noqa: PLC0415
     from federation.exchange.credentials import load_credentials  # noqa: PLC0415
 
     founding = Founding(
@@ -70,6 +73,9 @@ def init(
     place = Place(region, network, zone, gateway) if region else None
     asyncio.run(found(directory, founding, place, _tell))
     typer.echo(f"clusterset {clusterset} founded, {cluster_id} is its first member")
+    if outside := from_outside(directory):
+        _tell(f"{_GOES_ON}; next, for each other cluster: federation token create {outside} --cluster NAME")
+        return
     _tell(f"next: federation controller --dir {directory}")
     _tell(f"then, for each other cluster: federation token create --dir {directory} --cluster NAME")
 
@@ -104,6 +110,7 @@ def join(
     """
     from federation.app.cluster_file import Place  # noqa: PLC0415
     from federation.app.joining import join as joined  # noqa: PLC0415
+    from federation.app.sites import from_outside  # noqa: PLC0415
     from federation.membership.join_token import parse_token  # noqa: PLC0415
 
     given = parse_token(token_text(token, token_file))
@@ -118,7 +125,8 @@ def join(
     place = Place(region, network, zone, gateway) if region else None
     asyncio.run(joined(directory, given, domain, place, _tell, timeout_seconds=timeout))
     typer.echo(f"{given.cluster} is a member of clusterset {given.clusterset}")
-    _tell(f"next: federation controller --dir {directory}")
+    outside = from_outside(directory)
+    _tell(f"{_GOES_ON}: federation status {outside}" if outside else f"next: federation controller --dir {directory}")
 
 
 def leave(directory: Directory = Path(), timeout: Timeout = 60.0) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from federation.app.sites import load_cluster
+from federation.app.sites import from_outside, load_cluster, waits_hint
 from federation.model.errors import FederationError
 
 _TIMEOUT_SECONDS = 10.0
@@ -53,8 +53,14 @@ def ask(
     except (HTTPException, OSError) as error:
         raise ControllerUnavailableError(
             f"no controller answers at {address}: {getattr(error, 'strerror', None) or error}",
-            hint=f"`federation controller --dir {directory}` starts it",
+            hint=_start_hint(directory),
         ) from error
+
+
+def _start_hint(directory: Path) -> str:
+    if outside := from_outside(directory):
+        return f"{waits_hint(outside)}; where it is a member, the log of its pod says why"
+    return f"`federation controller --dir {directory}` starts it"
 
 
 def _exchange(address: Path, method: str, path: str, timeout_seconds: float) -> bytes:

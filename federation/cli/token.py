@@ -43,7 +43,7 @@ def create(
       federation token create --dir clusters/us-east --cluster us-west --ttl 15m
     """
     from federation.app.admissions import opened_authority  # noqa: PLC0415 - here and below: brings redis
-    from federation.app.sites import load_cluster  # noqa: PLC0415
+    from federation.app.sites import from_outside, load_cluster  # noqa: PLC0415
     from federation.exchange.credentials import load_credentials  # noqa: PLC0415
 
     life = _ttl(ttl)
@@ -55,7 +55,8 @@ def create(
 
     token = asyncio.run(run())
     typer.echo(token)
-    typer.echo(f"for cluster {cluster}, within {ttl}: federation join --token-file FILE --region NAME", err=True)
+    told = f"for cluster {cluster}, within {ttl}: federation join --token-file FILE --region NAME"
+    typer.echo(f"{told}, in Kubernetes with its own --context" if from_outside(directory) else told, err=True)
 
 
 @app.command("list")

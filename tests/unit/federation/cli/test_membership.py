@@ -74,6 +74,22 @@ def test_init_says_what_was_founded_and_what_comes_next(calls: Calls, tmp_path: 
     assert place == Place("us")
 
 
+def test_in_a_pod_what_comes_next_is_run_from_outside(calls: Calls, tmp_path: Path) -> None:
+    """Where the controller is at work already, and its directory means nothing to the operator."""
+    (tmp_path / "base.yaml").write_text("region: us\nkubernetes: {namespace: mesh}\n")
+    founded = invoke(*INIT, "--dir", str(tmp_path))
+    joined = invoke("join", "--token", LINE, "--dir", str(tmp_path))
+
+    create = "federation token create --context CONTEXT -n mesh --cluster NAME"
+    assert founded.stderr.splitlines()[1:] == [
+        f"its controller goes on as a member; next, for each other cluster: {create}"
+    ]
+    assert joined.stderr.splitlines()[1:] == [
+        "its controller goes on as a member: federation status --context CONTEXT -n mesh"
+    ]
+    assert str(tmp_path) not in founded.output + joined.output
+
+
 def test_init_without_a_region_makes_no_settings(calls: Calls, tmp_path: Path) -> None:
     """They must be there then."""
     invoke(*INIT, "--dir", str(tmp_path))

@@ -79,6 +79,19 @@ def test_no_controller_is_told_with_how_to_start_one(site: Path) -> None:
     assert (f"federation controller --dir {site}" in caught.value.hint, caught.value.exit_code) == (True, 3)
 
 
+def test_in_a_pod_a_controller_waits_for_a_membership(site: Path) -> None:
+    """It can't be started by hand there; and before the membership there are no settings of the cluster."""
+    (site / "base.yaml").write_text("region: us\nkubernetes: {namespace: mesh}\n")
+    waits = "it waits for a membership: `federation init` or `federation join`, with --context CONTEXT -n mesh"
+    for there in (True, False):
+        if not there:
+            (site / "cluster.yaml").unlink()
+        with pytest.raises(ControllerUnavailableError if there else ConfigError) as caught:
+            ask(site, "/v1/status", dict)
+        assert waits in caught.value.hint
+        assert str(site) not in caught.value.hint
+
+
 def test_a_socket_that_nobody_serves_is_the_same(site: Path) -> None:
     """What a killed controller leaves behind does not answer."""
     with answering(site, 200, b"{}"):

@@ -48,6 +48,13 @@ def test_a_token_is_the_only_line_of_standard_output(directory: Path) -> None:
     assert (directory / "authority" / "ledger.json").read_bytes().find(token.seed) == -1
 
 
+def test_from_a_cluster_in_kubernetes_the_other_one_is_joined_by_its_own_context(directory: Path) -> None:
+    """Not by that of the cluster that made the token."""
+    (directory / "base.yaml").write_text("region: us\nkubernetes: {}\n")
+    result = invoke(directory, "create", "--cluster", "west")
+    assert result.stderr.endswith(" --token-file FILE --region NAME, in Kubernetes with its own --context\n")
+
+
 def test_tokens_are_listed_without_their_secrets(directory: Path) -> None:
     """With what became of them, for people and for programs."""
     token = invoke(directory, "create", "--cluster", "west").stdout.strip()

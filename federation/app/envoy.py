@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,6 +25,17 @@ _log = structlog.get_logger(__name__)
 _LOG_TAIL_BYTES = 64 * 1024
 
 
+async def _passed_on(output: asyncio.StreamReader) -> str:
+    """What comes is written to standard error, until its end; the last of it."""
+    tail = b""
+    while chunk := await output.read(_LOG_TAIL_BYTES):
+        with suppress(OSError):
+            sys.stderr.buffer.write(chunk)
+            sys.stderr.flush()
+        tail = (tail + chunk)[-_LOG_TAIL_BYTES:]
+    return tail.decode(errors="replace")
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long EnvoyProcess waits for what, in seconds."""
@@ -39,7 +51,7 @@ class Patience:
 
 class EnvoyProcess:
     """One Envoy under supervision. Its bootstrap is a file in ``directory``, and what it prints goes to ``envoy.log``
-    there, both for nobody else to read (0600 in 0700)."""
+    there, both for nobody else to read (0600 in 0700); or, with ``shown``, to our own standard error."""
 
     def __init__(
         self,
@@ -49,9 +61,12 @@ class EnvoyProcess:
         *,
         patience: Patience | None = None,
         drain_seconds: int | None = None,
+        shown: bool = False,
     ) -> None:
         """``drain_seconds``: connections of a replaced or removed listener are told at once to end, and cut after this
         long. None leaves it to Envoy: told by and by, cut after ten minutes.
+
+        ``shown``: there is no log file. For pods, whose output others keep, and bound.
         """
         self._binary = binary
         self._drain = (
@@ -60,6 +75,7 @@ class EnvoyProcess:
         self._bootstrap = bootstrap
         self._directory = directory
         self._patience = patience or Patience()
+        self._shown = shown
         self._process: Process | None = None
         self.restarts = 0
 
@@ -83,7 +99,8 @@ class EnvoyProcess:
             self.restarts += 1
             # Again and again at once: it won't get better by itself.
             say = _log.warning if delay == self._patience.first_delay else _log.error
-            say("envoy died", **facts, restart_in_seconds=delay, log=str(self._log_file))
+            where = {} if self._shown else {"log": str(self._log_file)}
+            say("envoy died", **facts, restart_in_seconds=delay, **where)
             await asyncio.sleep(delay)
             delay = min(delay * 2, self._patience.longest_delay)
 
@@ -95,20 +112,26 @@ class EnvoyProcess:
         """One life of Envoy, as the facts of its end."""
         try:
             self._write_bootstrap()
-            log, begin = self._open_log()
-            try:
-                self._process = await self._spawn(log)
-            finally:
-                os.close(log)
+            begin = 0
+            if self._shown:
+                self._process = await self._spawn(asyncio.subprocess.PIPE)
+            else:
+                log, begin = self._open_log()
+                try:
+                    self._process = await self._spawn(log)
+                finally:
+                    os.close(log)
         except FederationError as error:
             if self._process is None:
                 raise
             return {"reason": str(error)}
         try:
+            # Taken while it runs: an Envoy whose output nobody takes stands still.
+            passed_on = "" if self._process.stdout is None else await _passed_on(self._process.stdout)
             code = await self._process.wait()
         finally:
             await self._stop(self._process)
-        return {"exit_code": code, "reason": last_words(self._read_log(begin))}
+        return {"exit_code": code, "reason": last_words(passed_on or self._read_log(begin))}
 
     async def _spawn(self, log: int) -> Process:
         try:
@@ -125,7 +148,7 @@ class EnvoyProcess:
                 preexec_fn=die_with_parent,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=asyncio.subprocess.STDOUT,
             )
         except OSError as error:
             raise MissingProgramError(
@@ -158,6 +181,8 @@ class EnvoyProcess:
         return descriptor, os.fstat(descriptor).st_size
 
     def _read_log(self, begin: int) -> str:
+        if self._shown:
+            return ""
         try:
             with self._log_file.open("rb") as file:
                 end = file.seek(0, os.SEEK_END)

@@ -106,7 +106,7 @@ def gateway_pod(settings: ClusterSettings, place: PodPlace) -> EnvoyProcess:
     directory = settings.state_directory / "gateway"
     node, node_id = gateway_node(settings), f"gateway~{settings.gateway.listen}"
     pod_bootstrap(node, node_id, place, directory)
-    return EnvoyProcess(find_envoy(), lambda: pod_bootstrap(node, node_id, place, directory), directory)
+    return EnvoyProcess(find_envoy(), lambda: pod_bootstrap(node, node_id, place, directory), directory, shown=True)
 
 
 def load_installation(base: Path, directory: Path) -> ClusterSettings:

@@ -127,6 +127,19 @@ async def test_only_the_words_of_the_last_life_are_told(tmp_path: Path) -> None:
     assert [log["reason"] for log in logs[:2]] == ["first", ""]
 
 
+async def test_what_is_shown_is_in_no_file(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """All that Envoy prints, more than a pipe holds, comes out of our standard error; its last words are told still."""
+    binary = envoy_script(tmp_path, "seq 50000; echo port is taken >&2; exit 3")
+    process = EnvoyProcess(binary, bootstrap, tmp_path / "state", patience=QUICK, shown=True)
+    with capture_logs() as logs:
+        async with running(process):
+            await eventually(lambda: len(logs) >= 1)
+    assert (logs[0]["exit_code"], logs[0]["reason"], "log" in logs[0]) == (3, "port is taken", False)
+    everything = b"".join(b"%d\n" % number for number in range(1, 50001)) + b"port is taken\n"
+    assert capfdbinary.readouterr().err.startswith(everything)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["envoy.json"]
+
+
 async def test_the_bootstrap_is_made_anew_at_each_start(tmp_path: Path) -> None:
     """Settings that changed are used by the next Envoy."""
     numbers = iter(range(1000))

@@ -200,13 +200,14 @@ def test_a_gateway_finds_what_the_installation_gives_it(
         "/var/run/federation/trust/bundle.pem",
     ]
     made: list[Any] = []
-    monkeypatch.setattr("federation.app.pod_proxies.EnvoyProcess", lambda *given: made.append(given))
+    monkeypatch.setattr("federation.app.pod_proxies.EnvoyProcess", lambda *given, shown: made.append((*given, shown)))
     envoy = tmp_path / "envoy"
     envoy.write_text("#!/bin/sh\n")
     envoy.chmod(0o755)
     monkeypatch.setenv(ENVOY_VARIABLE, str(envoy))
     gateway_pod(settings, replace(found, token=place.token, trust_bundle=place.trust_bundle))
-    ((_, bootstrap, directory),) = made
+    ((_, bootstrap, directory, shown),) = made
+    assert shown, "kubectl logs is where a pod's Envoy is read"
     document = bootstrap()
     assert directory == tmp_path / "pod" / "state" / "gateway"
     assert parse_node_metadata(document["node"]["metadata"]) == GatewayNode(Listen("0.0.0.0", 15443))

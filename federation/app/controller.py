@@ -86,7 +86,11 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
             side.after_pass()
 
     with _usable(settings.state_directory):
-        seat = open_seat(settings, on_peer, leads)
+        seat = (
+            open_seat(settings, on_peer, leads)
+            if post is None
+            else open_seat(settings, on_peer, leads, post.state.saved)
+        )
     admissions = Admissions(settings)
     journal = Journal(settings.state_directory)
     probes = GatewayProbes(rng=random.Random())  # noqa: S311 - spreads probes, protects nothing

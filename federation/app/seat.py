@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 import structlog
@@ -48,6 +48,10 @@ _REQUEST_SECONDS = 600.0
 _TRY_AGAIN_SECONDS = 1.0
 
 
+async def _at_once() -> None:
+    """On a site of its own the disk is all there is."""
+
+
 class Seat:
     """Raises TrustError where this cluster is no member, or not with the key that it has; ConfigError where it has not
     joined yet, or as another than the settings say."""
@@ -60,9 +64,12 @@ class Seat:
         replicas: ReplicaDisk,
         on_peer: OnChange,
         leads: Callable[[], bool] = lambda: True,
+        saved: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
+        """``saved`` returns once what is on the disk is also where the cluster's other controllers have it."""
         self._settings = settings
         self._leads = leads
+        self._saved = saved
         self._exchange = exchange
         self._board = board
         rng = random.Random()  # noqa: S311 - spreads retries, protects nothing
@@ -218,6 +225,10 @@ class Seat:
         if self._lost is not None:
             raise TrustError(self._lost.message, reason=self._lost.reason)
         fresh = self._keys.prepare()
+        # Nobody may be asked for a key that would go with this process's disk.
+        await self._saved()
+        if self._keys.prepared != public_key(fresh):
+            raise TrustError("another controller of this cluster has changed its keys meanwhile", reason="NotLeader")
         async with asyncio.TaskGroup() as tasks:
             asking = tasks.create_task(self._refusal(fresh), name="petition")
             asking.add_done_callback(lambda _: self._roster_changed.set())
@@ -318,8 +329,13 @@ def _signing(key: Ed25519PrivateKey) -> MemberKey:
     return MemberKey(key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
 
 
-def open_seat(settings: ClusterSettings, on_peer: OnChange, leads: Callable[[], bool] = lambda: True) -> Seat:
+def open_seat(
+    settings: ClusterSettings,
+    on_peer: OnChange,
+    leads: Callable[[], bool] = lambda: True,
+    saved: Callable[[], Awaitable[None]] = _at_once,
+) -> Seat:
     """The seat at the exchange that the settings name; raises OSError where the state directory can't be used."""
     access = access_of(settings.exchange)
     exchange, board = RedisExchange(access, settings.clusterset), RedisBoard(access, settings.clusterset)
-    return Seat(settings, exchange, board, ReplicaDisk(settings.state_directory / "replicas"), on_peer, leads)
+    return Seat(settings, exchange, board, ReplicaDisk(settings.state_directory / "replicas"), on_peer, leads, saved)

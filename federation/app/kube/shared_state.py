@@ -95,6 +95,7 @@ class SharedState:
         self._trouble = ""
         self._check_at = 0.0
         self._wake = asyncio.Event()
+        self._turned = asyncio.Event()
         self.taken_over = False
         """Whether this process leads and has all that was there before it led."""
 
@@ -205,11 +206,20 @@ class SharedState:
                 self._fail(error)
             except OSError as error:
                 self._tell(f"{self._directory} can't be read or written: {error.strerror or error}")
+            turned, self._turned = self._turned, asyncio.Event()
+            turned.set()
             wait = _LOOK_SECONDS if self.taken_over and not self._trouble else _FOLLOW_SECONDS
             self._wake.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
+
+    async def saved(self) -> None:
+        """Return once the Secret holds what the directory holds, which only whoever leads brings about; while ``run``
+        runs. Raises OSError."""
+        while not self.in_secret():
+            self._wake.set()
+            await self._turned.wait()
 
     def hurry(self) -> None:
         """Who leads has changed: look now."""

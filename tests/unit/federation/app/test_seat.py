@@ -51,6 +51,8 @@ class Bench:
         self.authority = Authority(self.store, self.board, None, Meeting("redis://exchange"), utc_now)
         self.told: list[tuple[str, ...]] = []
         self.leads = True
+        self.saved = asyncio.Event()
+        self.saved.set()
         ledger = ledger_of(EAST, WEST, NORTH)
         self.store.create(ledger, key("authority"))
         save_signing_key(self.settings.member_key_file, key(WEST))
@@ -63,7 +65,13 @@ class Bench:
 
     def seat(self) -> Seat:
         disk = ReplicaDisk(self.directory / "replicas")
-        return Seat(self.settings, self.exchange, self.board, disk, lambda cluster, keys: None, lambda: self.leads)
+
+        async def saved() -> None:
+            await self.saved.wait()
+
+        return Seat(
+            self.settings, self.exchange, self.board, disk, lambda cluster, keys: None, lambda: self.leads, saved
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Seat]:
@@ -196,6 +204,21 @@ async def test_the_own_key_is_replaced(bench: Bench) -> None:
         assert (bench.key_on_disk, own.retiring_key, seat.problems) == (own.public_key, public(WEST), ())
         await until(lambda: seat.session.settled)
     assert (bench.key_on_disk == public(WEST), MemberKeys(bench.settings.member_key_file).prepared) == (False, None)
+
+
+async def test_nobody_is_asked_for_a_key_that_is_not_saved(bench: Bench) -> None:
+    """It would be the cluster's, and go with one disk."""
+    bench.saved.clear()
+    async with bench.running() as seat:
+        seat.ask_for_new_key()
+        await until(lambda: MemberKeys(bench.settings.member_key_file).prepared is not None)
+        await asyncio.sleep(0.05)
+        asked = await bench.authority.answer(WEST)
+        bench.saved.set()
+        await bench.grant()
+        await until(lambda: not seat.status().rekeying)
+
+    assert asked is None
 
 
 async def test_an_authority_that_is_away_is_waited_for(bench: Bench) -> None:

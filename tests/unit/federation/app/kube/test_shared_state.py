@@ -80,6 +80,26 @@ async def test_of_two_that_believe_they_lead_one_is_refused(server: StandIn, tmp
     assert files(tmp_path / "other") == {"member.key": "one"}
 
 
+async def test_whoever_must_wait_hears_that_all_is_saved(server: StandIn, tmp_path: Path) -> None:
+    """And not before, while the API server refuses."""
+    one = shared(server, tmp_path / "one")
+    task = asyncio.create_task(one.run(lambda: True, lambda: 9.0, lambda _: None))
+    try:
+        await until(lambda: one.taken_over)
+        await server.vanish()
+        write(tmp_path / "one", "member.key.next", "next")
+        waiting = asyncio.create_task(one.saved())
+        await until(lambda: one.problems != ())
+        early = waiting.done()
+        await server.come_back()
+        await asyncio.wait_for(waiting, 20)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert not early
+    assert "member.key.next" in server.objects(SECRETS)[Key(NAMESPACE, SECRET)]["data"]
+
+
 async def test_the_others_follow_whoever_leads(server: StandIn, tmp_path: Path) -> None:
     """And hear which files changed."""
     one, other = shared(server, tmp_path / "one"), shared(server, tmp_path / "other")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +65,8 @@ def install(
         typer.echo(_manifests(given, namespace), nl=False)
         return
     done = asyncio.run(_installed(context, kubeconfig, given, namespace, dry_run, timeout if wait else None))
-    _tell_next(done, context, namespace, dry_run=dry_run)
+    where = [*(["--kubeconfig", str(kubeconfig)] if kubeconfig else []), *(["--context", context] if context else [])]
+    _tell_next(done, shlex.join([*where, "-n", namespace]), namespace, dry_run=dry_run)
 
 
 def uninstall(
@@ -137,7 +139,7 @@ def _manifests(values: InstallValues, namespace: str) -> str:
     return "---\n".join((head, *definition_texts().values(), rest))
 
 
-def _tell_next(done: Installation, context: str | None, namespace: str, *, dry_run: bool) -> None:
+def _tell_next(done: Installation, where: str, namespace: str, *, dry_run: bool) -> None:
     if dry_run:
         typer.echo(f"{done.written} objects would be written")
         return
@@ -148,10 +150,9 @@ def _tell_next(done: Installation, context: str | None, namespace: str, *, dry_r
         secret = f"secret {done.values.exchange_secret}"
         typer.echo(f"CA and administrator of its exchange are in {secret}: ca.pem, admin.credentials", err=True)
     if not done.member:
-        where = [*(["--context", context] if context else []), "-n", namespace]
-        begin = ["federation", "init", *where, "--clusterset", done.values.clusterset or "NAME"]
-        typer.echo(f"next, to found a clusterset: {' '.join(begin)} --cluster-id NAME --region NAME --exchange URL")
-        typer.echo(f"or, to join one: {' '.join(['federation', 'join', *where])} --region NAME --token-file FILE")
+        begin = f"federation init {where} --clusterset {done.values.clusterset or 'NAME'}"
+        typer.echo(f"next, to found a clusterset: {begin} --cluster-id NAME --region NAME --exchange URL")
+        typer.echo(f"or, to join one: federation join {where} --region NAME --token-file FILE")
 
 
 def _text(path: Path) -> str:

@@ -306,7 +306,8 @@ async def test_the_command_line_installs_and_uninstalls(bare: InstallSite) -> No
     installed = await asyncio.to_thread(CliRunner().invoke, app, ["install", *where, "--set", "clusterset=acme"])
     assert installed.exit_code == 0, installed.output
     assert "created    Deployment federation-system/federation-controller\n" in installed.output
-    assert "federation init -n federation-system --clusterset acme" in installed.output
+    for command, more in (("init", "--clusterset acme"), ("join", "--region NAME")):
+        assert f"federation {command} --kubeconfig {bare.kubeconfig} -n federation-system {more}" in installed.output
     removed = await asyncio.to_thread(CliRunner().invoke, app, ["uninstall", *where])
     assert removed.exit_code == 0, removed.output
     assert removed.output.endswith("no longer installed in namespace federation-system\n")

@@ -5,6 +5,7 @@ An edge without knowledge of what is inside. Writes are durable when they return
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -43,14 +44,18 @@ def create_private(path: Path, content: bytes) -> None:
 
 def replace_private(path: Path, content: bytes) -> None:
     """Write a private file, or put it in the place of the one that is there, whole or not at all; raises
-    OSError."""
+    OSError.
+
+    A command and a controller may write the same file at the same time: then one after the other.
+    """
     fresh = path.with_name(f".{path.name}.new")
-    # Left over by a crash; created exclusively, so that the mode is ours from the first byte.
-    fresh.unlink(missing_ok=True)
-    create_private(fresh, content)
-    fresh.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        # Left over by a crash; created exclusively, so that the mode is ours from the first byte.
+        fresh.unlink(missing_ok=True)
+        create_private(fresh, content)
+        fresh.replace(path)
         os.fsync(folder)
     finally:
         os.close(folder)

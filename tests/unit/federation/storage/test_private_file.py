@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,15 @@ def test_replaced_whole_for_the_owner_alone(tmp_path: Path) -> None:
     replace_private(tmp_path / "key", b"second")
     assert read_private(tmp_path / "key") == b"second"
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_two_who_write_one_file_write_one_after_the_other(tmp_path: Path) -> None:
+    """Neither takes away what the other is writing, and what is there at the end is one of the two, whole."""
+    path = tmp_path / "file"
+    contents = [bytes([number]) * 50_000 for number in range(4)]
+    with ThreadPoolExecutor(len(contents)) as pool:
+        for done in [pool.submit(replace_private, path, content) for _ in range(10) for content in contents]:
+            done.result()
+
+    assert path.read_bytes() in contents
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]

@@ -89,7 +89,16 @@ def with_plugin(text: str) -> str:
             f"the Corefile has {len(directives)} kubernetes plugins in the block for all names, where one is needed",
             hint="use --method forward, or add the line multicluster by hand: see deploy/coredns/README.md",
         )
-    return _with_multicluster(bare, directives[0])
+    edited = _with_multicluster(bare, directives[0])
+    try:
+        # A comment without a space before it, or a lone carriage return, is part of a word to CoreDNS.
+        parse_corefile(edited)
+    except CorefileError as error:
+        raise CorefileError(
+            f"the kubernetes line can't be given a block: {error}",
+            hint="use --method forward, or add the line multicluster by hand: see deploy/coredns/README.md",
+        ) from error
+    return edited
 
 
 def without(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
@@ -156,7 +157,7 @@ def take(world: World, step: tuple[str, object, object]) -> None:
                 world.kubernetes.delete(target)
         case ("edit", int() as number, int() as how):
             if target := _ours(world, number):
-                world.kubernetes.edit(target, _edits(target)[how])
+                world.kubernetes.edit(target, _edits(target, world.kubernetes.observe()[target])[how])
 
 
 def _ours(world: World, number: int) -> ObjectId | None:
@@ -164,10 +165,11 @@ def _ours(world: World, number: int) -> ObjectId | None:
     return found[number % len(found)] if found else None
 
 
-def _edits(target: ObjectId) -> list[dict[str, object]]:
+def _edits(target: ObjectId, body: Mapping[str, object]) -> list[dict[str, object]]:
     """What somebody may do to an object: take labels, add one, drop what belongs there, change what we state."""
+    address = "fd00::99" if body.get("addressType") == "IPv6" else "10.9.9.9"
     changed: dict[str, dict[str, object]] = {
-        "EndpointSlice": {"endpoints": [{"addresses": ["10.9.9.9"]}], "ports": []},
+        "EndpointSlice": {"endpoints": [{"addresses": [address]}], "ports": []},
         "Service": {"spec": {"ports": [{"name": "other", "port": 9}]}},
         "ServiceImport": {"spec": {"ips": ["10.9.9.9"], "sessionAffinity": "ClientIP", "trafficDistribution": "x"}},
     }

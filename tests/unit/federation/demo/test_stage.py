@@ -47,14 +47,14 @@ def test_settings_name_the_exchange_and_what_joining_brings(stage: Stage) -> Non
         )
 
 
-def test_every_proxy_has_its_token(stage: Stage) -> None:
+async def test_every_proxy_has_its_token(stage: Stage) -> None:
     """Gateway and backend pods have a token in every cluster, the client in its own."""
     principals = {}
     for cluster in stage.sites:
         directory = stage.directory(cluster) / "tokens"
         store = TokenStore.load(directory)
         assert store.problems == ()
-        principals[cluster] = {store.authenticate(path.read_text().strip()) for path in directory.iterdir()}
+        principals[cluster] = {await store.authenticate(path.read_text().strip()) for path in directory.iterdir()}
     gateway, backend, client = (
         NodePrincipal("gateway"),
         NodePrincipal("sidecar", "demo", "backend"),

@@ -132,16 +132,19 @@ class ClusterSide:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What of the cluster can't be read or written, or is left alone."""
-        gateways = () if self._gateways is None else self._gateways.problems
-        return (
-            *self._post.problems,
-            *self.tokens.problems,
-            *self.writer.problems,
-            *self._properties.problems,
-            *self._mesh.problems,
-            *self._mesh_writer.problems,
-            *gateways,
+        parts = (
+            self._post,
+            self.tokens,
+            self.writer,
+            self._events,
+            self._properties,
+            self._mesh,
+            self._mesh_writer,
+            self.sidecars,
+            self._families,
+            self._gateways,
         )
+        return tuple(problem for part in parts if part is not None for problem in part.problems)
 
     def status(self) -> KubernetesStatus:
         """For the owner."""

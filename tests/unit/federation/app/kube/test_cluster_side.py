@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -9,9 +11,13 @@ import pytest
 
 from controllers.mesh.detect import DetectedMesh, MeshKind
 from federation.app.kube.cluster_side import ClusterSide, anchors_of, mesh_status, noted_by_service, untold_seconds
+from federation.app.kube.post import Post
+from federation.model.addresses import HostPort
+from federation.model.configuration import CaSettings, KubernetesSettings
 from federation.model.documents import read_yaml
 from federation.model.problems import Problem
 from support.builders import ECHO
+from support.control import settings, started_authority
 from trustbundle.bundle import TrustBundle, TrustView
 from trustbundle.identity import TrustDomain
 
@@ -60,6 +66,25 @@ def test_the_anchors_of_a_mesh_are_those_of_the_peers() -> None:
     for domain in ("east.test", "west.test"):
         view = view.with_bundle(TrustBundle(TrustDomain(domain), 1, (domain.encode(),)))
     assert anchors_of(view, "east.test") == {"west.test": (b"west.test",)}
+
+
+async def test_what_is_wrong_with_any_part_is_told(tmp_path: Path) -> None:
+    """Of sidecars and IP families too."""
+    elsewhere = replace(settings(tmp_path), ca=CaSettings(bundle_file=tmp_path / "root.pem"))
+    kubernetes = KubernetesSettings(webhook_listen=HostPort("127.0.0.1", 15017))
+    side = ClusterSide(
+        elsewhere,
+        kubernetes,
+        Post(kubernetes, tmp_path),
+        session=MagicMock(),
+        authority=started_authority(),
+        is_member=lambda: True,
+        in_doubt=lambda: False,
+        mark=lambda: None,
+    )
+    side._families.problems = (Problem("IP families", "Unknown", "nobody tells"),)
+
+    assert {"NoCertificate", "Unknown"} <= {problem.reason for problem in side.problems}
 
 
 class Told:

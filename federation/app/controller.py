@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from federation.app.lock import only_controller
 from federation.app.nodes import NodeDesk
 from federation.app.proxies import TRUST_BUNDLE_FILE
 from federation.app.reports import Reports
-from federation.app.seat import Seat, open_seat
+from federation.app.seat import Seat, at_once, open_seat
 from federation.app.sites import CLUSTER_FILE
 from federation.app.trust import TrustKeeper
 from federation.membership.tokens import NodeTokens, TokenStore
@@ -86,11 +86,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
             side.after_pass()
 
     with _usable(settings.state_directory):
-        seat = (
-            open_seat(settings, on_peer, leads)
-            if post is None
-            else open_seat(settings, on_peer, leads, post.state.saved)
-        )
+        seat = open_seat(settings, on_peer, leads, at_once if post is None else post.state.saved)
     admissions = Admissions(settings)
     journal = Journal(settings.state_directory)
     probes = GatewayProbes(rng=random.Random())  # noqa: S311 - spreads probes, protects nothing
@@ -292,7 +288,7 @@ async def _follow_bundle(
         await BundleFollower(authority, settings, utc_now).run(on_change)
 
 
-async def _while_leading(post: Post | None, run: Callable[[], Awaitable[None]]) -> None:
+async def _while_leading(post: Post | None, run: Callable[[], Coroutine[None, None, None]]) -> None:
     """Run it while this process leads, again and again; a controller without a post always does."""
     if post is None:
         await run()
@@ -300,13 +296,9 @@ async def _while_leading(post: Post | None, run: Callable[[], Awaitable[None]]) 
     while True:
         await post.wait_leading()
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(_awaited(run()))
+            running = tasks.create_task(run())
             await post.wait_following()
             running.cancel()
-
-
-async def _awaited(one: Awaitable[None]) -> None:
-    await one
 
 
 async def _watch_peers(controller: Controller, engine: Engine) -> None:

@@ -48,7 +48,7 @@ _REQUEST_SECONDS = 600.0
 _TRY_AGAIN_SECONDS = 1.0
 
 
-async def _at_once() -> None:
+async def at_once() -> None:
     """On a site of its own the disk is all there is."""
 
 
@@ -64,7 +64,7 @@ class Seat:
         replicas: ReplicaDisk,
         on_peer: OnChange,
         leads: Callable[[], bool] = lambda: True,
-        saved: Callable[[], Awaitable[None]] = _at_once,
+        saved: Callable[[], Awaitable[None]] = at_once,
     ) -> None:
         """``saved`` returns once what is on the disk is also where the cluster's other controllers have it."""
         self._settings = settings
@@ -332,8 +332,8 @@ def _signing(key: Ed25519PrivateKey) -> MemberKey:
 def open_seat(
     settings: ClusterSettings,
     on_peer: OnChange,
-    leads: Callable[[], bool] = lambda: True,
-    saved: Callable[[], Awaitable[None]] = _at_once,
+    leads: Callable[[], bool],
+    saved: Callable[[], Awaitable[None]],
 ) -> Seat:
     """The seat at the exchange that the settings name; raises OSError where the state directory can't be used."""
     access = access_of(settings.exchange)

@@ -65,11 +65,18 @@ class ClusterSide:
         session: ExchangeSession,
         authority: OwnAuthority,
         is_member: Callable[[], bool],
-        in_doubt: Callable[[], bool] = lambda: False,
+        in_doubt: Callable[[], bool],
         mark: Callable[[], None],
     ) -> None:
         access = access_of(kubernetes)
         opened = partial(open_client, access)
+
+        def leading() -> bool:
+            return post.leads
+
+        def seconds_left() -> float:
+            return post.seconds_left
+
         self._settings = settings
         self._post = post
         self._session = session
@@ -93,13 +100,13 @@ class ClusterSide:
             monotonic=monotonic,
             clock=utc_now,
         )
-        self._events = EventRecorder(opened, utc_now, post.identity, leading=lambda: post.leads)
+        self._events = EventRecorder(opened, utc_now, post.identity, leading=leading)
         self.writer = ObjectWriter(
             opened,
             utc_now,
             watch=self._watch,
-            leading=lambda: post.leads,
-            seconds_left=lambda: post.seconds_left,
+            leading=leading,
+            seconds_left=seconds_left,
             record=self._events.record,
         )
         # Until the mesh is known, derived Services stay as they are.
@@ -109,16 +116,16 @@ class ClusterSide:
             opened,
             self._mesh,
             self._watch,
-            leading=lambda: post.leads,
-            seconds_left=lambda: post.seconds_left,
+            leading=leading,
+            seconds_left=seconds_left,
         )
         self._properties = PropertyWriter(
             opened,
             settings.cluster,
             settings.clusterset,
             watch=self._watch,
-            leading=lambda: post.leads,
-            seconds_left=lambda: post.seconds_left,
+            leading=leading,
+            seconds_left=seconds_left,
         )
         self.sidecars = PodSidecars(settings, kubernetes, post, authority, opened, self._watch)
         self._families = IpFamilies(opened, kubernetes.namespace, self.writer.on_ip_families)
@@ -265,7 +272,6 @@ class ClusterSide:
             ),
             changed,
         )
-
         self._mesh_writer.tell(
             Whole(
                 controller.projection.results,

@@ -22,6 +22,7 @@ from federation.app.envoy import EnvoyProcess
 from federation.app.kube.base_settings import parse_base_settings
 from federation.app.programs import find_envoy
 from federation.app.proxies import control_plane, gateway_node
+from federation.app.sites import read_installation
 from federation.model.addresses import HostPort, parse_host_port
 from federation.model.configuration import ClusterSettings, KubernetesSettings
 from federation.model.errors import ConfigError, TrustError
@@ -34,7 +35,6 @@ TOKEN_FILE: Final = Path("/var/run/secrets/federation/token")
 TRUST_FILE: Final = Path("/var/run/federation/trust/bundle.pem")
 XDS_PORT: Final = 15012
 
-_BASE_HINT: Final = "they are the ConfigMap federation-settings, mounted into the pod"
 _MOST_BYTES: Final = 1 << 20
 
 
@@ -111,12 +111,7 @@ def gateway_pod(settings: ClusterSettings, place: PodPlace) -> EnvoyProcess:
 
 def load_installation(base: Path, directory: Path) -> ClusterSettings:
     """The installation's settings, with state in ``directory``; raises ConfigError with every violation."""
-    try:
-        text = base.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        cause = getattr(error, "strerror", None) or error
-        raise ConfigError(f"the installation's settings {base} can't be read: {cause}", hint=_BASE_HINT) from error
-    return parse_base_settings(text, directory=directory.absolute())
+    return parse_base_settings(read_installation(base), directory=directory.absolute())
 
 
 def installed_place(settings: ClusterSettings) -> PodPlace:

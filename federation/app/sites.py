@@ -21,7 +21,7 @@ class _Parse(Protocol[S_co]):
 
 def load_cluster(directory: Path) -> ClusterSettings:
     """The settings in a cluster's directory; raises ConfigError with every violation."""
-    if (outside := from_outside(directory)) and not (directory / CLUSTER_FILE).exists():
+    if not (directory / CLUSTER_FILE).exists() and (outside := from_outside(directory)):
         raise ConfigError("this cluster is no member of a clusterset yet", hint=waits_hint(outside))
     return _load(
         directory.absolute() / CLUSTER_FILE,
@@ -44,6 +44,17 @@ def from_outside(directory: Path) -> str:
 def waits_hint(outside: str) -> str:
     """What the controller in a pod needs that is at work with no membership; ``outside`` is of ``from_outside``."""
     return f"it waits for a membership: `federation init` or `federation join`, with {outside}"
+
+
+def read_installation(base: Path) -> str:
+    """The text of the installation's settings, as they are mounted into a pod; raises ConfigError."""
+    try:
+        return base.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"the installation's settings {base} can't be read: {getattr(error, 'strerror', None) or error}",
+            hint="they are the ConfigMap federation-settings, mounted into the pod",
+        ) from error
 
 
 def load_sidecar(path: Path) -> SidecarSettings:

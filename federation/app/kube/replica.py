@@ -17,7 +17,7 @@ from controllers.http.server import public_app, serve_tcp
 from federation.app.kube.base_settings import BASE_FILE, composed, parse_base_settings
 from federation.app.kube.post import Post
 from federation.app.member_keys import MemberKeys
-from federation.app.sites import CLUSTER_FILE, load_cluster
+from federation.app.sites import CLUSTER_FILE, load_cluster, read_installation
 from federation.membership.roster_file import RosterFile
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import ConfigError, TrustError
@@ -34,13 +34,7 @@ RunController = Callable[[ClusterSettings, Path, Post], Awaitable[None]]
 async def run_replica(base: Path, directory: Path, run_controller: RunController) -> None:
     """Run until cancelled, with the installation's settings in ``base`` and a ``directory`` of this pod's own. Raises
     ConfigError where the settings are unusable."""
-    try:
-        text = base.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"the installation's settings {base} can't be read: {getattr(error, 'strerror', None) or error}",
-            hint="they are the ConfigMap federation-settings, mounted into the pod",
-        ) from error
+    text = read_installation(base)
     settings = parse_base_settings(text, directory=directory.absolute())
     if settings.kubernetes is None:
         raise ConfigError("the installation's settings have no section kubernetes")
@@ -59,10 +53,10 @@ def _composed(base: str, directory: Path) -> str:
     return composed(base, (directory / CLUSTER_FILE).read_text(encoding="utf-8"))
 
 
-def _no_member(base: str, directory: Path) -> str:
-    """Why this cluster is no member by what is on its disk; empty where it is one. Raises ConfigError where the
-    settings are unusable."""
-    roster_file = RosterFile(parse_base_settings(base, directory=directory).state_directory)
+def _no_member(base: str, directory: Path, state: Path) -> str:
+    """Why this cluster is no member by what is on its disk, its ``state`` directory among it; empty where it is one.
+    Raises ConfigError where the settings are unusable."""
+    roster_file = RosterFile(state)
     if not (directory / CLUSTER_FILE).exists() or not roster_file.path.exists():
         return "a membership: `federation init` founds a clusterset, `federation join` joins one"
     settings = parse_cluster_settings(_composed(base, directory), directory=directory)
@@ -82,7 +76,7 @@ async def _membership(post: Post, settings: ClusterSettings, directory: Path, ba
     own_ca = settings.state_directory / "ca" / "journal.json"
 
     def waited_for() -> str:
-        if reason := _no_member(base, directory):
+        if reason := _no_member(base, directory, settings.state_directory):
             return reason
         if not post.leads and not settings.ca.external and not own_ca.exists():
             return f"the controller that leads, {post.leader or 'which is not elected yet'}, to make the cluster's CA"

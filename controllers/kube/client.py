@@ -30,7 +30,7 @@ from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 from controllers.kube.locations import collection, location
-from controllers.mcs.objects import FIELD_MANAGER, Document, mapping, section, sequence, text
+from controllers.mcs.objects import FIELD_MANAGER, Document, id_of, mapping, section, sequence, text
 from controllers.sources.manifests import ObjectId
 from federation.model.errors import FederationError
 
@@ -287,9 +287,7 @@ def _proxy_of(url: str) -> str | None:
 
 
 def _location(document: Document, subresource: str = "") -> str:
-    metadata = section(document, "metadata")
-    id_ = ObjectId(text(document.get("kind")), text(metadata.get("namespace")), text(metadata.get("name")))
-    return location(id_, text(document.get("apiVersion")), subresource)
+    return location(id_of(document), text(document.get("apiVersion")), subresource)
 
 
 def _unusable(cause: str) -> KubeError:

@@ -14,8 +14,7 @@ from typing import Final
 from controllers.kube.cluster_watch import ClusterWatch
 from controllers.kube.observed_objects import WRITER_RESOURCES
 from controllers.mcs.derived_service import key_of
-from controllers.mcs.objects import Document, derived_id, is_ours, section, text, texts
-from controllers.sources.manifests import ObjectId
+from controllers.mcs.objects import Document, derived_id, id_of, is_ours, section, texts
 from controllers.sources.watched_objects import Resource
 from federation.model.names import ServiceKey, parse_service_key
 
@@ -87,9 +86,8 @@ def _allocated(item: Document) -> Iterable[tuple[ServiceKey, _Addresses]]:
         key = parse_service_key(key_of(item))
     except ValueError:
         return
-    metadata = section(item, "metadata")
     # By namespace and name: whoever may make Services in one namespace must not hold addresses of another's.
-    if ObjectId("Service", text(metadata.get("namespace")), text(metadata.get("name"))) != derived_id(key):
+    if id_of(item, "Service") != derived_id(key):
         return
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from controllers.kube.observed_objects import WRITER_RESOURCES
-from controllers.mcs.objects import Document, Observed, is_terminating, section, text
+from controllers.mcs.objects import Document, Observed, id_of, is_terminating, section
 from controllers.mesh.detect import MeshKind, config_name, has_definitions, is_definition
 from controllers.sources.manifests import ObjectId
 from controllers.sources.watched_objects import Resource, trim_managed_fields
@@ -62,14 +62,14 @@ class MeshFacts:
     def replace(self, resource: Resource, items: Iterable[Document]) -> None:
         """See ``sources.resource_watch.Objects``; likewise the others."""
         listed = tuple(items)
-        gone = self._found.get(resource, {}).keys() - {_id(resource, item) for item in listed}
+        gone = self._found.get(resource, {}).keys() - {id_of(item, resource.kind) for item in listed}
         for id_ in gone:
             self._drop(resource, id_)
         for item in listed:
             self.put(resource, item)
 
     def put(self, resource: Resource, item: Document) -> None:
-        id_, version = _id(resource, item), section(item, "metadata").get("resourceVersion")
+        id_, version = id_of(item, resource.kind), section(item, "metadata").get("resourceVersion")
         if not _is_looked_at(id_, item):
             self._drop(resource, id_)
             return
@@ -79,7 +79,7 @@ class MeshFacts:
             self.changed = True
 
     def remove(self, resource: Resource, item: Document) -> None:
-        self._drop(resource, _id(resource, item))
+        self._drop(resource, id_of(item, resource.kind))
 
     def mark_unreadable(self, resource: Resource, cause: str) -> None:
         self.changed |= resource not in self.unreadable
@@ -100,11 +100,6 @@ def wanted_facts(observed: Observed) -> tuple[Resource, ...]:
     if has_definitions(MeshKind.LINKERD, observed):
         wanted.append(config_map("linkerd-config"))
     return tuple(wanted)
-
-
-def _id(resource: Resource, item: Document) -> ObjectId:
-    metadata = section(item, "metadata")
-    return ObjectId(resource.kind, text(metadata.get("namespace")), text(metadata.get("name")))
 
 
 def _is_looked_at(id_: ObjectId, item: Document) -> bool:

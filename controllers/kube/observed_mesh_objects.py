@@ -19,10 +19,12 @@ from controllers.mcs.objects import (
     Document,
     Observed,
     derived_id,
+    id_of,
     is_ours,
     is_terminating,
     section,
     text,
+    version_of,
 )
 from controllers.sources.manifests import ObjectId
 from controllers.sources.watched_objects import Resource, trim_managed_fields
@@ -108,7 +110,7 @@ class ObservedMeshObjects:
     def replace(self, resource: Resource, items: Iterable[Document]) -> None:
         """See ``sources.resource_watch.Objects``; likewise the others."""
         listed = tuple(items)
-        ids = {_id(resource, item) for item in listed}
+        ids = {id_of(item, resource.kind) for item in listed}
         if resource == NAMESPACES:
             for gone in self._namespaces - {id_.name for id_ in ids}:
                 self._mark_namespace(gone, there=False)
@@ -118,7 +120,7 @@ class ObservedMeshObjects:
             self.put(resource, item)
 
     def put(self, resource: Resource, item: Document) -> None:
-        id_ = _id(resource, item)
+        id_ = id_of(item, resource.kind)
         if resource == NAMESPACES:
             self._mark_namespace(id_.name, there=not is_terminating(item))
         elif not _is_looked_at(id_, item):
@@ -134,10 +136,10 @@ class ObservedMeshObjects:
             self.put(resource, item)
 
     def remove(self, resource: Resource, item: Document) -> None:
-        id_ = _id(resource, item)
+        id_ = id_of(item, resource.kind)
         if resource == NAMESPACES:
             self._mark_namespace(id_.name, there=False)
-        elif _version(item) >= self._found.get(resource, {}).get(id_, (0, b""))[0]:
+        elif version_of(item) >= self._found.get(resource, {}).get(id_, (0, b""))[0]:
             self._drop(resource, id_)
 
     def mark_unreadable(self, resource: Resource, cause: str) -> None:
@@ -153,7 +155,7 @@ class ObservedMeshObjects:
             self._changed_namespaces.add(name)
 
     def _keep(self, resource: Resource, id_: ObjectId, item: Document) -> None:
-        objects, version = self._found.setdefault(resource, {}), _version(item)
+        objects, version = self._found.setdefault(resource, {}), version_of(item)
         if version and version <= objects.get(id_, (0, b""))[0]:
             return
         named = {"apiVersion": resource.api_versions[0], "kind": resource.kind, **trim_managed_fields(item)}
@@ -182,11 +184,6 @@ class ObservedMeshObjects:
             for objects in self._found.values()
             if (kept := objects.get(id_)) is not None
         }
-
-
-def _id(resource: Resource, item: Document) -> ObjectId:
-    metadata = section(item, "metadata")
-    return ObjectId(resource.kind, text(metadata.get("namespace")), text(metadata.get("name")))
 
 
 def _is_looked_at(id_: ObjectId, item: Document) -> bool:
@@ -223,9 +220,3 @@ def _parsed(told: str) -> ServiceKey | None:
         return parse_service_key(told)
     except ValueError:
         return None
-
-
-def _version(item: Document) -> int:
-    """Newer ones of an object are larger (KEP-5504); 0 for one that is no number."""
-    version = text(section(item, "metadata").get("resourceVersion"))
-    return int(version) if version.isdecimal() else 0

@@ -27,10 +27,12 @@ from controllers.mcs.objects import (
     Observed,
     derived_id,
     export_id,
+    id_of,
     import_id,
     is_terminating,
     section,
     text,
+    version_number,
 )
 from controllers.mcs.served_api import ServedApi, parse_served_api
 from controllers.sources.manifests import ObjectId
@@ -234,7 +236,7 @@ class ObservedObjects:
     def _is_older(self, id_: ObjectId, item: Document) -> bool:
         known = self._objects[id_.kind].get(id_)
         version = section(item, "metadata").get("resourceVersion")
-        return known is not None and _number(version) < _number(known.version)
+        return known is not None and version_number(version) < version_number(known.version)
 
     def _summarize(self, kind: str) -> None:
         if kind == "Namespace" and self._namespaces != self.namespaces:
@@ -247,9 +249,8 @@ class ObservedObjects:
 
 
 def _id(kind: str, item: Document) -> ObjectId | None:
-    metadata = section(item, "metadata")
-    name = text(metadata.get("name"))
-    return ObjectId(kind, text(metadata.get("namespace")), name) if name else None
+    found = id_of(item, kind)
+    return found if found.name else None
 
 
 def _is_looked_at(id_: ObjectId, item: Document) -> bool:
@@ -282,8 +283,3 @@ def _service_of(id_: ObjectId, item: Document) -> ServiceKey | None:
 def _named(resource: Resource, item: Document) -> Document:
     """In a list of a built-in kind the items don't say what they are; what is stated does."""
     return {"apiVersion": resource.api_versions[0], "kind": resource.kind, **trim_managed_fields(item)}
-
-
-def _number(version: object) -> int:
-    """Newer ones of an object are larger (KEP-5504); 0 for one that is no number."""
-    return int(version) if isinstance(version, str) and version.isdecimal() else 0

@@ -10,7 +10,7 @@ from typing import Final
 
 from controllers.kube.observed_objects import WRITER_RESOURCES
 from controllers.mcs.cluster_properties import CLUSTER_PROPERTY, CLUSTERSET_PROPERTY, GROUP
-from controllers.mcs.objects import Document, Observed, is_terminating, mapping, section, sequence, text
+from controllers.mcs.objects import Document, Observed, is_terminating, mapping, section, sequence, text, version_of
 from controllers.sources.manifests import ObjectId
 from controllers.sources.watched_objects import Resource
 from federation.model.problems import Problem
@@ -101,13 +101,7 @@ class ObservedProperties:
         self.api_version = next((version for version in _VERSIONS if version in served), "")
 
     def _is_older(self, id_: ObjectId, item: Document) -> bool:
-        return id_ in self._found and _version(item) < _version(self._found[id_])
+        return id_ in self._found and version_of(item) < version_of(self._found[id_])
 
 
 _OURS: Final = (CLUSTER_PROPERTY, CLUSTERSET_PROPERTY)
-
-
-def _version(item: Document) -> int:
-    """Newer ones of an object are larger (KEP-5504); 0 for one that is no number."""
-    version = text(section(item, "metadata").get("resourceVersion"))
-    return int(version) if version.isdecimal() else 0

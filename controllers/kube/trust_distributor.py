@@ -10,8 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
-from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import quote
 
 import structlog
@@ -26,10 +25,10 @@ from controllers.injection.trust_objects import (
 )
 from controllers.kube.client import WRITE_SECONDS, KubeError
 from controllers.kube.cluster_watch import ClusterWatch
-from controllers.kube.locations import missing_rule
-from controllers.mcs.objects import Delete, Document, section, text
-from controllers.sources.manifests import ObjectId
-from controllers.sources.resource_watch import Api, Patience
+from controllers.kube.refusals import is_overtaken, refusal
+from controllers.kube.writer import WritingApi
+from controllers.mcs.objects import Apply, Delete, Document, id_of, section, text, version_of
+from controllers.sources.resource_watch import Patience
 from controllers.sources.watched_objects import RESOURCES, Resource
 from federation.model.problems import Problem
 
@@ -40,18 +39,6 @@ _NAMESPACES: Final = next(one for one in RESOURCES if one.kind == "Namespace")
 _LOOKUP_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 30.0
 """Between two looks that nobody asked for: the bundle, and who leads, may change without news."""
-
-
-class DistributingApi(Api, Protocol):
-    """What is needed of a client of the API server; see ``controllers.kube.client.KubeClient``."""
-
-    async def apply(
-        self, document: Document, subresource: str | None = None, *, timeout_seconds: float
-    ) -> Document: ...
-
-    async def delete(
-        self, id_: ObjectId, uid: str, resource_version: str, *, api_version: str, timeout_seconds: float
-    ) -> None: ...
 
 
 class TrustDistributor:
@@ -65,7 +52,7 @@ class TrustDistributor:
 
     def __init__(
         self,
-        opened: Callable[[], AbstractAsyncContextManager[DistributingApi]],
+        opened: Callable[[], AbstractAsyncContextManager[WritingApi]],
         namespace: str,
         bundle: Callable[[], str],
         leading: Callable[[], bool],
@@ -181,9 +168,9 @@ class TrustDistributor:
             problems.append(Problem("trust bundle", "Undistributed", f"{error}; it is tried again"))
         self._note(tuple(sorted(problems)))
 
-    async def _written(self, client: DistributingApi, write: Document | Delete, seconds: float) -> list[Problem]:
+    async def _written(self, client: WritingApi, write: Document | Delete, seconds: float) -> list[Problem]:
         """Why one write was refused; raises KubeError for trouble that others would have too."""
-        id_ = write.id if isinstance(write, Delete) else _id(write)
+        id_ = write.id if isinstance(write, Delete) else id_of(write)
         version = "v1" if id_.kind == "ConfigMap" else CONFIGURATIONS.api_versions[0]
         try:
             if isinstance(write, Delete):
@@ -193,7 +180,10 @@ class TrustDistributor:
             else:
                 self._objects.keep(id_.kind, await client.apply(write, timeout_seconds=seconds))
         except KubeError as error:
-            return _refused(error, id_, version, "delete" if isinstance(write, Delete) else "create, patch")
+            if is_overtaken(error):
+                # What has changed is about to be told, and is planned for then.
+                return []
+            return [refusal(write if isinstance(write, Delete) else Apply(id_, "", write), version, error)]
         return []
 
     def _note(self, problems: tuple[Problem, ...]) -> None:
@@ -248,7 +238,7 @@ class _Objects:
         """Take in an object as the answer to a write tells it."""
         key = _key(item)
         before = self._found[kind].get(key)
-        if before is None or _version(item) >= _version(before):
+        if before is None or version_of(item) >= version_of(before):
             self._found[kind][key] = item
 
     def replace(self, resource: Resource, items: Iterable[Document]) -> None:
@@ -260,7 +250,7 @@ class _Objects:
 
     def remove(self, resource: Resource, item: Document) -> None:
         before = self._found[resource.kind].get(_key(item))
-        if before is not None and _version(item) >= _version(before):
+        if before is not None and version_of(item) >= version_of(before):
             del self._found[resource.kind][_key(item)]
 
     def mark_unreadable(self, resource: Resource, cause: str) -> None:
@@ -270,32 +260,6 @@ class _Objects:
         self._unreadable.pop(resource, None)
 
 
-def _refused(error: KubeError, id_: ObjectId, api_version: str, verbs: str) -> list[Problem]:
-    terminating = any(reason == "NamespaceTerminating" for reason, _ in error.causes)
-    if terminating or error.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}:
-        # Overtaken: what has changed is about to be told, and is planned for then.
-        return []
-    if error.status == HTTPStatus.FORBIDDEN:
-        rule = missing_rule(id_, api_version, "", verbs)
-        return [Problem(str(id_), "Forbidden", f"{error}; the role must have the rule {rule}")]
-    if error.status in {0, HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}:
-        raise error
-    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise error
-    return [Problem(str(id_), "Refused", str(error))]
-
-
-def _id(document: Document) -> ObjectId:
-    metadata = section(document, "metadata")
-    return ObjectId(text(document.get("kind")), text(metadata.get("namespace")), text(metadata.get("name")))
-
-
 def _key(item: Document) -> tuple[str, str]:
     metadata = section(item, "metadata")
     return text(metadata.get("namespace")), text(metadata.get("name"))
-
-
-def _version(item: Document) -> int:
-    """Newer ones of an object are larger (KEP-5504); 0 for one that is no number."""
-    version = text(section(item, "metadata").get("resourceVersion"))
-    return int(version) if version.isdecimal() else 0

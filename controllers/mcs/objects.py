@@ -119,6 +119,22 @@ def uid_of(document: Document | None) -> str:
     return text(section(document, "metadata").get("uid"))
 
 
+def version_number(version: object) -> int:
+    """Of a resourceVersion: newer ones of an object are larger (KEP-5504); 0 for one that is no number."""
+    return int(version) if isinstance(version, str) and version.isdecimal() else 0
+
+
+def version_of(document: Document) -> int:
+    """The number of an object's resourceVersion."""
+    return version_number(section(document, "metadata").get("resourceVersion"))
+
+
+def id_of(document: Document, kind: str = "") -> ObjectId:
+    """Which object it is; ``kind`` where a list's items don't say it."""
+    metadata = section(document, "metadata")
+    return ObjectId(kind or text(document.get("kind")), text(metadata.get("namespace")), text(metadata.get("name")))
+
+
 def is_ours(kind: str, document: Document) -> bool:
     """Whether an object carries our managed-by."""
     label = MANAGED_BY.get(kind)

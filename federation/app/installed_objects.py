@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from controllers.kube.client import KubeError
 from controllers.kube.locations import collection, location, missing_rule
-from controllers.mcs.objects import Document, is_terminating, mapping, section, sequence, text
+from controllers.mcs.objects import Document, id_of, is_terminating, mapping, section, sequence, text
 from controllers.sources.manifests import ObjectId
 from federation.install.differences import needs_apply
 from federation.install.manifests import FIELD_MANAGER
@@ -96,7 +96,7 @@ class InstalledObjects:
                     return []
                 raise
         items = [mapping(item) for item in sequence(answer.get("items"))]
-        return [Found(_id(kind, item), api_version, item) for item in items]
+        return [Found(id_of(item, kind), api_version, item) for item in items]
 
     async def marked(self, kind: str, namespace: str) -> list[Found]:
         """What we installed of one of the ``KINDS``."""
@@ -143,15 +143,6 @@ class InstalledObjects:
 
     def _say(self, word: str, id_: ObjectId) -> None:
         self.say(word, str(id_))
-
-
-def id_of(document: Document) -> ObjectId:
-    return _id(text(document.get("kind")), document)
-
-
-def _id(kind: str, document: Document) -> ObjectId:
-    head = section(document, "metadata")
-    return ObjectId(kind, text(head.get("namespace")), text(head.get("name")))
 
 
 @contextmanager

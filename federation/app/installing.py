@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from controllers.kube.client import KubeError
-from controllers.mcs.objects import Document, mapping, section, sequence, text
+from controllers.mcs.objects import Document, id_of, mapping, section, sequence, text
 from controllers.sources.manifests import ObjectId
 from federation.app.exchange_secret import exchange_names, exchange_secret
-from federation.app.installed_objects import KINDS, Found, InstallApi, InstalledObjects, Tell, id_of
+from federation.app.installed_objects import KINDS, Found, InstallApi, InstalledObjects, Tell
 from federation.app.kube.base_settings import parse_base_settings
 from federation.install.definitions import Standing, definitions, standing
 from federation.install.exchange import COMPONENT as EXCHANGE_COMPONENT

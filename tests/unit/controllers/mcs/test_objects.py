@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from controllers.mcs.objects import derived_id, is_ours, mapping, rfc3339, section, sequence, text, texts
+from controllers.mcs.objects import (
+    derived_id,
+    id_of,
+    is_ours,
+    mapping,
+    rfc3339,
+    section,
+    sequence,
+    text,
+    texts,
+    version_of,
+)
+from controllers.sources.manifests import ObjectId
 from support.builders import key
 
 
@@ -28,3 +40,12 @@ def test_readers_take_whatever_they_find() -> None:
     assert section(None, "a") == {}
     assert not is_ours("Service", {"metadata": {"labels": "none"}})
     assert not is_ours("Pod", {"metadata": {"labels": {"federation-gateway.dev/managed-by": "x"}}})
+
+
+def test_an_object_says_which_it_is_and_how_new() -> None:
+    """The items of a list don't say their kind; and whatever has no number is older than all that have one."""
+    document = {"kind": "Service", "metadata": {"namespace": "demo", "name": "echo", "resourceVersion": "12"}}
+
+    assert id_of(document) == ObjectId("Service", "demo", "echo")
+    assert id_of({"metadata": {"name": "echo"}}, "Namespace") == ObjectId("Namespace", "", "echo")
+    assert [version_of(document), version_of({}), version_of({"metadata": {"resourceVersion": "x"}})] == [12, 0, 0]

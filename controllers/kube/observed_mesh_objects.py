@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from controllers.kube.attribution import Attribution
 from controllers.kube.observed_objects import WRITER_RESOURCES
 from controllers.mcs.derived_service import key_of
 from controllers.mcs.objects import (
@@ -50,10 +51,8 @@ class ObservedMeshObjects:
     def __init__(self) -> None:
         self._found: dict[Resource, dict[ObjectId, tuple[int, bytes]]] = {}
         """With the version of each."""
-        self._keys: dict[ObjectId, ServiceKey] = {}
-        self._of: dict[ServiceKey, set[ObjectId]] = {}
+        self._services = Attribution()
         self._namespaces: set[str] = set()
-        self._changed: set[ServiceKey] = set()
         self._changed_namespaces: set[str] = set()
         self.unreadable: dict[Resource, str] = dict.fromkeys(BASE, "they are not followed yet")
         """Why, of the resources that are followed and can't be read at the moment."""
@@ -71,7 +70,7 @@ class ObservedMeshObjects:
     @property
     def keys(self) -> frozenset[ServiceKey]:
         """The services that have any object, a derived Service at least."""
-        return frozenset(self._of)
+        return self._services.keys
 
     def problems(self) -> tuple[Problem, ...]:
         """What can't be read at the moment."""
@@ -89,13 +88,13 @@ class ObservedMeshObjects:
 
     def of(self, key: ServiceKey, names: Iterable[ObjectId]) -> Observed:
         """The objects of a mesh that belong to a service, or to ``SHARED``, and whatever has one of these names."""
-        return self._whole({*names, *(id_ for id_ in self._of.get(key, ()) if id_.kind != "Service")})
+        return self._whole({*names, *(id_ for id_ in self._services.of(key) if id_.kind != "Service")})
 
     def take_changed(self, known: Iterable[ServiceKey]) -> set[ServiceKey]:
         """The services that there was news for since this was last asked; ``known`` are those besides ``keys``."""
-        found, self._changed = self._changed, set()
+        found = self._services.take_changed()
         if self._changed_namespaces:
-            found |= {key for key in {*known, *self._of} if key.namespace in self._changed_namespaces}
+            found |= {key for key in {*known, *self.keys} if key.namespace in self._changed_namespaces}
             found.add(SHARED)
             self._changed_namespaces = set()
         return found
@@ -160,22 +159,11 @@ class ObservedMeshObjects:
             return
         named = {"apiVersion": resource.api_versions[0], "kind": resource.kind, **trim_managed_fields(item)}
         objects[id_] = (version, msgspec.json.encode(named))
-        self._attribute(id_, _service_of(id_, item))
+        self._services.assign(id_, _service_of(id_, item))
 
     def _drop(self, resource: Resource, id_: ObjectId) -> None:
         if self._found.get(resource, {}).pop(id_, None) is not None:
-            self._attribute(id_, None)
-
-    def _attribute(self, id_: ObjectId, key: ServiceKey | None) -> None:
-        before = self._keys.pop(id_, None)
-        if before is not None and before != key:
-            self._of[before].discard(id_)
-            if not self._of[before]:
-                del self._of[before]
-        if key is not None:
-            self._keys[id_] = key
-            self._of.setdefault(key, set()).add(id_)
-        self._changed.update(one for one in (before, key) if one is not None)
+            self._services.assign(id_, None)
 
     def _whole(self, ids: Iterable[ObjectId]) -> Observed:
         return {

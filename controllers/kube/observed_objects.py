@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from controllers.kube.attribution import Attribution
 from controllers.mcs.derived_service import key_of
 from controllers.mcs.objects import (
     MANAGED_BY,
@@ -98,9 +99,7 @@ class ObservedObjects:
         self._packing = {kind: _Packing() for kind in self._resources}
         self._definitions: dict[str, Document] = {}
         self._namespaces: set[str] = set()
-        self._keys: dict[ObjectId, ServiceKey] = {}
-        self._of: dict[ServiceKey, set[ObjectId]] = {}
-        self._changed: set[ServiceKey] = set()
+        self._services = Attribution()
         self._changed_namespaces: set[str] = set()
         self._all_changed = True
         self.api: ServedApi | None = None
@@ -116,7 +115,7 @@ class ObservedObjects:
     @property
     def keys(self) -> frozenset[ServiceKey]:
         """The services that have any object."""
-        return frozenset(self._of)
+        return self._services.keys
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -130,7 +129,7 @@ class ObservedObjects:
 
     def of(self, key: ServiceKey) -> Observed:
         """The objects of one service, and whatever has a name that one of them would have."""
-        ids = {*self._of.get(key, ()), import_id(key), export_id(key), derived_id(key)}
+        ids = {*self._services.of(key), import_id(key), export_id(key), derived_id(key)}
         return {
             id_: self._packing[id_.kind].whole(found.content)
             for id_ in ids
@@ -143,14 +142,13 @@ class ObservedObjects:
     def take_changed(self, known: Iterable[ServiceKey]) -> set[ServiceKey]:
         """The services that there was news for since this was last asked; ``known`` are those besides ``keys``."""
         if self._all_changed or self._changed_namespaces:
-            everybody = {*known, *self._of}
-            self._changed |= {
+            everybody = {*known, *self.keys}
+            self._services.mark(
                 key for key in everybody if self._all_changed or key.namespace in self._changed_namespaces
-            }
-        found, self._changed = self._changed, set()
+            )
         self._all_changed = False
         self._changed_namespaces = set()
-        return found
+        return self._services.take_changed()
 
     def replace(self, resource: Resource, items: Iterable[Document]) -> None:
         """Take in a whole list."""
@@ -209,7 +207,7 @@ class ObservedObjects:
             case _:
                 content = self._packing[id_.kind].packed(_named(self._resources[id_.kind], item))
         self._objects[id_.kind][id_] = _Kept(uid, version, content)
-        self._attribute(id_, _service_of(id_, item))
+        self._services.assign(id_, _service_of(id_, item))
 
     def _forget(self, id_: ObjectId) -> None:
         if self._objects[id_.kind].pop(id_, None) is not None:
@@ -218,20 +216,7 @@ class ObservedObjects:
                     self._definitions.pop(id_.name, None)
                 case "Namespace":
                     self._namespaces.discard(id_.name)
-            self._attribute(id_, None)
-
-    def _attribute(self, id_: ObjectId, key: ServiceKey | None) -> None:
-        """News for the service that the object belongs to, and for the one that it belonged to until now: labels and
-        annotations can be edited."""
-        before = self._keys.pop(id_, None)
-        if before is not None and before != key:
-            self._of[before].discard(id_)
-            if not self._of[before]:
-                del self._of[before]
-        if key is not None:
-            self._keys[id_] = key
-            self._of.setdefault(key, set()).add(id_)
-        self._changed.update(one for one in (before, key) if one is not None)
+            self._services.assign(id_, None)
 
     def _is_older(self, id_: ObjectId, item: Document) -> bool:
         known = self._objects[id_.kind].get(id_)

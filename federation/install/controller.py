@@ -32,6 +32,7 @@ from federation.install.vocabulary import (
     probe,
     pull_secrets,
     selector,
+    service_account,
     settings,
 )
 
@@ -42,23 +43,13 @@ ARGUMENTS: Final = ("controller", "--dir", STATE_DIRECTORY, "--base", f"{SETTING
 
 def controller_objects() -> tuple[Node, ...]:
     return (
-        _account(),
+        service_account(CONTROLLER, COMPONENT),
         _settings(),
         _service(),
         _dns_service(),
         disruption_budget(CONTROLLER, COMPONENT),
         _deployment(),
     )
-
-
-def _account() -> Node:
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata(CONTROLLER, COMPONENT),
-        # Pods say for themselves whether they get a token.
-        "automountServiceAccountToken": False,
-    }
 
 
 def _settings() -> Node:

@@ -21,6 +21,7 @@ from federation.install.vocabulary import (
     pod_security,
     pull_secrets,
     selector,
+    service_account,
 )
 
 COMPONENT: Final = "exchange"
@@ -79,16 +80,7 @@ _IS_KEPT: Final = Given("exchange.storage")
 
 
 def exchange_objects() -> tuple[Node, ...]:
-    return tuple(When(INSTALLED, one) for one in (_account(), _service(), _stateful_set()))
-
-
-def _account() -> Node:
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata(EXCHANGE, COMPONENT),
-        "automountServiceAccountToken": False,
-    }
+    return tuple(When(INSTALLED, one) for one in (service_account(EXCHANGE, COMPONENT), _service(), _stateful_set()))
 
 
 def _service() -> Node:

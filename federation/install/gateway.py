@@ -32,6 +32,7 @@ from federation.install.vocabulary import (
     pod_security,
     pull_secrets,
     selector,
+    service_account,
 )
 
 COMPONENT: Final = "gateway"
@@ -51,22 +52,12 @@ _NODE_PORT: Final = "gateway.service.nodePort"
 
 
 def gateway_objects() -> tuple[Node, ...]:
-    always = (_account(), _service(), disruption_budget(GATEWAY, COMPONENT))
+    always = (service_account(GATEWAY, COMPONENT), _service(), disruption_budget(GATEWAY, COMPONENT))
     return (
         *(When(INSTALLED, one) for one in always),
         When(Every((INSTALLED, _IS_DEPLOYMENT)), _deployment()),
         When(Every((INSTALLED, Not(_IS_DEPLOYMENT))), _daemon_set()),
     )
-
-
-def _account() -> Node:
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": metadata(GATEWAY, COMPONENT),
-        # It has no rights in the API, and its one token is for the controllers.
-        "automountServiceAccountToken": False,
-    }
 
 
 def _service() -> Node:

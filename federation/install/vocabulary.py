@@ -178,6 +178,16 @@ def environment() -> tuple[Node, ...]:
     return (*names, {"name": "FEDERATION_IMAGE", "value": IMAGE}, {"name": "SETTINGS_DIGEST", "value": digest})
 
 
+def service_account(name: str, component: str) -> dict[str, Node]:
+    """Of pods that say for themselves whether they get a token."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(name, component),
+        "automountServiceAccountToken": False,
+    }
+
+
 def disruption_budget(name: str, component: str) -> dict[str, Node]:
     """At most one pod away on purpose; those that are not ready, as before a join, hold nobody up."""
     return {

@@ -22,6 +22,7 @@ from controllers.mcs.objects import Document, text
 from federation import __version__
 from federation.app.bundles import OwnAuthority, own_certificate
 from federation.app.kube.post import Post
+from federation.install.vocabulary import CONTROLLER, XDS_PORT
 from federation.model.configuration import ClusterSettings, KubernetesSettings
 from federation.model.problems import Problem
 
@@ -30,8 +31,6 @@ _log = structlog.get_logger(__name__)
 IMAGE: Final = "FEDERATION_IMAGE"
 """The environment variable that names the image which this pod runs."""
 
-_XDS_PORT: Final = 15012
-_SERVICE: Final = "federation-controller"
 _SIDECAR_CONTAINERS: Final = (1, 29)
 """The version of Kubernetes from which a cluster has them unless somebody turned them off."""
 _TIMEOUT_SECONDS: Final = 5.0
@@ -98,7 +97,7 @@ class PodSidecars:
         if listen is None or not self._serves:
             yield
             return
-        names = serving_names(_SERVICE, self._kubernetes.namespace)
+        names = serving_names(CONTROLLER, self._kubernetes.namespace)
         certificate = own_certificate(self._authority, self._settings.trust_domain, names)
         app = webhook_app(lambda: self._injection, self._distributor.namespace_facts)
         async with serve_tls(app, listen, certificate, self._settings.state_directory, FACE):
@@ -129,7 +128,7 @@ def injection_of(settings: ClusterSettings, kubernetes: KubernetesSettings) -> I
         cluster=settings.cluster,
         region=settings.region,
         trust_domain=settings.trust_domain,
-        xds=f"{_SERVICE}.{kubernetes.namespace}.svc:{_XDS_PORT}",
+        xds=f"{CONTROLLER}.{kubernetes.namespace}.svc:{XDS_PORT}",
         system_namespace=kubernetes.namespace,
         include=tuple(ip_network(one) for one in kubernetes.redirect),
     )

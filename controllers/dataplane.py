@@ -7,7 +7,7 @@ nothing about services (that is the projection's) and does no I/O.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from controllers.projection import Changes, ServiceResult
@@ -16,7 +16,8 @@ from federation.model.names import ServiceKey
 from federation.model.problems import Problem
 from federation.model.state import ClusterState, ServiceState
 from gateway.ir.build import build_inbound
-from gateway.ir.model import ImportedPort
+from gateway.ir.model import ImportedPort, Upstream
+from gateway.ir.shards import keep_slots
 from gateway.nodes import GatewayNode, Node, SidecarNode
 from gateway.xds.cache import GroupChange, NodeChange, SnapshotCache
 from gateway.xds.references import Reference
@@ -33,6 +34,7 @@ from gateway.xds.translate.services import (
     svid_resource,
     vip_resource,
 )
+from gateway.xds.translate.shards import ShardDerivation
 from trustbundle.authority import Svid
 
 SIDECARS = "sidecar"
@@ -53,6 +55,8 @@ class _Service:
     routes: tuple[RouteEntry, ...] = ()
     vips: tuple[Resource, ...] = ()
     served: tuple[Resource, ...] = ()
+    slots: Mapping[int, tuple[Upstream, ...]] = field(default_factory=dict)
+    """By exported port: its endpoints in the order of their slots (``gateway.ir.shards``)."""
 
 
 @dataclass(slots=True)
@@ -87,6 +91,11 @@ class _Pending:
 
     def node(self, name: str) -> _Layer:
         return self.nodes.setdefault(name, _Layer())
+
+
+def new_cache() -> SnapshotCache:
+    """A cache for a data plane: gateways also find the shards of what is exported."""
+    return SnapshotCache({GATEWAYS: ShardDerivation()})
 
 
 class DataPlane:
@@ -212,11 +221,16 @@ class DataPlane:
             new.imports = after.imports
             if after is before:
                 # Its clusterset IP alone is another: of that the listeners are made, and nothing else.
-                new.shared, new.routes, new.served = old.shared, old.routes, old.served
+                new.shared, new.routes, new.served, new.slots = old.shared, old.routes, old.served, old.slots
             else:
                 new.shared = tuple(resource for port in after.imports for resource in import_resources(port))
                 new.routes = route_entries(after.imports)
-                new.served = tuple(resource for port in after.exports for resource in export_resources(port))
+                exports = [
+                    replace(port, upstreams=keep_slots(old.slots.get(port.port, ()), port.upstreams))
+                    for port in after.exports
+                ]
+                new.slots = {port.port: port.upstreams for port in exports}
+                new.served = tuple(resource for port in exports for resource in export_resources(port))
             new.vips = self._vip_listeners(key, after.imports)
             self._services[key] = new
         for group in self._sidecar_groups():

@@ -31,6 +31,7 @@ from federation.model.state import ClusterState, ServiceState
 from federation.model.view import MergedService
 from gateway.ir.build import build_exports, build_imports
 from gateway.ir.model import ExportedPort, ImportedPort
+from gateway.ir.shards import SHARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Surroundings:
     sites: Mapping[ClusterId, Site] = field(default_factory=dict)
     """Peers whose bundle is accepted and whose gateway is known; nobody else gets traffic (trust precedes traffic)."""
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]] = field(default_factory=dict)
+    shards: Mapping[ClusterId, int] = field(default_factory=dict)
+    """Into how many shards a peer's gateways part the endpoints of a service port; 0 where they don't."""
     demoted: frozenset[ClusterId] = frozenset()
     """Peers that are called behind all others."""
     withdrawn: frozenset[ClusterId] = frozenset()
@@ -79,7 +82,7 @@ def own_site(settings: ClusterSettings) -> Site:
 def own_gateway(settings: ClusterSettings, addresses: Iterable[HostPort]) -> GatewayRecord:
     """What this cluster tells the others of its gateways, which are at ``addresses``."""
     told = tuple(GatewayAddress(address.host, address.port) for address in addresses)
-    return GatewayRecord(told, settings.region, settings.network)
+    return GatewayRecord(told, settings.region, settings.network, SHARDS)
 
 
 def meet(
@@ -105,6 +108,7 @@ def meet(
         sidecar_port,
         {cluster: Site(cluster, record.region, record.network) for cluster, record in records.items()},
         {cluster: record.addresses for cluster, record in records.items()},
+        {cluster: record.shards for cluster, record in records.items()},
         demoted,
         withdrawn,
         revocations or Revocations(),
@@ -122,6 +126,7 @@ def _seen(around: Surroundings, cluster: ClusterId) -> tuple[object, ...]:
     return (
         around.sites.get(cluster),
         around.gateways.get(cluster),
+        around.shards.get(cluster),
         cluster in around.demoted,
         cluster in around.withdrawn,
     )
@@ -149,6 +154,7 @@ def project_service(
             own=around.own,
             sites=around.sites,
             gateways=around.gateways,
+            shards=around.shards,
             local=local,
             sidecar_port=around.sidecar_port,
             demoted=around.demoted,

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from controllers.controller import Controller
-from controllers.dataplane import DataPlane
+from controllers.dataplane import DataPlane, new_cache
 from controllers.dns.server import DnsServer
 from controllers.engine import Engine
 from controllers.http.metrics import registry
@@ -39,7 +39,6 @@ from federation.model.configuration import ClusterSettings
 from federation.model.errors import ConfigError
 from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Member
-from gateway.xds.cache import SnapshotCache
 from gateway.xds.server import XdsServer
 from trustbundle.external_authority import ExternalAuthority
 
@@ -67,7 +66,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
 
     with _usable(settings.state_directory):
         authority = await own_authority(settings, leads=leads())
-    cache = SnapshotCache()
+    cache = new_cache()
     dataplane = DataPlane(cache, settings.mesh.sidecar_port)
 
     def on_peer(cluster: ClusterId, keys: frozenset[RecordKey]) -> None:

@@ -26,6 +26,9 @@ _SNI = re.compile(
     r"outbound_\.(?P<port>[0-9]{1,5})_\._\.(?P<name>[^.]+)\.(?P<namespace>[^.]+)\.svc\." + re.escape(CLUSTERSET_DOMAIN)
 )
 
+# No leading zeros: a shard has one name.
+_SHARD = re.compile(r"s(?P<shard>0|[1-9][0-9]?)\.(?P<name>outbound_\..+)")
+
 
 def is_dns_label(text: str) -> bool:
     """Whether ``text`` is an RFC 1123 label: lower case letters, digits and inner dashes, 1 to 63 characters."""
@@ -69,6 +72,20 @@ def parse_service_key(text: str) -> ServiceKey:
 def sni(key: ServiceKey, port: int) -> str:
     """SNI and Envoy cluster name of one service port: ``outbound_.8080_._.echo.demo.svc.clusterset.local``."""
     return f"outbound_.{port}_._.{key.host}"
+
+
+def shard_sni(name: str, shard: int) -> str:
+    """SNI of one shard of a service port's endpoints: ``s3.`` before ``name``, the SNI of the service port.
+
+    A label in front, so that servers match all shards of a port by one wildcard.
+    """
+    return f"s{shard}.{name}"
+
+
+def parse_shard_sni(text: str) -> tuple[str, int] | None:
+    """The SNI of the service port, and the number of the shard; None where the text names no shard."""
+    match = _SHARD.fullmatch(text)
+    return None if match is None else (match["name"], int(match["shard"]))
 
 
 def parse_sni(text: str) -> tuple[ServiceKey, int] | None:

@@ -101,6 +101,9 @@ class GatewayRecord:
     addresses: tuple[GatewayAddress, ...]
     region: str
     network: str
+    shards: int = 0
+    """Into how many shards the gateways part the endpoints of a service port, each with an SNI of its own
+    (``gateway.ir.shards``). Since schema 1.3; 0 where the gateways know the SNI of the service port alone."""
 
     @property
     def record_key(self) -> RecordKey:

@@ -35,7 +35,7 @@ from federation.model.records import (
 from federation.model.state import Protocol, ServicePort
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 2
+SCHEMA_MINOR = 3
 
 MAX_RECORD_BYTES = 256 * 1024
 MAX_KEY_CHARS = 160
@@ -54,6 +54,7 @@ UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _MAX_ITEMS = 256
 _MAX_ADDRESSES = 8192
 _MAX_READY = 1_000_000
+_MAX_SHARDS = 64
 _MAX_SEQUENCE = 2**63 - 1
 _MAX_AUTHORITIES = 32
 _MAX_TRUST_DOMAINS = 4096
@@ -112,6 +113,7 @@ class _Gateway(msgspec.Struct, array_like=True, tag=3):
     addresses: list[tuple[str, int]]
     region: str
     network: str
+    shards: int = 0
 
 
 class _Bundle(msgspec.Struct, array_like=True, tag=4):
@@ -205,11 +207,8 @@ def _to_wire(record: Record) -> _WireRecord:
                 addresses=[(list(address.addresses), address.hostname) for address in record.addresses],
             )
         case GatewayRecord():
-            return _Gateway(
-                addresses=[(address.host, address.port) for address in record.addresses],
-                region=record.region,
-                network=record.network,
-            )
+            addresses = [(address.host, address.port) for address in record.addresses]
+            return _Gateway(addresses, record.region, record.network, record.shards)
         case BundleRecord():
             return _Bundle(record.trust_domain, record.sequence, list(record.authorities), list(record.leaves_until))
         case TrustRecord():
@@ -244,7 +243,7 @@ def _from_wire(wire: _WireRecord) -> Record:
             )
         case _Gateway():
             addresses = tuple(GatewayAddress(host, port) for host, port in wire.addresses)
-            return GatewayRecord(addresses, wire.region, wire.network)
+            return GatewayRecord(addresses, wire.region, wire.network, wire.shards)
         case _Bundle():
             return BundleRecord(wire.trust_domain, wire.sequence, tuple(wire.authorities), tuple(wire.leaves_until))
         case _Trust():
@@ -264,6 +263,7 @@ def _check(record: Record, member: Member) -> None:
                 _bounded("addresses.port", address.port, 1, 65535)
             _label_value("region", record.region)
             _label_value("network", record.network)
+            _bounded("shards", record.shards, 0, _MAX_SHARDS)
         case BundleRecord():
             _check_bundle(record, member)
         case TrustRecord():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from zlib import crc32
 
-from federation.model.locality import Site, plan_localities, spread_weight
-from federation.model.names import ClusterId, ServiceKey
+from federation.model.locality import WEIGHT_PER_ENDPOINT, Site, plan_localities, spread_weight
+from federation.model.names import ClusterId, ServiceKey, shard_sni, sni
 from federation.model.records import GatewayAddress
 from federation.model.state import EndpointSlice, Protocol, ServicePort, ServiceState
 from federation.model.view import MergedPort, MergedService
@@ -16,7 +18,9 @@ from gateway.ir.model import (
     InboundPort,
     Upstream,
     UpstreamLocality,
+    Way,
 )
+from gateway.ir.shards import shard_sizes, ways
 
 _HTTP = frozenset({"http", "kubernetes.io/ws", "ws"})
 _HTTP2 = frozenset({"http2", "grpc", "h2c", "kubernetes.io/h2c"})
@@ -43,6 +47,7 @@ def build_imports(
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]],
     local: ServiceState,
     sidecar_port: int,
+    shards: Mapping[ClusterId, int] = MappingProxyType({}),
     demoted: Collection[ClusterId] = (),
     withdrawn: Collection[ClusterId] = (),
     generation: int = 0,
@@ -53,6 +58,7 @@ def build_imports(
     there gets no traffic (trust precedes traffic). Left out are ports that are not TCP, since Envoy sidecars carry no
     other, and ports that no trusted cluster backs: without an identity to expect, nothing would be verified.
 
+    ``shards``: into how many a peer's gateways part the endpoints of a port; a cluster that isn't there does not.
     ``demoted`` clusters are called behind all others. ``withdrawn`` ones are not called; their identities stay, so that
     their coming and going changes endpoints alone. ``generation`` is of the trust that calls of the service rest on.
     """
@@ -63,7 +69,7 @@ def build_imports(
             port=port.port,
             protocol=app_protocol(port.name, port.app_protocol),
             identities=_identities(service, port, {own.cluster, *sites}),
-            localities=_localities(service, port, own, callable_sites, demoted, gateways, local, sidecar_port),
+            localities=_localities(service, port, own, callable_sites, demoted, gateways, shards, local, sidecar_port),
             generation=generation,
         )
         for port in service.ports
@@ -92,6 +98,7 @@ def _localities(
     sites: Mapping[ClusterId, Site],
     demoted: Collection[ClusterId],
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]],
+    shards: Mapping[ClusterId, int],
     local: ServiceState,
     sidecar_port: int,
 ) -> tuple[UpstreamLocality, ...]:
@@ -106,23 +113,40 @@ def _localities(
                 for zone, upstreams in pods.items()
             ]
             continue
-        addresses = sorted(gateways.get(group.cluster, ()))
-        if not addresses:
-            continue
-        weights = spread_weight(group.weight, len(addresses))
-        localities.append(
-            UpstreamLocality(
-                group.priority,
-                group.cluster,
-                group.region,
-                "",
-                tuple(
-                    Upstream(address.host, address.port, weight)
-                    for address, weight in zip(addresses, weights, strict=True)
-                ),
-            )
+        upstreams = _behind_gateways(
+            sni(service.key, port.port),
+            group.weight,
+            gateways.get(group.cluster, ()),
+            shards.get(group.cluster, 0),
         )
+        if upstreams:
+            localities.append(UpstreamLocality(group.priority, group.cluster, group.region, "", upstreams))
     return tuple(sorted(localities))
+
+
+def _behind_gateways(name: str, ready: int, gateways: Collection[GatewayAddress], shards: int) -> tuple[Upstream, ...]:
+    """The hosts that stand for ``ready`` endpoints of a peer: its shards, or, where it has none, its gateways.
+
+    Each may be reached through any of the gateways. The first way differs from host to host, and for services of one
+    shard from service to service.
+    """
+    addresses = [Way(address.host, address.port) for address in sorted(gateways)]
+    if not addresses:
+        return ()
+    if shards:
+        weights = [WEIGHT_PER_ENDPOINT * size for size in shard_sizes(ready, shards)]
+        names = [shard_sni(name, shard) for shard in range(len(weights))]
+        start = crc32(name.encode())
+    else:
+        weights = list(spread_weight(ready, len(addresses)))
+        names = [""] * len(addresses)
+        start = 0
+    return tuple(
+        Upstream(first.address, first.port, weight, server_name, tuple(others))
+        for (first, *others), weight, server_name in zip(
+            ways(addresses, [1] * len(addresses), start, len(weights)), weights, names, strict=True
+        )
+    )
 
 
 def build_exports(key: ServiceKey, state: ServiceState, *, sidecar_port: int) -> tuple[ExportedPort, ...]:

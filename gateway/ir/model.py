@@ -28,13 +28,25 @@ class AppProtocol(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class Way:
+    """An address that leads to where other addresses lead as well."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Upstream:
-    """One address that a proxy connects to."""
+    """One host that a proxy connects to: a sidecar, or a shard of the endpoints behind a peer's gateways."""
 
     address: str
     port: int
     weight: int = 1
-    """Ready endpoints that stand behind the address, scaled (federation.model.locality.spread_weight)."""
+    """Ready endpoints that it stands for, scaled (``WEIGHT_PER_ENDPOINT``)."""
+    server_name: str = ""
+    """SNI that it is asked for by, where that is not the service port's."""
+    others: tuple[Way, ...] = ()
+    """Where it is connected to, in this order, when the address before doesn't answer."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from federation.model.errors import InvariantError
 from federation.model.problems import Problem
@@ -21,12 +22,26 @@ Changed = Mapping[str, tuple[str, ...]]
 _EMPTY = ResourceSet()
 
 
+class Derivation(Protocol):
+    """Resources of a group that are held nowhere: each follows from another one, and is made when it is asked for.
+
+    They are found by their names alone: who asks for everything is not told of them.
+    """
+
+    def derive(self, shared: ResourceSet, key: Reference) -> Resource | None:
+        """The resource under ``key`` as it follows from the shared layer, or None."""
+
+    def derived_from(self, key: Reference) -> Iterable[Reference]:
+        """The keys of what follows from the resource under ``key``."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """What one node may see, at one moment. Immutable, so that a stream never sees half of a change."""
 
     shared: ResourceSet | None
     own: ResourceSet | None
+    derivation: Derivation | None = None
 
     @property
     def synced(self) -> bool:
@@ -35,7 +50,13 @@ class NodeView:
 
     def get(self, type_url: str, name: str) -> Resource | None:
         own = (self.own or _EMPTY).get(type_url, name)
-        return own if own is not None else (self.shared or _EMPTY).get(type_url, name)
+        if own is not None:
+            return own
+        shared = self.shared or _EMPTY
+        held = shared.get(type_url, name)
+        if held is not None or self.derivation is None:
+            return held
+        return self.derivation.derive(shared, Reference(type_url, name))
 
     def names(self, type_url: str) -> Iterable[str]:
         yield from (self.shared or _EMPTY).names(type_url)
@@ -67,9 +88,10 @@ class NodeChange:
 class _Group:
     """A shared layer; None until it is known, which is not the same as empty."""
 
-    __slots__ = ("layer", "nodes")
+    __slots__ = ("derivation", "layer", "nodes")
 
-    def __init__(self) -> None:
+    def __init__(self, derivation: Derivation | None) -> None:
+        self.derivation = derivation
         self.layer: ResourceSet | None = None
         self.nodes: dict[str, _Node] = {}
 
@@ -83,19 +105,21 @@ class _Node:
         self.listeners: dict[object, Listener] = {}
 
     def view(self) -> NodeView:
-        return NodeView(self.group.layer, self.layer)
+        return NodeView(self.group.layer, self.layer, self.group.derivation)
 
 
 class SnapshotCache:
     """All layers, and who listens to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, derivations: Mapping[str, Derivation] | None = None) -> None:
+        """``derivations``: by group, what its nodes may also see."""
+        self._derivations = derivations or {}
         self._groups: dict[str, _Group] = {}
         self._nodes: dict[str, _Node] = {}
 
     def add_node(self, node: str, group: str) -> None:
         """Make a view for a node, if it has none; raises InvariantError if it has one of another group."""
-        shared = self._groups.setdefault(group, _Group())
+        shared = self._group(group)
         known = self._nodes.get(node)
         if known is None:
             self._nodes[node] = shared.nodes[node] = _Node(shared)
@@ -159,7 +183,13 @@ class SnapshotCache:
     def _layer(self, change: GroupChange | NodeChange) -> _Group | _Node:
         if isinstance(change, NodeChange):
             return self._node(change.node)
-        return self._groups.setdefault(change.group, _Group())
+        return self._group(change.group)
+
+    def _group(self, name: str) -> _Group:
+        known = self._groups.get(name)
+        if known is None:
+            known = self._groups[name] = _Group(self._derivations.get(name))
+        return known
 
     def _node(self, node: str) -> _Node:
         known = self._nodes.get(node)
@@ -172,15 +202,16 @@ class SnapshotCache:
         for step in steps:
             if not (step.changed or step.first):
                 continue
+            changed = [*step.changed, *_derived(step)]
             for node in step.layer.nodes.values() if isinstance(step.layer, _Group) else (step.layer,):
                 names = told.setdefault(node, {})
-                for type_url, name in step.changed:
+                for type_url, name in changed:
                     names.setdefault(type_url, []).append(name)
         for node, names in told.items():
-            changed = {type_url: tuple(found) for type_url, found in names.items()}
+            by_type = {type_url: tuple(found) for type_url, found in names.items()}
             view = node.view()
             for listener in tuple(node.listeners.values()):
-                listener(view, changed)
+                listener(view, by_type)
 
 
 class _Step:
@@ -210,6 +241,13 @@ class _Step:
             # Names that were there before were checked against the nodes when they came.
             above = [of(node) for node in self.layer.nodes.values()]
         return check_consistency(self.after, self._given, self._gone, below=below, above=above)
+
+
+def _derived(step: _Step) -> Iterable[Reference]:
+    """What changes along with what the step changes."""
+    if isinstance(step.layer, _Group) and step.layer.derivation is not None:
+        for source in step.changed:
+            yield from step.layer.derivation.derived_from(source)
 
 
 def _differs(layer: ResourceSet, resource: Resource) -> bool:

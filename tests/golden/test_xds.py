@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec import field
 
-from controllers.dataplane import DataPlane
+from controllers.dataplane import DataPlane, new_cache
 from controllers.projection import Projection, Surroundings, meet
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.membership.tokens import NodePrincipal
@@ -24,7 +24,6 @@ from federation.model.state import ClusterState, ServiceState
 from federation.model.vips import assign_vips
 from gateway.nodes import GatewayNode, SidecarNode
 from gateway.xds import protos as pb
-from gateway.xds.cache import SnapshotCache
 from gateway.xds.resources import message_of
 from support.builders import (
     CREATED,
@@ -89,6 +88,7 @@ class PeerService(StrictInput):
 class Peer(StrictInput):
     region: str = "eu"
     gateways: tuple[str, ...] = ("192.0.2.1",)
+    shards: int = 0
     trusted: bool = True
     """Whether its bundle is accepted."""
     services: dict[str, PeerService] = field(default_factory=dict)
@@ -100,6 +100,8 @@ class Input(StrictInput):
     node: SidecarNode | GatewayNode
     services: dict[str, OwnService] = field(default_factory=dict)
     peers: dict[str, Peer] = field(default_factory=dict)
+    asks: tuple[str, ...] = ()
+    """Names that are found only by whom asks for them: a gateway's shards."""
     shows: frozenset[str] = frozenset(KINDS.values())
     """The types that the case is about."""
 
@@ -125,14 +127,21 @@ def _sent(given: Input) -> list[tuple[str, Any]]:
     keys = {*own.services, *(key(of) for peer in given.peers.values() for of in peer.services)}
     projection = Projection()
     changes = projection.update(sorted(keys), own, peers, around, {}, CREATED)
-    cache = SnapshotCache()
+    cache = new_cache()
     dataplane = DataPlane(cache, sidecar_port=around.sidecar_port)
     trusted = [EAST, *(cluster for cluster, peer in given.peers.items() if peer.trusted)]
     dataplane.update_trust([(f"{cluster}.test", f"bundle of {cluster}.test") for cluster in sorted(trusted)])
     assert dataplane.update_services(changes, own.services, own, assign_vips({}, projection.results, VIPS)) == ()
     role = "gateway" if isinstance(given.node, GatewayNode) else "sidecar"
     assert dataplane.connect("node", given.node, NodePrincipal(role, "demo", "web"), svid) == ()
-    return [(kind, _plain(message_of(resource))) for kind, resource in resources_of(cache.view("node"))]
+    view = cache.view("node")
+    asked = [
+        (kind, resource)
+        for kind, type_url in (("CDS", pb.CLUSTER), ("EDS", pb.ENDPOINT))
+        for each in given.asks
+        if (resource := view.get(type_url, each)) is not None
+    ]
+    return [(kind, _plain(message_of(resource))) for kind, resource in (*resources_of(view), *asked)]
 
 
 def _own(given: Input) -> ClusterState:
@@ -161,7 +170,7 @@ def _own(given: Input) -> ClusterState:
 def _peers(given: Input) -> ExchangeSnapshot:
     members = {}
     for cluster, peer in given.peers.items():
-        records = [gateway_record(*peer.gateways, region=peer.region)]
+        records = [gateway_record(*peer.gateways, region=peer.region, shards=peer.shards)]
         for of, theirs in peer.services.items():
             ids = sorted(spiffe_id(cluster, account) for account in theirs.service_accounts)
             records += [

@@ -187,9 +187,13 @@ def endpoints_record(
     )
 
 
-def gateway_record(*hosts: str, number: int = 15443, region: str = "eu", network: str = "net-1") -> GatewayRecord:
-    """Gateways at these addresses (one, on the loopback, by default), all on one port."""
-    return GatewayRecord(tuple(GatewayAddress(host, number) for host in hosts or ("127.0.0.1",)), region, network)
+def gateway_record(
+    *hosts: str, number: int = 15443, region: str = "eu", network: str = "net-1", shards: int = 0
+) -> GatewayRecord:
+    """Gateways at these addresses (one, on the loopback, by default), all on one port; of an older member, by default,
+    which knows no shards."""
+    addresses = tuple(GatewayAddress(host, number) for host in hosts or ("127.0.0.1",))
+    return GatewayRecord(addresses, region, network, shards)
 
 
 def bundle_record(cluster: ClusterId = EAST, *authorities: bytes, sequence: int = 1) -> BundleRecord:

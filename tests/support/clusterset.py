@@ -96,6 +96,13 @@ class Admin:
                 }
         return {}
 
+    def clusters(self, name: str) -> set[str]:
+        """Which clusters the endpoints of one of Envoy's clusters are in; ours tell by the sub-zone."""
+        for entry in self.read("/clusters?format=json")["cluster_statuses"]:
+            if entry["name"] == name:
+                return {host["locality"]["sub_zone"] for host in entry.get("host_statuses", ())}
+        return set()
+
     def certificate(self) -> str:
         """Serial number of the SVID in use; ValueError while there is none."""
         for entry in self.read("/certs")["certificates"]:

@@ -6,6 +6,7 @@ black-holed under load (docs/decisions/003). Envoy's own defaults lost two third
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from gateway.ir.model import AppProtocol, ExportedPort, ImportedPort, InboundPort, Upstream, UpstreamLocality
@@ -206,10 +207,34 @@ def _locality(locality: UpstreamLocality) -> pb.Message:
 def _hosts(upstreams: Sequence[Upstream]) -> list[pb.Message]:
     hosts = []
     for upstream in upstreams:
-        host = pb.LbEndpoint(
-            endpoint=pb.Endpoint(address=socket_address(upstream.address, upstream.port)),
-        )
+        host = pb.LbEndpoint(endpoint=_endpoint(upstream))
         if upstream.weight != 1:
             host.load_balancing_weight.value = upstream.weight
         hosts.append(host)
     return hosts
+
+
+def _endpoint(upstream: Upstream) -> pb.Message:
+    """A host with one address, or with several that are tried one after the other (RFC 8305, "happy eyeballs").
+
+    Envoy tells the hosts of a cluster apart by their first address alone, and shards have the same ones. So the first
+    address of a shard is a mark and leads nowhere: the kernel refuses to connect TCP to a multicast address, at once
+    and without a packet, and Envoy goes on to the next. After that it waits 300 ms for a connection, TLS handshake
+    included, before it tries another way as well: a gateway that is dead or frozen costs no call.
+    """
+    where = socket_address(upstream.address, upstream.port)
+    if not (upstream.server_name or upstream.others):
+        return pb.Endpoint(address=where)
+    others = [where, *(socket_address(way.address, way.port) for way in upstream.others)]
+    return pb.Endpoint(
+        hostname=upstream.server_name,
+        address=_mark(f"{upstream.address} {upstream.port} {upstream.server_name}"),
+        additional_addresses=[pb.Endpoint.AdditionalAddress(address=other) for other in others],
+    )
+
+
+def _mark(identity: str) -> pb.Message:
+    """A multicast address and port that differ where ``identity`` does (44 bits of a hash of it)."""
+    digest = hashlib.blake2b(identity.encode(), digest_size=6).digest()
+    address = f"{224 + digest[0] % 16}.{digest[1]}.{digest[2]}.{digest[3]}"
+    return socket_address(address, int.from_bytes(digest[4:]) or 1)

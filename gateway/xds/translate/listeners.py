@@ -112,7 +112,8 @@ def _inbound_chain(port: InboundPort) -> pb.Message:
         filters = [_filter("envoy.filters.network.tcp_proxy", pb.TcpProxy(stat_prefix="inbound_tcp", cluster=cluster))]
     return pb.FilterChain(
         name=port.name,
-        filter_chain_match=pb.FilterChainMatch(transport_protocol="tls", server_names=[port.name]),
+        # The service port, and all shards of it.
+        filter_chain_match=pb.FilterChainMatch(transport_protocol="tls", server_names=[port.name, f"*.{port.name}"]),
         filters=[caller_filter(), *filters],
         transport_socket=downstream_tls(http=port.protocol.is_http),
     )

@@ -69,7 +69,8 @@ def upstream_tls(sni: str, identities: Sequence[str], *, http: bool) -> pb.Messa
     if not identities:
         raise ValueError(f"{sni} has no identity to expect")
     alpn = (_MESH_ALPN, *(_HTTP_ALPN if http else ()))
-    context = pb.UpstreamTlsContext(common_tls_context=_common(alpn, identities), sni=sni)
+    # A host that has a name of its own, a shard, is asked for by that.
+    context = pb.UpstreamTlsContext(common_tls_context=_common(alpn, identities), sni=sni, auto_host_sni=True)
     # Envoy keeps one session by default.
     context.max_session_keys.value = 0
     return _socket(context)

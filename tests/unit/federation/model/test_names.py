@@ -15,8 +15,10 @@ from federation.model.names import (
     is_dns_label,
     key_name,
     parse_service_key,
+    parse_shard_sni,
     parse_sni,
     service_of,
+    shard_sni,
     sni,
 )
 from support.builders import ECHO
@@ -101,3 +103,26 @@ def test_record_keys_without_a_service(text: str) -> None:
 def test_a_key_is_called_by_its_beginning() -> None:
     """Sixteen digits tell keys apart for a person, and fit into a table."""
     assert key_name(bytes(range(32))) == "0001020304050607"
+
+
+@given(shard=st.integers(0, 99))
+def test_the_sni_of_a_shard_is_read_back(shard: int) -> None:
+    """Both parts of it: the service port's SNI and the shard's number."""
+    assert parse_shard_sni(shard_sni(sni(ECHO, 80), shard)) == (sni(ECHO, 80), shard)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        sni(ECHO, 80),
+        f"s.{sni(ECHO, 80)}",
+        f"s-1.{sni(ECHO, 80)}",
+        f"s01.{sni(ECHO, 80)}",
+        f"s100.{sni(ECHO, 80)}",
+        "s1.",
+        "s1.echo.demo",
+    ],
+)
+def test_what_names_no_shard_is_none(text: str) -> None:
+    """A shard has one spelling."""
+    assert parse_shard_sni(text) is None

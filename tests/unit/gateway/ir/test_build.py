@@ -45,9 +45,16 @@ def imports(
     *,
     sites: Mapping[ClusterId, Site] = SITES,
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]] = GATEWAYS,
+    shards: Mapping[ClusterId, int] | None = None,
 ) -> tuple[ImportedPort, ...]:
     return build_imports(
-        merged, own=OWN, sites=sites, gateways=gateways, local=local or ServiceState(), sidecar_port=15006
+        merged,
+        own=OWN,
+        sites=sites,
+        gateways=gateways,
+        shards=shards or {},
+        local=local or ServiceState(),
+        sidecar_port=15006,
     )
 
 
@@ -98,6 +105,18 @@ def test_own_pods_come_before_gateways_and_the_region_before_the_rest() -> None:
         (1, WEST, ["192.0.2.1", "192.0.2.2"]),
         (2, NORTH, ["192.0.2.9"]),
     ]
+
+
+def test_the_shards_of_a_peer_are_hosts_with_a_name_each() -> None:
+    """They weigh what they hold, and are tried at another gateway first in turn."""
+    (found,) = imports(exported(WEST, west={"a": 2, "b": 1}), shards={WEST: 2})
+    first, second = found.localities[0].upstreams
+    assert [(one.server_name, one.weight) for one in (first, second)] == [
+        (f"s0.{found.name}", 240),
+        (f"s1.{found.name}", 120),
+    ]
+    ways = [[one.address, *(way.address for way in one.others)] for one in (first, second)]
+    assert sorted(ways) == [["192.0.2.1", "192.0.2.2"], ["192.0.2.2", "192.0.2.1"]]
 
 
 def test_gateways_share_the_weight_of_their_cluster() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import pytest
 
 from federation.model.errors import InvariantError
 from gateway.xds import protos as pb
 from gateway.xds.cache import Changed, GroupChange, NodeChange, NodeView, SnapshotCache
+from gateway.xds.references import Reference
+from gateway.xds.resources import Resource, ResourceSet
 from support.xds import endpoints, envoy_cluster, http_listener, route_table, secret, tcp_listener
 
 
@@ -213,3 +218,37 @@ def test_a_removed_node_is_told_nothing_more() -> None:
         cache.view("one")
     with pytest.raises(InvariantError):
         cache.apply([NodeChange("two"), NodeChange("two")])
+
+
+class Halves:
+    """Derives ``half-NAME`` from the endpoints NAME."""
+
+    def derive(self, shared: ResourceSet, key: Reference) -> Resource | None:
+        whole = shared.get(key.type_url, key.name.removeprefix("half-"))
+        return None if whole is None or not key.name.startswith("half-") else replace(whole, name=key.name)
+
+    def derived_from(self, key: Reference) -> Iterable[Reference]:
+        return [Reference(key.type_url, f"half-{key.name}")]
+
+
+def test_what_follows_from_a_resource_is_found_by_its_name_and_changes_with_it() -> None:
+    """It is held nowhere and listed nowhere; nodes of other groups don't find it."""
+    cache = SnapshotCache({"gateway": Halves()})
+    cache.add_node("gw", "gateway")
+    cache.add_node("one", "sidecar")
+    heard = Heard(cache, "gw", "one")
+    for node in ("gw", "one"):
+        cache.update_node(node)
+    for group in ("gateway", "sidecar"):
+        cache.update_group(group, [endpoints("a")])
+    heard.take()
+
+    found = cache.view("gw").get(pb.ENDPOINT, "half-a")
+    assert found is not None
+    assert found.version == endpoints("a").version
+    assert list(cache.view("gw").names(pb.ENDPOINT)) == ["a"]
+    assert cache.view("gw").get(pb.ENDPOINT, "half-b") is None
+    assert cache.view("one").get(pb.ENDPOINT, "half-a") is None
+
+    cache.update_group("gateway", [endpoints("a", 81)])
+    assert heard.take() == [("gw", {pb.ENDPOINT: ("a", "half-a")})]

@@ -78,11 +78,11 @@ def test_a_gateway_asks_for_clusters_when_they_are_called() -> None:
 
 
 def test_inbound_has_a_chain_per_port_by_sni_and_no_other_way_in() -> None:
-    """Every chain demands TLS with the port's own SNI and mutual authentication."""
+    """Every chain demands TLS with the port's own SNI, or that of one of its shards, and mutual authentication."""
     listener = inbound_listener(Address("10.0.0.1", 15006), [inbound("tcp", 90), inbound("http", 80)])
     assert [list(chain.filter_chain_match.server_names) for chain in listener.filter_chains] == [
-        [sni(ECHO, 80)],
-        [sni(ECHO, 90)],
+        [sni(ECHO, 80), f"*.{sni(ECHO, 80)}"],
+        [sni(ECHO, 90), f"*.{sni(ECHO, 90)}"],
     ]
     assert {chain.filter_chain_match.transport_protocol for chain in listener.filter_chains} == {"tls"}
     assert not listener.HasField("default_filter_chain")

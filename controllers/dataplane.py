@@ -32,10 +32,12 @@ from gateway.xds.translate.services import (
     route_table,
     sidecar_node_resources,
     svid_resource,
+    ticket_resource,
     vip_resource,
 )
 from gateway.xds.translate.shards import ShardDerivation
 from trustbundle.authority import Svid
+from trustbundle.session_tickets import SessionTicketKeys
 
 SIDECARS = "sidecar"
 REDIRECTING = "sidecar-redirect"
@@ -111,6 +113,7 @@ class DataPlane:
         self._workloads: dict[Workload, set[ServiceKey]] = {}
         self._workloads_of: dict[ServiceKey, frozenset[Workload]] = {}
         self._nodes: dict[str, _Node] = {}
+        self._tickets = SessionTicketKeys()
         self._bundles = bundles_resource(())
         self._generation = 0
         self._redirecting = False
@@ -181,14 +184,22 @@ class DataPlane:
         self._cache.remove_node(name)
 
     def renew(self, due: Callable[[Svid], bool], issue: Callable[[NodePrincipal], Svid]) -> int:
-        """Replace the SVIDs that are ``due``; returns how many were. Connections that stand are not touched by it."""
+        """Replace the SVIDs that are ``due``, and keys of session tickets as old as those; returns how many SVIDs were.
+
+        Connections that stand are not touched by it.
+        """
         pending = _Pending()
         count = 0
+        rekeyed = self._tickets.expire(due)
         for name, entry in self._nodes.items():
-            if entry.svid is not None and due(entry.svid):
+            if entry.svid is None:
+                continue
+            if due(entry.svid):
                 entry.svid = issue(entry.principal)
-                self._change_node(name, pending)
                 count += 1
+            elif entry.svid.spiffe_id not in rekeyed:
+                continue
+            self._change_node(name, pending)
         self._commit(pending)
         return count
 
@@ -202,6 +213,7 @@ class DataPlane:
         if (bundles, generation) == (self._bundles, self._generation):
             return False
         self._bundles, self._generation = bundles, generation
+        self._tickets.forget()
         pending = _Pending()
         for name in self._nodes:
             self._change_node(name, pending)
@@ -316,6 +328,7 @@ class DataPlane:
         }
         return (
             svid_resource(entry.svid.chain_pem.encode(), entry.svid.key_pem.reveal()),
+            ticket_resource(self._tickets.of(entry.svid).reveal()),
             self._bundles,
             *sidecar_node_resources(node, inbound, imports, self._generation),
         )

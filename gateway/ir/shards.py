@@ -4,7 +4,7 @@ A proxy shares out requests among the hosts that it knows. Were a peer's gateway
 connection would end at one endpoint, and all its requests with it. So the endpoints of a service port are parted into
 shards, and each shard is a host of the callers with an SNI of its own, which the gateway leads to the endpoints of that
 shard. What travels between clusters are counts of ready endpoints still: an endpoint has a *slot*, and the gateway
-alone knows which (docs/decisions/030). Pure.
+alone knows which (docs/decisions/023). Pure.
 """
 
 from __future__ import annotations

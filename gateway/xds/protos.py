@@ -82,6 +82,7 @@ from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     SubjectAltNameMatcher,
     TlsCertificate,
     TlsParameters,
+    TlsSessionTicketKeys,
 )
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig, Secret
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
@@ -225,6 +226,7 @@ __all__ = [
     "TlsCertificate",
     "TlsInspector",
     "TlsParameters",
+    "TlsSessionTicketKeys",
     "TrafficDirection",
     "TransportSocket",
     "TypedExtensionConfig",

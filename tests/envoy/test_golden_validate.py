@@ -43,7 +43,7 @@ class Configuration:
     def add(self, number: int, case: Path) -> None:
         """Take over what one case expects; names of a case begin with its number and end as they were."""
         kinds = {path.stem: parse_yaml(path.read_text()) for path in case.glob("*.yaml") if path.name != "in.yaml"}
-        names = {_name_of(each) for found in kinds.values() for each in found} | {"default", "ALL"}
+        names = {_name_of(each) for found in kinds.values() for each in found} | {"default", "ALL", "tickets"}
         parts = _renamed(kinds, {name: f"case-{number} {name}" for name in names | set(_referred(kinds))})
         endpoints = {each["cluster_name"]: each for each in parts.get("endpoints", [])}
         tables = {each["name"]: each for each in parts.get("routes", [])}
@@ -62,6 +62,7 @@ class Configuration:
         """Secrets for a case that shows none."""
         return [
             {"name": f"case-{number} default", "tls_certificate": {"certificate_chain": {}, "private_key": {}}},
+            {"name": f"case-{number} tickets", "session_ticket_keys": {}},
             {"name": f"case-{number} ALL", "validation_context": {"trusted_ca": {"inline_string": self._ca.pem}}},
         ]
 
@@ -70,6 +71,8 @@ class Configuration:
             leaf = make_leaf(self._ca, self._now, uris=["spiffe://east.test/ns/demo/sa/web"])
             secret["tls_certificate"]["certificate_chain"] = {"inline_string": leaf.chain_pem}
             secret["tls_certificate"]["private_key"] = {"inline_string": leaf.key_pem}
+        if secret["name"].endswith("tickets"):
+            secret["session_ticket_keys"] = {"keys": [{"inline_string": "k" * 80}]}
         for domain in _under(secret, "trust_domains"):
             domain["trust_bundle"] = {"inline_string": self._ca.pem}
         return secret

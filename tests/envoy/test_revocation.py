@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -233,19 +234,47 @@ async def insistent(host: str, port: int, tls: ssl.SSLContext, name: str) -> lis
             await asyncio.sleep(0.02)
 
 
-async def test_no_session_can_be_resumed(sites: Sites) -> None:
-    """A TLS 1.3 client that would resume is given no ticket."""
+async def resumed(sites: Sites, context: ssl.SSLContext, ticket: ssl.SSLSession) -> bool:
+    """Whether east still takes the ticket; SSLError or EOF where it takes no connection of that caller."""
     host, port, name = to_gateway(sites, EAST, "tcp")
+
+    def connect() -> bool:
+        with (
+            socket.create_connection((host, port), 10) as plain,
+            context.wrap_socket(plain, server_hostname=name, session=ticket) as line,
+        ):
+            line.sendall(b"x")
+            if not line.recv(1):
+                raise ssl.SSLError("closed")
+            return bool(line.session_reused)
+
+    return await asyncio.to_thread(connect)
+
+
+async def ticket(sites: Sites, context: ssl.SSLContext) -> ssl.SSLSession:
+    """What a whole handshake with east is rewarded with."""
+    host, port, name = to_gateway(sites, EAST, "tcp")
+
+    def connect() -> ssl.SSLSession | None:
+        with (
+            socket.create_connection((host, port), 10) as plain,
+            context.wrap_socket(plain, server_hostname=name) as line,
+        ):
+            # Tickets come behind the handshake, before the server's first byte.
+            line.sendall(b"x")
+            line.recv(1)
+            return line.session
+
+    given = await asyncio.to_thread(connect)
+    assert given is not None
+    assert given.has_ticket
+    return given
+
+
+async def test_a_session_is_resumed_while_trust_stands(sites: Sites) -> None:
+    """A caller that comes back is spared the whole handshake."""
     context = workload(sites, WEST, "tcp")
-    async with opened(host, port, context, name) as line:
-        # Tickets come behind the handshake, before the server's first byte.
-        await talking(line)
-        connection = line.writer.get_extra_info("ssl_object")
-        assert (connection.version(), connection.session.has_ticket, connection.session_reused) == (
-            "TLSv1.3",
-            False,
-            False,
-        )
+    assert await resumed(sites, context, await ticket(sites, context))
 
 
 async def test_what_a_removed_member_has_open_ends(sites: Sites) -> None:
@@ -253,6 +282,8 @@ async def test_what_a_removed_member_has_open_ends(sites: Sites) -> None:
     loop = asyncio.get_running_loop()
     targets = {sites.url(caller, to): 40.0 for caller, to in ((EAST, NORTH), (NORTH, EAST))}
     doubted = r"listener\.inbound\.ssl\.fail_verify_error"
+    old = workload(sites, WEST, "tcp")
+    spare = await ticket(sites, old)
     async with AsyncExitStack() as stack:
         ends: dict[str, asyncio.Task[float]] = {}
         for kind, (port, begin) in KINDS.items():
@@ -283,6 +314,9 @@ async def test_what_a_removed_member_has_open_ends(sites: Sites) -> None:
             async with opened(host, number, workload(sites, WEST, "tcp"), name) as late:
                 assert await refused(late)
             assert sites.counter(EAST, doubted) == before + 1
+            # Nor is a ticket of before good for anything.
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                await resumed(sites, old, spare)
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection(*sites.way(EAST, WEST, "tcp"))
             await asyncio.gather(*(calls_reach(outcome, 80) for outcome in outcomes.values()))

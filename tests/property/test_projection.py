@@ -191,6 +191,18 @@ histories = st.lists(st.tuples(events, passes), min_size=4, max_size=14)
 AUTHORITY = started_authority(MemoryKeystore())
 
 
+def _lasting(loop: ControlLoop, node: str) -> dict[tuple[str, str], object]:
+    """What a node may see, but for what has a past: keys of tickets, and who of a service's endpoints came first."""
+    seen: dict[tuple[str, str], object] = {
+        key: version for key, version in loop.seen(node).items() if key[1] != "tickets"
+    }
+    for kind, name in seen:
+        if kind == "EDS" and node == "gateway":
+            hosts = (host for part in loop.message(node, kind, name).endpoints for host in part.lb_endpoints)
+            seen[kind, name] = sorted(str(host) for host in hosts)
+    return seen
+
+
 @settings(max_examples=100)
 @given(st.booleans(), histories)
 def test_any_history_of_passes_ends_where_one_whole_pass_ends(
@@ -235,7 +247,7 @@ def test_any_history_of_passes_ends_where_one_whole_pass_ends(
     assert (fresh.controller.trusted, fresh.controller.trust) == (lived.controller.trusted, lived.controller.trust)
     assert (fresh.journal.vips, fresh.journal.first_seen) == (lived.journal.vips, lived.journal.first_seen)
     assert fresh.controller.zone == lived.controller.zone
-    assert {node: fresh.seen(node) for node in nodes} == {node: lived.seen(node) for node in nodes}
+    assert {node: _lasting(fresh, node) for node in nodes} == {node: _lasting(lived, node) for node in nodes}
 
 
 # A small change among many services

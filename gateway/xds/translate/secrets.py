@@ -1,11 +1,11 @@
-"""SDS secrets: a node's own SVID, and the bundles that it verifies peers against."""
+"""SDS secrets: a node's own SVID, the bundles that it verifies peers against, and the key of its session tickets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from gateway.xds import protos as pb
-from gateway.xds.translate.tls import BUNDLES_SECRET, OWN_SECRET
+from gateway.xds.translate.tls import BUNDLES_SECRET, OWN_SECRET, TICKETS_SECRET
 
 
 def svid_secret(chain_pem: bytes, key_pem: bytes) -> pb.Message:
@@ -16,6 +16,13 @@ def svid_secret(chain_pem: bytes, key_pem: bytes) -> pb.Message:
             certificate_chain=pb.DataSource(inline_bytes=chain_pem),
             private_key=pb.DataSource(inline_bytes=key_pem),
         ),
+    )
+
+
+def tickets_secret(key: bytes) -> pb.Message:
+    """The key of the tickets that a node gives to its callers, 80 bytes. There is one: with another, tickets end."""
+    return pb.Secret(
+        name=TICKETS_SECRET, session_ticket_keys=pb.TlsSessionTicketKeys(keys=[pb.DataSource(inline_bytes=key)])
     )
 
 

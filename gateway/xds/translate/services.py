@@ -111,6 +111,12 @@ def svid_resource(chain_pem: bytes, key_pem: bytes) -> Resource:
     return make_resource(pb.SECRET, own.name, own)
 
 
+def ticket_resource(key: bytes) -> Resource:
+    """The key of the tickets that a node gives to its callers."""
+    tickets = secrets.tickets_secret(key)
+    return make_resource(pb.SECRET, tickets.name, tickets)
+
+
 def bundles_resource(domains: Sequence[tuple[str, str]]) -> Resource:
     """The bundles that every node verifies peers against."""
     bundles = secrets.bundles_secret(domains)

@@ -2,8 +2,9 @@
 
 A peer is verified twice: Envoy's SPIFFE validator takes the bundle of the trust domain that the peer's own URI SAN
 names (``envoy.tls.cert_validator.spiffe``); the caller's side adds the identities that the service may have, the
-server's a filter for what the validator is lax about (docs/decisions/009). No session is ever resumed: a resumed one
-would skip both, past the removal of a bundle (docs/decisions/011).
+server's a filter for what the validator is lax about (docs/decisions/009). A resumed session skips the verification, so
+none outlives the certificates and bundles that it was verified by: Envoy makes TLS contexts anew whenever one of them
+changes, which the tickets of the old ones are no good for (docs/decisions/024).
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ OWN_SECRET = "default"  # noqa: S105
 
 BUNDLES_SECRET = "ALL"  # noqa: S105
 """SDS name of the validation context with the own and all accepted bundles (SPIRE's name for it)."""
+
+TICKETS_SECRET = "tickets"  # noqa: S105
+"""SDS name of the key of the tickets that a node gives to its callers."""
+
+_MAX_SESSIONS = 32
+"""That a caller keeps of a service, each good for one connection; every connection brings two new ones."""
 
 _HTTP_ALPN = ("h2",)
 
@@ -71,16 +78,15 @@ def upstream_tls(sni: str, identities: Sequence[str], *, http: bool) -> pb.Messa
     alpn = (_MESH_ALPN, *(_HTTP_ALPN if http else ()))
     # A host that has a name of its own, a shard, is asked for by that.
     context = pb.UpstreamTlsContext(common_tls_context=_common(alpn, identities), sni=sni, auto_host_sni=True)
-    # Envoy keeps one session by default.
-    context.max_session_keys.value = 0
+    context.max_session_keys.value = _MAX_SESSIONS
     return _socket(context)
 
 
 def downstream_tls(*, http: bool) -> pb.Message:
-    """The server's side: a client certificate of an accepted trust domain is required, in every handshake anew."""
+    """The server's side: a client certificate of an accepted trust domain is required, or a ticket given for one."""
     context = pb.DownstreamTlsContext(
         common_tls_context=_common((*_HTTP_ALPN, "http/1.1") if http else (), ()),
-        disable_stateless_session_resumption=True,
+        session_ticket_keys_sds_secret_config=_sds(TICKETS_SECRET),
         disable_stateful_session_resumption=True,
     )
     context.require_client_certificate.value = True

@@ -114,7 +114,7 @@ def test_all_goes_out_once_everything_is_known(loop: ControlLoop) -> None:
     assert loop.controller.ready is True
     assert sorted(loop.peers.published[-1]) == ["bundle", "endpoints/demo/echo", "export/demo/echo", "gateway", "trust"]
     assert loop.names("web", "CDS") == [HTTP]
-    assert loop.names("web", "SDS") == ["ALL", "default"]
+    assert loop.names("web", "SDS") == ["ALL", "default", "tickets"]
 
 
 def test_a_cluster_with_nothing_still_speaks(loop: ControlLoop) -> None:

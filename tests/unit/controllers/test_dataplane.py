@@ -74,7 +74,7 @@ def test_a_sidecar_sees_imports_and_its_own_secrets(loop: ControlLoop) -> None:
         "EDS": [HTTP],
         "LDS": ["http-proxy"],
         "RDS": ["outbound"],
-        "SDS": ["ALL", "default"],
+        "SDS": ["ALL", "default", "tickets"],
     }
 
 
@@ -191,7 +191,13 @@ def test_nodes_before_the_first_pass_are_answered_by_it(tmp_path: Path) -> None:
     loop.own({})
     loop.step()
     assert list(loop.seen("gateway")) == [("LDS", "gateway")]
-    assert sorted(loop.seen("web")) == [("LDS", "http-proxy"), ("RDS", "outbound"), ("SDS", "ALL"), ("SDS", "default")]
+    assert sorted(loop.seen("web")) == [
+        ("LDS", "http-proxy"),
+        ("RDS", "outbound"),
+        ("SDS", "ALL"),
+        ("SDS", "default"),
+        ("SDS", "tickets"),
+    ]
 
 
 def test_a_node_that_reconnects_finds_everything_as_it_was(loop: ControlLoop) -> None:
@@ -253,7 +259,7 @@ def test_each_node_has_the_certificate_of_its_own_principal(loop: ControlLoop) -
 
 
 def test_renewal_replaces_the_due_certificates_only(loop: ControlLoop) -> None:
-    """A renewed node is sent one secret; the others, and gateways, are sent nothing."""
+    """A renewed node is sent its certificate and another key of tickets; the others, and gateways, nothing."""
     loop.connect("web", SIDECAR)
     loop.connect("db", SidecarNode("10.0.0.2", 15006), NodePrincipal("sidecar", "demo", "db"))
     loop.connect("gateway", GATEWAY)
@@ -264,20 +270,20 @@ def test_renewal_replaces_the_due_certificates_only(loop: ControlLoop) -> None:
 
     assert loop.dataplane.renew(lambda held: held.spiffe_id.path.endswith("/web"), issue) == 1
     assert {node: changes.of(node) for node in ("web", "db", "gateway")} == {
-        "web": [("SDS", "default")],
+        "web": [("SDS", "default"), ("SDS", "tickets")],
         "db": [],
         "gateway": [],
     }
 
 
 def test_bundles_change_for_every_sidecar_once(loop: ControlLoop) -> None:
-    """New bundles are one changed secret for each sidecar; the same bundles again are none."""
+    """New bundles, and a new key of session tickets, are sent to each sidecar; the same bundles again are nothing."""
     loop.connect("web", SIDECAR)
     loop.connect("gateway", GATEWAY)
     changes = Changes(loop, "web", "gateway")
     domains = (("east.test", "PEM"),)
     assert (loop.dataplane.update_trust(domains), loop.dataplane.update_trust(domains)) == (True, False)
-    assert (changes.of("web"), changes.of("gateway")) == ([("SDS", "ALL")], [])
+    assert (changes.of("web"), changes.of("gateway")) == ([("SDS", "ALL"), ("SDS", "tickets")], [])
 
 
 def test_a_new_generation_of_trust_is_new_listeners_of_what_takes_calls_of_all(loop: ControlLoop) -> None:
@@ -289,7 +295,7 @@ def test_a_new_generation_of_trust_is_new_listeners_of_what_takes_calls_of_all(l
     changes = Changes(loop, "web", "gateway")
     assert loop.dataplane.update_trust((("east.test", "PEM"),), 1)
     assert (changes.of("web"), changes.of("gateway")) == (
-        [("LDS", "http-proxy"), ("LDS", "inbound"), ("SDS", "ALL")],
+        [("LDS", "http-proxy"), ("LDS", "inbound"), ("SDS", "ALL"), ("SDS", "tickets")],
         [],
     )
 

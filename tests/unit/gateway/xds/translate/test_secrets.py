@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gateway.xds import protos as pb
-from gateway.xds.translate.secrets import bundles_secret, svid_secret
-from gateway.xds.translate.tls import BUNDLES_SECRET, OWN_SECRET
+from gateway.xds.translate.secrets import bundles_secret, svid_secret, tickets_secret
+from gateway.xds.translate.tls import BUNDLES_SECRET, OWN_SECRET, TICKETS_SECRET
 
 
 def test_a_certificate_travels_with_its_key() -> None:
@@ -29,3 +29,10 @@ def test_bundles_are_never_pooled() -> None:
 def test_the_bundles_have_the_name_that_is_asked_for() -> None:
     """Under another name, no listener would ever become ready."""
     assert bundles_secret([]).name == BUNDLES_SECRET
+
+
+def test_tickets_are_made_with_one_key() -> None:
+    """A second one would let sessions live on that were to end."""
+    secret = tickets_secret(b"k" * 80)
+    assert secret.name == TICKETS_SECRET
+    assert [key.inline_bytes for key in secret.session_ticket_keys.keys] == [b"k" * 80]

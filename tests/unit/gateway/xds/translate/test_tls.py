@@ -7,7 +7,14 @@ import re
 import pytest
 
 from gateway.xds import protos as pb
-from gateway.xds.translate.tls import BUNDLES_SECRET, OWN_SECRET, caller_filter, downstream_tls, upstream_tls
+from gateway.xds.translate.tls import (
+    BUNDLES_SECRET,
+    OWN_SECRET,
+    TICKETS_SECRET,
+    caller_filter,
+    downstream_tls,
+    upstream_tls,
+)
 
 IDENTITIES = ("spiffe://west.test/ns/demo/sa/a", "spiffe://west.test/ns/demo/sa/b")
 
@@ -108,8 +115,9 @@ def test_a_caller_with_one_well_formed_identity_is_allowed(uris: list[str], allo
     assert not rbac.matcher.HasField("on_no_match")
 
 
-def test_no_session_is_resumed() -> None:
-    """A resumed session is not verified again: servers give no tickets and keep no sessions, callers keep none."""
+def test_tickets_are_made_with_the_nodes_own_key() -> None:
+    """Which comes over SDS beside the certificate; nothing is kept in the server, and few tickets by a caller."""
     server = downstream()
-    assert (server.disable_stateless_session_resumption, server.disable_stateful_session_resumption) == (True, True)
-    assert (upstream().HasField("max_session_keys"), upstream().max_session_keys.value) == (True, 0)
+    assert server.session_ticket_keys_sds_secret_config.name == TICKETS_SECRET
+    assert (server.disable_stateless_session_resumption, server.disable_stateful_session_resumption) == (False, True)
+    assert upstream().max_session_keys.value == 32

@@ -177,7 +177,7 @@ def test_a_sidecar_admits_only_to_its_owner_what_key_it_has(sites: Sites) -> Non
     ]
     assert modes == [0] * 3
     secrets = sites.caller.admin.read("/config_dump?resource=dynamic_active_secrets")
-    assert sorted(secret["name"] for secret in secrets["configs"]) == ["ALL", "default", "tickets", "token"]
+    assert sorted(secret["name"] for secret in secrets["configs"]) == ["ALL", "default", "token"]
     tokens = [path.read_text().strip() for path in sites.east.directory.glob("tokens/*.token")]
     assert tokens
     assert [secret for secret in ("PRIVATE KEY", *tokens) if secret in json.dumps(secrets)] == []

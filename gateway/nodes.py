@@ -52,6 +52,8 @@ class SidecarNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     inbound_port: Port
     http_proxy: Listen | None = None
     redirect_port: Port | None = None
+    redirect_ipv6: bool = False
+    """Whether connections over IPv6 are redirected too."""
     outbound: tuple[LocalPort, ...] = ()
     probe: ProbeSpec | None = None
 

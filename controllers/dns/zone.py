@@ -30,7 +30,7 @@ _LONGEST_NAME = 255
 
 IpAddress = IPv4Address | IPv6Address
 Ipv6Vips = Mapping[ServiceKey, IPv6Address]
-"""Clusterset IPs that only names have: proxies listen on those of IPv4."""
+"""Clusterset IPs of IPv6, which only the API server gives: those of ``vipRange`` are of IPv4."""
 NO_VIPS: Ipv6Vips = MappingProxyType({})
 
 

@@ -199,7 +199,7 @@ class Controller:
         self._journal.place_gateways(addresses)
 
     def on_vips(self, vips: Mapping[ServiceKey, IPv4Address], ipv6_vips: Ipv6Vips = NO_VIPS) -> None:
-        """Somebody else allocates the clusterset IPs, and these are all there are now: IPv6 for names alone."""
+        """Somebody else allocates the clusterset IPs, and these are all there are now."""
         before, ipv6_before = self._given_vips or {}, self._ipv6_vips
         self._given_vips, self._ipv6_vips = vips, ipv6_vips
         self._dirty.moved |= {key for key, _ in before.items() ^ vips.items()}
@@ -267,7 +267,9 @@ class Controller:
         self._save()
         # The others first: what our own Envoys are sent keeps the loop for milliseconds, in which the exchange works.
         self._publish(self._changed, first=not self._started)
-        self.refused = self._dataplane.update_services(self._changed, dirty.own, state, self._journal.vips)
+        self.refused = self._dataplane.update_services(
+            self._changed, dirty.own, state, self._journal.vips, self._ipv6_vips
+        )
         if self._zone is not None:
             # After the Envoys: an address that is found is one that they were told of.
             results, seconds = self._projection.results, int(now.timestamp())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
+from controllers.dns.zone import NO_VIPS, Ipv6Vips
 from controllers.projection import Changes, ServiceResult
 from federation.membership.tokens import NodePrincipal
 from federation.model.names import ServiceKey
@@ -110,6 +111,7 @@ class DataPlane:
         self._services: dict[ServiceKey, _Service] = {}
         self._routes: Resource | None = None
         self._vips: Mapping[ServiceKey, IPv4Address] = {}
+        self._ipv6_vips = NO_VIPS
         self._workloads: dict[Workload, set[ServiceKey]] = {}
         self._workloads_of: dict[ServiceKey, frozenset[Workload]] = {}
         self._nodes: dict[str, _Node] = {}
@@ -128,6 +130,7 @@ class DataPlane:
         touched: Iterable[ServiceKey],
         state: ClusterState,
         vips: Mapping[ServiceKey, IPv4Address],
+        ipv6_vips: Ipv6Vips = NO_VIPS,
     ) -> tuple[Problem, ...]:
         """Take over changed results, and ``touched`` services of the own state, whose workloads may have moved.
 
@@ -135,7 +138,7 @@ class DataPlane:
         last good keeps serving.
         """
         first = self._state is None
-        self._state, self._vips = state, vips
+        self._state, self._vips, self._ipv6_vips = state, vips, ipv6_vips
         pending = _Pending()
         concerned: set[str] = set(self._nodes) if first else set()
         routes_changed = first
@@ -253,10 +256,10 @@ class DataPlane:
         return old.routes != new.routes
 
     def _vip_listeners(self, key: ServiceKey, imports: Iterable[ImportedPort]) -> tuple[Resource, ...]:
-        vip = self._vips.get(key)
-        if vip is None or not self._redirecting:
+        if not self._redirecting:
             return ()
-        return tuple(vip_resource(str(vip), port) for port in imports)
+        vips = [str(vip) for vip in (self._vips.get(key), self._ipv6_vips.get(key)) if vip is not None]
+        return tuple(vip_resource(vip, port) for port in imports for vip in vips)
 
     def _sidecar_groups(self) -> tuple[str, ...]:
         return (SIDECARS, REDIRECTING) if self._redirecting else (SIDECARS,)

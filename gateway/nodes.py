@@ -44,7 +44,9 @@ class ProbeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_ms: Annotated[int, msgspec.Meta(ge=10)]
 
 
-class SidecarNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="role", tag="sidecar"):
+class SidecarNode(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="role", tag="sidecar"
+):
     """A workload's sidecar."""
 
     address: Host
@@ -52,6 +54,8 @@ class SidecarNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     inbound_port: Port
     http_proxy: Listen | None = None
     redirect_port: Port | None = None
+    redirect_ipv6: bool = False
+    """Whether connections over IPv6 are redirected too."""
     outbound: tuple[LocalPort, ...] = ()
     probe: ProbeSpec | None = None
 
@@ -66,7 +70,10 @@ Node = SidecarNode | GatewayNode
 
 
 def node_metadata(node: Node) -> dict[str, object]:
-    """The ``node.metadata`` of an Envoy bootstrap, as a JSON object."""
+    """The ``node.metadata`` of an Envoy bootstrap, as a JSON object.
+
+    What is as by default is left out: a controller that does not know it yet takes the node then.
+    """
     spec: dict[str, object] = msgspec.to_builtins(node)
     return {METADATA_KEY: spec}
 

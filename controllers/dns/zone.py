@@ -30,7 +30,7 @@ _LONGEST_NAME = 255
 
 IpAddress = IPv4Address | IPv6Address
 Ipv6Vips = Mapping[ServiceKey, IPv6Address]
-"""Clusterset IPs that only names have: proxies listen on those of IPv4."""
+"""Clusterset IPs of IPv6, which only the API server gives: those of ``vipRange`` are of IPv4."""
 NO_VIPS: Ipv6Vips = MappingProxyType({})
 
 
@@ -41,6 +41,10 @@ class Target:
     port: int
     name: Labels
     """Relative to the service's name: ``()`` is the service, else ``(hostname, cluster)``."""
+
+
+_Offer = tuple[MergedPort, Target]
+"""A port of the service, and where it is: an endpoint of a headless one listens where it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +178,13 @@ def service_names(
     if service.type is ImportType.HEADLESS:
         return _headless_names(service, nearest)
     names: dict[Labels, Node] = {(): _addressed([[vip for vip in vips if vip is not None]])}
-    return _with_targets(service, names, [[(port, ()) for port in service.ports]])
+    return _with_targets(service, names, [[(port, Target(port.port, ())) for port in service.ports]])
 
 
 def _headless_names(service: MergedService, nearest: Iterable[Iterable[ClusterId]]) -> dict[Labels, Node]:
     backends = {backend.cluster: backend for backend in service.backends}
     addresses: list[list[IpAddress]] = []
-    targets: list[list[tuple[MergedPort, Labels]]] = []
+    targets: list[list[_Offer]] = []
     hosts: dict[Labels, dict[IpAddress, None]] = {}
     for group in nearest:
         ready = [
@@ -195,7 +199,12 @@ def _headless_names(service: MergedService, nearest: Iterable[Iterable[ClusterId
             host: Labels = (_host_label(endpoint, usable[0]), cluster)
             if _fits(service.key, host):
                 hosts.setdefault(host, {}).update(dict.fromkeys(usable))
-                targets[-1] += [(port, host) for port in service.ports if cluster in port.clusters]
+                targets[-1] += [
+                    (port, Target(number, host))
+                    for port in service.ports
+                    if cluster in port.clusters
+                    and (number := endpoint.port_of(port.name, port.protocol, port.port)) is not None
+                ]
         taken = {address for nearer in addresses for address in nearer}
         # Networks may overlap: an address that two clusters have is still one record, the nearer cluster's.
         addresses.append(list(dict.fromkeys(one for _, _, usable in ready for one in usable if one not in taken)))
@@ -209,7 +218,7 @@ def _headless_names(service: MergedService, nearest: Iterable[Iterable[ClusterId
 
 
 def _with_targets(
-    service: MergedService, names: dict[Labels, Node], groups: Iterable[Iterable[tuple[MergedPort, Labels]]]
+    service: MergedService, names: dict[Labels, Node], groups: Iterable[Iterable[_Offer]]
 ) -> dict[Labels, Node]:
     """``names`` with the SRV records at the service's name (every port) and below it (named ports)."""
     owners: dict[MergedPort, list[Labels]] = {port: [()] for port in service.ports}
@@ -219,12 +228,12 @@ def _with_targets(
             owners[port].append(below)
     found: dict[Labels, list[dict[Target, None]]] = {}
     for number, group in enumerate(groups):
-        for port, host in group:
+        for port, target in group:
             for owner in owners[port]:
                 tiers = found.setdefault(owner, [])
                 tiers += [{} for _ in range(number + 1 - len(tiers))]
                 # One record for each port and target, whatever the number of protocols (conformance suite).
-                tiers[number][Target(port.port, host)] = None
+                tiers[number][target] = None
     for owner, tiers in found.items():
         filled = tuple(tuple(tier) for tier in tiers if tier)
         names[owner] = replace(names.get(owner, _EMPTY), targets=filled)

@@ -1,7 +1,7 @@
 """DerivedAddresses: the clusterset IPs that the API server gave, by service, as they are in the derived Services.
 
 Edge with a little memory: what is allocated is ``mcs.derived_service``'s, and what listens there the controller's.
-IPv4 and IPv6 are told apart: the zone answers with both, the proxies of pods listen on IPv4 alone.
+IPv4 and IPv6 are told apart: a service has one of each family that the cluster's Services have.
 """
 
 from __future__ import annotations

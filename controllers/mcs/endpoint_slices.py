@@ -140,20 +140,28 @@ def _own(cluster: ClusterId, ports: Sequence[MergedPort], local: ServiceState) -
             if endpoint.ready and (addresses := _placeable(endpoint.addresses, item.address_type))
         )
     for (family, backed), endpoints in by_ports.items():
-        part = ",".join(f"{port.name}/{port.protocol}/{port.port}" for port in backed)
-        yield SliceGroup(cluster, family, backed, frozenset(endpoints), part)
+        yield SliceGroup(cluster, family, backed, frozenset(endpoints), _part(backed))
+
+
+def _part(ports: Iterable[EndpointPort]) -> str:
+    return ",".join(f"{port.name}/{port.protocol}/{port.port}" for port in ports)
 
 
 def _by_address(backend: Backend, ports: Sequence[MergedPort]) -> Iterator[SliceGroup]:
-    """The endpoints of a headless service; a headless service's ports are those of its workloads."""
-    backed = tuple(sorted(EndpointPort(port.name, port.protocol, port.port) for port in ports))
-    for family in ("IPv4", "IPv6"):
-        endpoints = frozenset(
-            ImportedEndpoint(addresses, item.hostname)
-            for item in backend.addresses
-            if (addresses := _placeable(item.addresses, family))
-        )
-        yield SliceGroup(backend.cluster, family, backed, endpoints)
+    """The endpoints of a headless service, with the ports that the workloads listen on."""
+    declared = tuple(sorted(EndpointPort(port.name, port.protocol, port.port) for port in ports))
+    by_ports: dict[tuple[str, tuple[EndpointPort, ...]], set[ImportedEndpoint]] = {}
+    for item in backend.addresses:
+        found = ((port, item.port_of(port.name, port.protocol, port.port)) for port in ports)
+        backed = tuple(sorted(EndpointPort(port.name, port.protocol, at) for port, at in found if at is not None))
+        if ports and not backed:
+            continue
+        for family in ("IPv4", "IPv6"):
+            if addresses := _placeable(item.addresses, family):
+                by_ports.setdefault((family, backed), set()).add(ImportedEndpoint(addresses, item.hostname))
+    for (family, backed), endpoints in by_ports.items():
+        part = "" if backed == declared else _part(backed)
+        yield SliceGroup(backend.cluster, family, backed, frozenset(endpoints), part)
 
 
 def _by_gateway(backend: Backend, ports: Sequence[MergedPort], around: Surroundings) -> Iterator[SliceGroup]:

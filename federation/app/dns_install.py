@@ -17,10 +17,10 @@ from controllers.kube.client import KubeAccess, KubeClient, KubeError, open_clie
 from controllers.mcs.objects import Document, mapping, section, sequence, text
 from controllers.sources.manifests import ObjectId
 from federation.app.dns_plan import CUSTOM_KEY, ClusterDns, DnsError, DnsPlan
+from federation.install.vocabulary import DNS
 from federation.model.addresses import HostPort
 
 SYSTEM: Final = "kube-system"
-SERVICE: Final = "federation-dns"
 COREFILE: Final = "Corefile"
 MADE_BY: Final = "federation-gateway.dev/made-by"
 """Annotation of a ``coredns-custom`` that was not there before; it goes again when nothing else is in it."""
@@ -93,7 +93,7 @@ class DnsSite:
         node_cache = await self._config_map("node-local-dns")
         deployment = await self._found(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/coredns")
         pod = section(section(deployment, "spec", "template"), "spec")
-        service = await self._found(f"/api/v1/namespaces/{self._namespace}/services/{SERVICE}")
+        service = await self._found(f"/api/v1/namespaces/{self._namespace}/services/{DNS}")
         old = await self._found(f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/kube-dns") if coredns is None else None
         served = await self._found("/apis/multicluster.x-k8s.io/v1alpha1")
         resources = [text(mapping(one).get("name")) for one in sequence(section(served).get("resources"))]
@@ -105,7 +105,7 @@ class DnsSite:
             old is not None,
             _image(pod),
             _address(service),
-            f"{self._namespace}/{SERVICE}",
+            f"{self._namespace}/{DNS}",
             "serviceimports" in resources,
             await self._may_read_imports(text(pod.get("serviceAccountName")) or "coredns"),
         )
@@ -150,7 +150,7 @@ class DnsSite:
     async def _write_custom(self, custom: Document | None, value: str | None) -> None:
         if custom is None:
             if value is not None:
-                metadata = {"name": _CUSTOM, "namespace": SYSTEM, "annotations": {MADE_BY: SERVICE}}
+                metadata = {"name": _CUSTOM, "namespace": SYSTEM, "annotations": {MADE_BY: DNS}}
                 await self._client.create(_typed({"metadata": metadata, "data": {CUSTOM_KEY: value}}))
         elif value is not None:
             await self._write(custom, CUSTOM_KEY, value)

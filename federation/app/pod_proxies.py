@@ -23,6 +23,7 @@ from federation.app.kube.base_settings import parse_base_settings
 from federation.app.programs import find_envoy
 from federation.app.proxies import control_plane, gateway_node
 from federation.app.sites import read_installation
+from federation.install.vocabulary import XDS_PORT
 from federation.model.addresses import HostPort, parse_host_port
 from federation.model.configuration import ClusterSettings, KubernetesSettings
 from federation.model.errors import ConfigError, TrustError
@@ -33,7 +34,6 @@ from trustbundle.x509 import parse_authority
 
 TOKEN_FILE: Final = Path("/var/run/secrets/federation/token")
 TRUST_FILE: Final = Path("/var/run/federation/trust/bundle.pem")
-XDS_PORT: Final = 15012
 
 _MOST_BYTES: Final = 1 << 20
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from controllers.injection.redirect_rules import Family, Redirect, plan_redirect, plan_undo
@@ -18,6 +19,9 @@ from federation.model.errors import FederationError, MissingProgramError
 _NAMES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
 _VARIANTS: Final = ("", "-nft", "-legacy")
 _SECONDS: Final = 30.0
+_INTERFACES: Final = Path("/proc/net/if_inet6")
+# Address, interface's number, length of the prefix, scope, flags, interface (net/ipv6/addrconf.c, if6_seq_show).
+_GLOBAL_SCOPE: Final = "00"
 _MAX_WORDS: Final = 300
 
 Run = Callable[[tuple[str, ...], str], "Answer"]
@@ -31,6 +35,16 @@ class Answer:
     output: str
     words: str
     """Of its standard error."""
+
+
+def has_ipv6(interfaces: Path = _INTERFACES) -> bool:
+    """Whether this network namespace has an address of IPv6 by which others are reached, not of a link or host."""
+    try:
+        lines = interfaces.read_text().splitlines()
+    except OSError:
+        # A kernel without IPv6.
+        return False
+    return any(line.split()[3:4] == [_GLOBAL_SCOPE] for line in lines)
 
 
 def run_program(command: tuple[str, ...], text: str) -> Answer:

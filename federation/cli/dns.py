@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from controllers.dns.corefile_edit import Method
-from federation.cli.cluster_command import DEFAULT_NAMESPACE, kube_access
+from federation.cli.cluster_command import DEFAULT_NAMESPACE, Context, Kubeconfig, kube_access
 from federation.cli.output import DataFormat, Format, data_text, printable
 from federation.cli.views import Output
 
@@ -21,17 +21,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The names of the clusterset in a cluster's CoreDNS.", no_args_is_help=True)
 
-Context = Annotated[str, typer.Option(metavar="NAME", help="Context of the kubeconfig; default: its current one.")]
-Kubeconfig = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Default: KUBECONFIG, or ~/.kube/config.", show_default=False)
-]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", metavar="NAME", help="Where the federation is installed.")]
 Print = Annotated[bool, typer.Option("--print", help="Show what would be changed, and change nothing.")]
 
 
 @app.command()
 def install(
-    context: Context = "",
+    context: Context = None,
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = DEFAULT_NAMESPACE,
     method: Annotated[
@@ -61,7 +57,7 @@ def install(
 
 @app.command()
 def uninstall(
-    context: Context = "",
+    context: Context = None,
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = DEFAULT_NAMESPACE,
     *,
@@ -82,7 +78,7 @@ def uninstall(
 
 @app.command()
 def status(
-    context: Context = "",
+    context: Context = None,
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = DEFAULT_NAMESPACE,
     output: Output = Format.TABLE,
@@ -99,7 +95,7 @@ def status(
     from federation.app.dns_plan import judge  # noqa: PLC0415
 
     async def look() -> ClusterDns:
-        async with opened_site(kube_access(kubeconfig, context or None), namespace) as site:
+        async with opened_site(kube_access(kubeconfig, context), namespace) as site:
             return await site.look()
 
     state = judge(asyncio.run(look()))
@@ -121,12 +117,12 @@ def status(
 
 
 def _changed(
-    context: str, kubeconfig: Path | None, namespace: str, plan: Callable[[ClusterDns], DnsPlan], *, write: bool
+    context: str | None, kubeconfig: Path | None, namespace: str, plan: Callable[[ClusterDns], DnsPlan], *, write: bool
 ) -> Applied:
     from federation.app.dns_install import opened_site  # noqa: PLC0415
 
     async def run() -> Applied:
-        async with opened_site(kube_access(kubeconfig, context or None), namespace) as site:
+        async with opened_site(kube_access(kubeconfig, context), namespace) as site:
             return await site.change(plan, write=write)
 
     return asyncio.run(run())

@@ -18,6 +18,7 @@ from controllers.injection.workloads import Outcome, inject_document, uninject_d
 from federation import __version__
 from federation.app.manifest_text import read_stream, stream_text
 from federation.cli.output import DataFormat, printable
+from federation.install.vocabulary import CONTROLLER, XDS_PORT
 from federation.model.errors import ConfigError
 
 IMAGE = f"federation-gateway:{__version__}"
@@ -97,7 +98,7 @@ def inject(
             cluster=cluster_id,
             region=region,
             trust_domain=trust_domain,
-            xds=xds or f"federation-controller.{system_namespace}.svc:15012",
+            xds=xds or f"{CONTROLLER}.{system_namespace}.svc:{XDS_PORT}",
             system_namespace=system_namespace,
             native=native_sidecars,
             include=parse_networks(include or (), "--include"),

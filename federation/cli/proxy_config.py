@@ -106,6 +106,7 @@ def sidecar(
       federation proxy-config sidecar --region us --redirect-port 15001
     """
     from federation.app.pod_proxies import PodPlace, write_pod_bootstrap  # noqa: PLC0415
+    from federation.app.redirect import has_ipv6  # noqa: PLC0415
     from gateway.nodes import ProbeSpec, SidecarNode  # noqa: PLC0415
 
     address = _address(pod_ip)
@@ -113,6 +114,8 @@ def sidecar(
         address=address,
         inbound_port=inbound_port,
         redirect_port=redirect_port or None,
+        # As `federation redirect` decides it, in the same network namespace.
+        redirect_ipv6=bool(redirect_port) and has_ipv6(),
         probe=ProbeSpec(probe_port, probe_path, _PROBE_MS, _PROBE_MS) if probe_port else None,
     )
     place = PodPlace(

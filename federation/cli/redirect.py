@@ -39,8 +39,9 @@ def redirect(
     ] = None,
     *,
     ipv6: Annotated[
-        bool, typer.Option("--ipv6", help="IPv6 too; the sidecar must listen on [::1] then, which ours do not.")
-    ] = False,
+        bool | None,
+        typer.Option("--ipv6/--no-ipv6", help="IPv6 too, or not.  [default: where there is an address of it]"),
+    ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the rules away again.")] = False,
     print_only: Annotated[
         bool, typer.Option("--print", help="Print what iptables-restore would be given, and change nothing.")
@@ -58,9 +59,9 @@ def redirect(
       federation redirect --include 10.96.0.0/12 --exclude-port 5432
       federation redirect --undo
     """
-    from federation.app.redirect import remove_redirect, set_redirect  # noqa: PLC0415 - as the other commands
+    from federation.app.redirect import has_ipv6, remove_redirect, set_redirect  # noqa: PLC0415 - as the other commands
 
-    families: tuple[Family, ...] = (4, 6) if ipv6 else (4,)
+    families: tuple[Family, ...] = (4, 6) if (has_ipv6() if ipv6 is None else ipv6) else (4,)
     wanted = Redirect(
         uid,
         port,

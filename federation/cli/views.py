@@ -25,6 +25,7 @@ def status(directory: Directory = Path(), output: Output = Format.TABLE) -> None
       federation status --dir clusters/us-east
       federation status --dir clusters/us-east -o wide
       federation status --dir clusters/us-east -o json
+      federation status --context kind-east
     """
     from controllers.status import StatusReport  # noqa: PLC0415 - the rules of merging come with it
     from federation.cli.status_text import status_lines  # noqa: PLC0415
@@ -50,6 +51,7 @@ def services(directory: Directory = Path(), output: Output = Format.TABLE) -> No
     Examples:
       federation services --dir clusters/us-east
       federation services --dir clusters/us-east -o yaml
+      federation services --context kind-east
     """
     from controllers.status import ServiceStatus  # noqa: PLC0415 - as above
     from federation.cli.service_text import service_rows  # noqa: PLC0415

@@ -15,7 +15,7 @@ from federation.model.conditions import Condition, ConditionStatus
 from federation.model.names import ServiceKey
 from federation.model.problems import Problem
 from federation.model.records import EndpointAddress, EndpointsRecord, ExportRecord, ImportType, ZoneCount
-from federation.model.state import Endpoint, EndpointSlice, Service, ServiceState, ServiceType
+from federation.model.state import Endpoint, EndpointPort, EndpointSlice, Service, ServiceState, ServiceType
 
 DEFAULT_SERVICE_ACCOUNT = "default"
 
@@ -129,14 +129,14 @@ def _accounts(item: EndpointSlice) -> set[str]:
     return {endpoint.service_account or item.service_account for endpoint in item.endpoints} or {item.service_account}
 
 
-def _ready(slices: Iterable[EndpointSlice], family: str) -> tuple[Endpoint, ...]:
-    """The ready endpoints of one family, each once: while a pod moves between slices it is in both
+def _ready(slices: Iterable[EndpointSlice], family: str) -> tuple[tuple[Endpoint, EndpointSlice], ...]:
+    """The ready endpoints of one family with their slices, each once: while a pod moves between slices it is in both
     (Kubernetes).
 
     Ports tell endpoints of one address apart, as in a file-backed site where several workloads share it.
     """
     found = {
-        (endpoint.addresses, item.ports, item.inbound_port): endpoint
+        (endpoint.addresses, item.ports, item.inbound_port): (endpoint, item)
         for item in slices
         if item.address_type == family
         for endpoint in item.endpoints
@@ -150,21 +150,23 @@ def _zone_counts(service: Service, slices: Sequence[EndpointSlice]) -> tuple[Zon
     with_slices = {item.address_type for item in slices}
     family = next((family for family in service.ip_families if family in with_slices), "")
     counts: dict[str, int] = {}
-    for endpoint in _ready(slices, family):
+    for endpoint, _ in _ready(slices, family):
         counts[endpoint.zone] = counts.get(endpoint.zone, 0) + 1
     return tuple(ZoneCount(zone, ready) for zone, ready in sorted(counts.items()))
 
 
 def _addresses(service: Service, slices: Sequence[EndpointSlice]) -> tuple[EndpointAddress, ...]:
     """The ready endpoints of a headless service; a host name joins the addresses of its families, in their
-    order."""
+    order. Ports travel where they are not the Service's."""
+    declared = {EndpointPort(port.name, port.protocol, port.port) for port in service.ports}
     anonymous: set[EndpointAddress] = set()
-    named: dict[str, dict[str, None]] = {}
+    named: dict[tuple[str, tuple[EndpointPort, ...]], dict[str, None]] = {}
     for family in service.ip_families:
-        for endpoint in _ready(slices, family):
+        for endpoint, item in _ready(slices, family):
+            ports = () if set(item.ports) == declared else tuple(sorted(item.ports))
             if endpoint.hostname:
-                named.setdefault(endpoint.hostname, {}).update(dict.fromkeys(endpoint.addresses))
+                named.setdefault((endpoint.hostname, ports), {}).update(dict.fromkeys(endpoint.addresses))
             else:
-                anonymous.add(EndpointAddress(endpoint.addresses))
-    joined = {EndpointAddress(tuple(addresses), hostname) for hostname, addresses in named.items()}
+                anonymous.add(EndpointAddress(endpoint.addresses, "", ports))
+    joined = {EndpointAddress(tuple(addresses), hostname, ports) for (hostname, ports), addresses in named.items()}
     return tuple(sorted(anonymous | joined))

@@ -20,7 +20,7 @@ from federation.model.names import (
     endpoints_key,
     export_key,
 )
-from federation.model.state import ServicePort
+from federation.model.state import EndpointPort, Protocol, ServicePort
 
 
 class ImportType(StrEnum):
@@ -68,6 +68,15 @@ class EndpointAddress:
 
     addresses: tuple[str, ...]
     hostname: str = ""
+    ports: tuple[EndpointPort, ...] = ()
+    """Where the workload itself listens, sorted. Since schema 1.3; empty where those are the Service's own ports, and
+    where the member doesn't say."""
+
+    def port_of(self, name: str, protocol: Protocol, number: int) -> int | None:
+        """Where it listens for this port of the Service; None where it doesn't."""
+        if not self.ports:
+            return number
+        return next((port.port for port in self.ports if (port.name, port.protocol) == (name, protocol)), None)
 
 
 @dataclass(frozen=True, slots=True)

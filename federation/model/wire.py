@@ -1,9 +1,7 @@
 """Wire form of records: the only parser, and the only writer, of what members say to one another.
 
-A record is a msgpack array. Fields are only ever added at the end, with a default, so that an older reader ignores what
-it does not know and a newer one reads what an older member wrote; only a new major schema is refused. The structs are
-kept apart from the dataclasses of ``records``: those follow our code, these follow our promise to peers. It knows
-nothing of signatures and storage (see federation.exchange), and must not raise anything but WireError.
+A record is a msgpack array of ``wire_structs``; only a new major schema is refused. It knows nothing of signatures and
+storage (see federation.exchange), and must not raise anything but WireError.
 """
 
 from __future__ import annotations
@@ -32,7 +30,16 @@ from federation.model.records import (
     TrustRecord,
     ZoneCount,
 )
-from federation.model.state import Protocol, ServicePort
+from federation.model.state import EndpointPort, Protocol, ServicePort
+from federation.model.wire_structs import (
+    WireBundle,
+    WireEndpoints,
+    WireExport,
+    WireGateway,
+    WireRecord,
+    WireTrust,
+    to_wire,
+)
 
 SCHEMA_MAJOR = 1
 SCHEMA_MINOR = 3
@@ -86,56 +93,13 @@ class Reason(StrEnum):
     BUNDLE_ROLLBACK = "BundleRollback"
 
 
-class _Export(msgspec.Struct, array_like=True, tag=1):
-    namespace: str
-    name: str
-    created: int
-    import_type: str
-    ports: list[tuple[str, str, int, str | None]]
-    session_affinity: str
-    session_affinity_timeout_seconds: int | None
-    internal_traffic_policy: str | None
-    traffic_distribution: str | None
-    ip_families: list[str]
-    labels: list[tuple[str, str]]
-    annotations: list[tuple[str, str]]
-    identities: list[str]
-
-
-class _Endpoints(msgspec.Struct, array_like=True, tag=2):
-    namespace: str
-    name: str
-    zones: list[tuple[str, int]]
-    addresses: list[tuple[list[str], str]]
-
-
-class _Gateway(msgspec.Struct, array_like=True, tag=3):
-    addresses: list[tuple[str, int]]
-    region: str
-    network: str
-    shards: int = 0
-
-
-class _Bundle(msgspec.Struct, array_like=True, tag=4):
-    trust_domain: str
-    sequence: int
-    authorities: list[bytes]
-    leaves_until: list[int] = []
-
-
-class _Trust(msgspec.Struct, array_like=True, tag=5):
-    accepted: list[tuple[str, int]]
-
-
-_WireRecord = _Export | _Endpoints | _Gateway | _Bundle | _Trust
-
 _encoder = msgspec.msgpack.Encoder()
-_decoders: dict[type, msgspec.msgpack.Decoder[_WireRecord]] = {
-    ExportRecord: msgspec.msgpack.Decoder(_Export),
-    EndpointsRecord: msgspec.msgpack.Decoder(_Endpoints),
-    GatewayRecord: msgspec.msgpack.Decoder(_Gateway),
-    BundleRecord: msgspec.msgpack.Decoder(_Bundle),
-    TrustRecord: msgspec.msgpack.Decoder(_Trust),
+_decoders: dict[type, msgspec.msgpack.Decoder[WireRecord]] = {
+    ExportRecord: msgspec.msgpack.Decoder(WireExport),
+    EndpointsRecord: msgspec.msgpack.Decoder(WireEndpoints),
+    GatewayRecord: msgspec.msgpack.Decoder(WireGateway),
+    BundleRecord: msgspec.msgpack.Decoder(WireBundle),
+    TrustRecord: msgspec.msgpack.Decoder(WireTrust),
 }
 
 
@@ -143,7 +107,7 @@ def encode_record(record: Record, member: Member) -> bytes:
     """Canonical bytes of ``member``'s record; raises WireError for what every peer would refuse."""
     _check(record, member)
     try:
-        data = _encoder.encode(_to_wire(record))
+        data = _encoder.encode(to_wire(record))
     except UnicodeEncodeError as error:
         raise WireError(Reason.INVALID, f"{record.record_key} holds text that is no Unicode") from error
     if len(data) > MAX_RECORD_BYTES:
@@ -181,43 +145,9 @@ def _kind_of(key: RecordKey) -> type[Record]:
     return ExportRecord if kind == "export" else EndpointsRecord
 
 
-def _to_wire(record: Record) -> _WireRecord:
-    match record:
-        case ExportRecord():
-            return _Export(
-                namespace=record.key.namespace,
-                name=record.key.name,
-                created=int(record.created.timestamp()),
-                import_type=record.type,
-                ports=[(port.name, port.protocol, port.port, port.app_protocol) for port in record.ports],
-                session_affinity=record.session_affinity,
-                session_affinity_timeout_seconds=record.session_affinity_timeout_seconds,
-                internal_traffic_policy=record.internal_traffic_policy,
-                traffic_distribution=record.traffic_distribution,
-                ip_families=list(record.ip_families),
-                labels=list(record.labels),
-                annotations=list(record.annotations),
-                identities=list(record.identities),
-            )
-        case EndpointsRecord():
-            return _Endpoints(
-                namespace=record.key.namespace,
-                name=record.key.name,
-                zones=[(zone.zone, zone.ready) for zone in record.zones],
-                addresses=[(list(address.addresses), address.hostname) for address in record.addresses],
-            )
-        case GatewayRecord():
-            addresses = [(address.host, address.port) for address in record.addresses]
-            return _Gateway(addresses, record.region, record.network, record.shards)
-        case BundleRecord():
-            return _Bundle(record.trust_domain, record.sequence, list(record.authorities), list(record.leaves_until))
-        case TrustRecord():
-            return _Trust(list(record.accepted))
-
-
-def _from_wire(wire: _WireRecord) -> Record:
+def _from_wire(wire: WireRecord) -> Record:
     match wire:
-        case _Export():
+        case WireExport():
             _bounded("created", wire.created, 0, _MAX_CREATED)
             return ExportRecord(
                 key=ServiceKey(wire.namespace, wire.name),
@@ -235,19 +165,36 @@ def _from_wire(wire: _WireRecord) -> Record:
                 annotations=tuple(wire.annotations),
                 identities=tuple(wire.identities),
             )
-        case _Endpoints():
+        case WireEndpoints():
             return EndpointsRecord(
                 key=ServiceKey(wire.namespace, wire.name),
                 zones=tuple(ZoneCount(zone, ready) for zone, ready in wire.zones),
-                addresses=tuple(EndpointAddress(tuple(ips), hostname) for ips, hostname in wire.addresses),
+                addresses=tuple(
+                    EndpointAddress(tuple(ips), hostname, ports)
+                    for (ips, hostname), ports in zip(wire.addresses, _ports_of(wire), strict=True)
+                ),
             )
-        case _Gateway():
+        case WireGateway():
             addresses = tuple(GatewayAddress(host, port) for host, port in wire.addresses)
             return GatewayRecord(addresses, wire.region, wire.network, wire.shards)
-        case _Bundle():
+        case WireBundle():
             return BundleRecord(wire.trust_domain, wire.sequence, tuple(wire.authorities), tuple(wire.leaves_until))
-        case _Trust():
+        case WireTrust():
             return TrustRecord(tuple(wire.accepted))
+
+
+def _ports_of(wire: WireEndpoints) -> list[tuple[EndpointPort, ...]]:
+    """The ports of each address."""
+    if not wire.ports_of:
+        return [()] * len(wire.addresses)
+    if len(wire.ports_of) != len(wire.addresses):
+        _refuse(Reason.INVALID, f"addresses.ports is of {len(wire.ports_of)} addresses among {len(wire.addresses)}")
+    for number in wire.ports_of:
+        _bounded("addresses.ports", number, 0, len(wire.ports))
+    found: list[tuple[EndpointPort, ...]] = [()]
+    for ports in wire.ports:
+        found.append(tuple(EndpointPort(name, Protocol(protocol), port) for name, protocol, port in ports))
+    return [found[number] for number in wire.ports_of]
 
 
 def _check(record: Record, member: Member) -> None:
@@ -320,6 +267,13 @@ def _check_endpoints(record: EndpointsRecord) -> None:
             _ip("addresses", ip)
         if address.hostname and not is_dns_label(address.hostname):
             _refuse(Reason.INVALID, f"addresses.hostname {address.hostname[:80]!r} is not a DNS label")
+    for ports in {address.ports for address in record.addresses}:
+        _items("addresses.ports", ports, _MAX_ITEMS)
+        _distinct("addresses.ports", [(port.name, port.protocol) for port in ports])
+        for port in ports:
+            if port.name and not is_dns_label(port.name):
+                _refuse(Reason.INVALID, f"addresses.ports.name {port.name[:80]!r} is not a DNS label")
+            _bounded("addresses.ports.port", port.port, 1, 65535)
 
 
 def _check_bundle(record: BundleRecord, member: Member) -> None:

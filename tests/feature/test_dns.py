@@ -27,7 +27,7 @@ from federation.model.locality import Site
 from federation.model.names import GATEWAY_KEY, ClusterId, RecordKey
 from federation.model.records import Record
 from federation.model.state import Endpoint, ServiceState
-from support.builders import endpoint, endpoint_slice, gateway_record, key, port, service, service_export
+from support.builders import endpoint, endpoint_port, endpoint_slice, gateway_record, key, port, service, service_export
 from support.ports import free_port
 
 HELLO = key("mcs-conformance/hello")
@@ -63,10 +63,16 @@ def said(cluster: ClusterId, state: ServiceState) -> dict[RecordKey, Record]:
 
 
 @asynccontextmanager
-async def resolvers(*, headless: bool, pods: Iterable[Endpoint]) -> AsyncIterator[list[Resolver]]:
+async def resolvers(*, headless: bool, pods: Iterable[Endpoint], listening: int = 42) -> AsyncIterator[list[Resolver]]:
     """c0 exports ``hello``; both clusters serve the clusterset's names, each with a clusterset IP of its own."""
     state = ServiceState(
-        service(HELLO, headless=headless, ports=PORTS), service_export(HELLO), (endpoint_slice(*pods, of=HELLO),)
+        service(HELLO, headless=headless, ports=PORTS),
+        service_export(HELLO),
+        (
+            endpoint_slice(
+                *pods, of=HELLO, ports=[endpoint_port(listening, "tcp"), endpoint_port(listening, "udp", "UDP")]
+            ),
+        ),
     )
     published = said(C0, state)
     async with AsyncExitStack() as stack:
@@ -128,3 +134,11 @@ async def test_o9_a_headless_service_has_one_srv_record_for_each_endpoint() -> N
             for one in clusters:
                 found = sorted(record.split() for record in await one.records(f"{HELLO.host}.", "SRV"))
                 assert found == [["0", "1", "42", f"{host}.{C0}.{HELLO.host}."] for host in hosts]
+
+
+async def test_srv_records_of_a_headless_service_have_the_ports_of_the_endpoints() -> None:
+    """Where ``targetPort`` is another port than the Service's, that is where whoever connects finds the endpoint."""
+    async with resolvers(headless=True, pods=STATEFUL, listening=8042) as clusters:
+        for one in clusters:
+            found = sorted(record.split()[2:] for record in await one.records(f"_udp._udp.{HELLO.host}.", "SRV"))
+            assert found == [["8042", f"{pod.hostname}.{C0}.{HELLO.host}."] for pod in STATEFUL]

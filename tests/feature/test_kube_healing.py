@@ -1,11 +1,13 @@
 """What befalls controllers, API servers and objects in Kubernetes: all of it heals, and nothing is emptied on the way.
 
-One clusterset for all tests, cluster west with two controllers: each test leaves it as it found it.
+One clusterset for all tests, cluster west with two controllers: each test leaves it as it found it. On the stand-in
+and, where they are found, on real API servers, one for each cluster.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ import redis
 from controllers.mcs.objects import derived_id
 from federation.model.names import ServiceKey
 from support.exchange import until
+from support.kube.fixtures import found_assets
+from support.kube.plane import REAL, STAND_IN
+from support.kube.real import RealServer, real_server
+from support.kube.server import multicluster_definitions
 from support.kube_members import CLUSTERSET, SECONDS, KubeClusters, KubeMember, Replica, exported, kube_clusters
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -32,7 +38,7 @@ class Set:
 
     def imported(self) -> dict[str, Any]:
         """What each cluster has of the service that is imported, as far as it matters to callers."""
-        return {member.name: _facts(member) for member in (self.east, self.west)}
+        return {member.name: facts(member) for member in (self.east, self.west)}
 
     async def in_order(self) -> dict[str, Any]:
         """Until both clusters have all there is to have, and nothing is left to write."""
@@ -57,6 +63,15 @@ class Set:
         return self.west.replicas[int(pod.rpartition("-")[2])]
 
 
+def real_plane(stack: AsyncExitStack) -> RealServer:
+    """A control plane with the definitions, until the stack ends; the test is skipped where there is none."""
+    server = stack.enter_context(real_server(found_assets()))
+    for definition in multicluster_definitions():
+        server.install(definition)
+    server.start_controllers()
+    return server
+
+
 def _whole(member: KubeMember) -> bool:
     found = member.objects("ServiceImport").get("echo")
     slices = member.objects("EndpointSlice").values()
@@ -64,7 +79,7 @@ def _whole(member: KubeMember) -> bool:
     return bool(found and found["spec"].get("ips") and DERIVED in member.objects("Service") and ours)
 
 
-def _facts(member: KubeMember) -> tuple[Any, ...]:
+def facts(member: KubeMember) -> tuple[Any, ...]:
     found = member.objects("ServiceImport")["echo"]
     return (found["spec"]["ips"], found["spec"]["ports"], [one["cluster"] for one in found["status"]["clusters"]])
 
@@ -80,12 +95,15 @@ def _leads(replica: Replica) -> bool:
     return kubernetes is not None and kubernetes.leads
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def clusterset(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Set]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[STAND_IN, REAL])
+async def clusterset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Set]:
     root: Path = tmp_path_factory.mktemp("healing")
-    async with kube_clusters(root) as clusters:
-        east = await clusters.add("east", "eu", gateway={"addresses": ["192.0.2.1:15443"]})
-        west = await clusters.add("west", "us", gateway={"addresses": ["192.0.2.2:15443"]})
+    async with AsyncExitStack() as stack:
+        # Of their own: these are killed, and their definitions deleted.
+        servers = [real_plane(stack) if request.param == REAL else None for _ in range(2)]
+        clusters = await stack.enter_async_context(kube_clusters(root))
+        east = await clusters.add("east", "eu", server=servers[0], gateway={"addresses": ["192.0.2.1:15443"]})
+        west = await clusters.add("west", "us", server=servers[1], gateway={"addresses": ["192.0.2.2:15443"]})
         for member in (east, west):
             member.settings["kubernetes"]["leaseSeconds"] = 4
             member.namespace()
@@ -145,7 +163,7 @@ async def test_an_api_server_that_is_away_takes_nothing_away(clusterset: Set) ->
     """The controllers go on with what they know, and speak for their cluster; back, it is found as it was."""
     before = await clusterset.in_order()
     writes, states = len(clusterset.west.writes()), clusterset.peer_states()
-    await clusterset.west.server.vanish()
+    await clusterset.west.cluster.vanish()
     leader = next(one for one in clusterset.west.replicas if one.child.running)
     await until(lambda: any("LeaseUnavailable" in one for one in leader.status().problems), seconds=SECONDS)
     # Nobody leads, and nobody could.
@@ -153,12 +171,13 @@ async def test_an_api_server_that_is_away_takes_nothing_away(clusterset: Set) ->
     for _ in range(2):
         beat = clusterset.last_beat()
         await until(lambda beat=beat: clusterset.last_beat() != beat, seconds=SECONDS)
-    seen = clusterset.imported(), clusterset.peer_states()
-    await clusterset.west.server.come_back()
+    # What is stored in west nobody can see now.
+    seen = facts(clusterset.east), clusterset.peer_states()
+    await clusterset.west.cluster.come_back()
     after = await clusterset.in_order()
     await until(lambda: all("Unavailable" not in one for one in leader.status().problems), seconds=SECONDS)
 
-    assert (seen, after) == ((before, states), before)
+    assert (seen, after) == ((before["east"], states), before)
     assert clusterset.west.writes()[writes:] == []
 
 
@@ -166,14 +185,14 @@ async def test_an_api_server_that_is_away_takes_nothing_away(clusterset: Set) ->
 async def test_a_definition_that_goes_and_comes_back_takes_no_address_along(clusterset: Set, plural: str) -> None:
     """Its objects go with it. Imports come back with the addresses that they had; exports are the users' to make."""
     before = await clusterset.in_order()
-    server = clusterset.west.server
-    removed = await server.delete_definition(f"{plural}.multicluster.x-k8s.io")
+    cluster = clusterset.west.cluster
+    removed = await cluster.delete_definition(f"{plural}.multicluster.x-k8s.io")
     await until(
         lambda: any(plural in one for replica in clusterset.west.replicas for one in replica.status().problems),
         seconds=SECONDS,
     )
     held = DERIVED in clusterset.west.objects("Service")
-    await server.restore_definition(removed)
+    await cluster.restore_definition(removed)
     if plural == "serviceexports":
         await until(lambda: not clusterset.east.objects("ServiceImport"), seconds=SECONDS)
         clusterset.west.create(exported()[-1])
@@ -200,19 +219,21 @@ async def test_a_derived_object_that_somebody_edits_or_deletes_is_as_it_was(clus
     }
     original = east.objects(kind)[name]
     east.edit(kind, name, edits[kind])
-    await until(lambda: _ours(east.objects(kind)[name]) == _ours(original), seconds=SECONDS)
+    await until(lambda: _ours(kind, east.objects(kind)[name]) == _ours(kind, original), seconds=SECONDS)
     edited = await clusterset.in_order()
     east.delete(kind, name)
-    await until(lambda: any(_ours(one) == _ours(original) for one in east.objects(kind).values()), seconds=SECONDS)
+    await until(
+        lambda: any(_ours(kind, one) == _ours(kind, original) for one in east.objects(kind).values()), seconds=SECONDS
+    )
     deleted = await clusterset.in_order()
 
     assert (edited, deleted) == (before, before)
 
 
-def _ours(document: Mapping[str, Any]) -> tuple[Any, ...]:
+def _ours(kind: str, document: Mapping[str, Any]) -> tuple[Any, ...]:
     """What of an object is as it was computed."""
     spec = document.get("spec", {})
-    if document["kind"] == "Service":
+    if kind == "Service":
         # A port that somebody added is theirs, and harms nobody.
         return spec["clusterIPs"], [port for port in spec["ports"] if port["port"] == 80]
     return spec, document.get("ports"), document.get("endpoints")

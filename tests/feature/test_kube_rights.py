@@ -30,9 +30,11 @@ from support.install_site import InstallSite, install_site
 from support.installation import one, pods, rendered
 from support.kube.api import Audited
 from support.kube.cluster import emptied
+from support.kube.housekeeping import CRDS, NAMESPACES
+from support.kube.objects import GroupResource
 from support.kube.plane import Plane
 from support.kube.service_accounts import made_pod, pod_token
-from support.kube.site import AUTHORIZATION, CORE, MERGE, until_code
+from support.kube.site import AUTHORIZATION, CORE, DEFINITIONS, MERGE, until_code
 from support.kube_members import (
     CLUSTERSET,
     SECONDS,
@@ -44,6 +46,7 @@ from support.kube_members import (
     kube_clusters,
 )
 from support.kube_rights import forbidden, rights_of, ungranted, unneeded
+from support.mesh_site import ROOT, control_plane, istio_definitions, linkerd
 from support.ports import free_port
 
 pytestmark = pytest.mark.timeout(180)
@@ -87,6 +90,7 @@ class Installed:
             "dns": {"listen": f"{LOOPBACK}:{free_port(LOOPBACK)}"},
             "gateway": self._settings["gateway"],
             "kubernetes": kubernetes,
+            **{key: value for key, value in self._settings.items() if key == "mesh"},
         }
         self.west.start(number)
 
@@ -182,6 +186,78 @@ async def test_without_the_webhook_nothing_is_forbidden_either(kube_plane: Plane
 
     assert forbidden(site.requests) == []
     assert ungranted(site.rights, site.requests) == []
+
+
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+async def test_rights_to_a_mesh_are_all_needed_and_enough(kube_plane: Plane, tmp_path: Path, mesh: str) -> None:
+    """Where the values name a mesh, its objects come, go, and nothing more may be done with it than is."""
+    async with installed(kube_plane, tmp_path, f"mesh={mesh}") as (clusters, site), AsyncExitStack() as stack:
+        more = frozenset(map(str, site.rights - rights_of(rendered(f"clusterset={CLUSTERSET}"))))
+        await brought(site, stack, mesh)
+        site.west.namespace()
+        east = await joined(clusters, site)
+        for document in exported("far", "10.0.0.9"):
+            east.create(document)
+        await until(lambda: has_address(site.west, "far"), seconds=SECONDS)
+        await until(lambda: mesh_of(site) == mesh, seconds=SECONDS)
+        if mesh == "istio":
+            for path in OF_ISTIO:
+                await until_so(lambda path=path: answered(site, path, 200))
+            for resource, body in control_plane("west.acme"):
+                reply = await site.admin.delete(f"{path_of(resource, body)}/{body['metadata']['name']}")
+                assert reply.code == 200, reply
+            for path in OF_ISTIO:
+                await until_so(lambda path=path: answered(site, path, 404))
+        with suppress(TimeoutError):
+            # The audit log of a real API server comes late.
+            await until(lambda: not more.intersection(unneeded(site.rights, site.requests)), seconds=5.0)
+
+    assert more
+    assert forbidden(site.requests) == []
+    assert sorted(more.intersection(unneeded(site.rights, site.requests))) == []
+    assert ungranted(site.rights, site.requests) == []
+
+
+OF_ISTIO = (
+    f"/apis/security.istio.io/v1/namespaces/{ROOT}/authorizationpolicies/federation-foreign-callers",
+    "/apis/networking.istio.io/v1/namespaces/demo/destinationrules/federation-far",
+    "/apis/networking.istio.io/v1/namespaces/demo/serviceentries/federation-far",
+)
+"""What there is for Istio where service demo/far is imported."""
+
+
+async def brought(site: Installed, stack: AsyncExitStack, mesh: str) -> None:
+    """The definitions of a mesh, until the stack ends, and what its control plane is known by."""
+    if mesh == "istio":
+        definitions, rest = istio_definitions(), control_plane("west.acme")
+    else:
+        definitions = [body for resource, body in linkerd() if resource == CRDS]
+        rest = [(resource, body) for resource, body in linkerd() if resource not in {CRDS, NAMESPACES}]
+    for definition in definitions:
+        assert (await site.admin.post(DEFINITIONS, definition)).code == 201
+        stack.push_async_callback(site.west.cluster.delete_definition, definition["metadata"]["name"])
+        spec = definition["spec"]
+        served = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
+        await until_code(site.admin, served, 200)
+    site.west.namespace(ROOT if mesh == "istio" else "linkerd")
+    for resource, body in rest:
+        reply = await site.admin.post(path_of(resource, body), body)
+        assert reply.code == 201, reply
+
+
+def path_of(resource: GroupResource, body: Mapping[str, Any]) -> str:
+    group, plural = resource
+    return f"{f'/apis/{group}/v1' if group else CORE}/namespaces/{body['metadata']['namespace']}/{plural}"
+
+
+async def answered(site: Installed, path: str, code: int) -> bool:
+    return (await site.admin.get(path)).code == code
+
+
+def mesh_of(site: Installed) -> str:
+    """The mesh that the one controller of the cluster has found."""
+    status = site.west.replicas[0].status().kubernetes
+    return "" if status is None or status.mesh is None else status.mesh.kind
 
 
 async def joined(clusters: KubeClusters, site: Installed) -> KubeMember:

@@ -25,7 +25,7 @@ from federation.model.locality import Site, rank_clusters
 from federation.model.merge import merge_service
 from federation.model.names import ClusterId, ServiceKey, parse_service_key
 from federation.model.records import EndpointAddress, ImportType
-from support.builders import CREATED, endpoints_record, export_record, port
+from support.builders import CREATED, endpoint_port, endpoints_record, export_record, port
 from support.golden import StrictInput, cases, check_golden, name, read_input, to_yaml
 
 ROOT = Path(__file__).parent / "dns"
@@ -40,6 +40,8 @@ class Port(StrictInput, kw_only=True):
 class Endpoint(StrictInput):
     addresses: tuple[str, ...]
     hostname: str = ""
+    ports: tuple[Port, ...] = ()
+    """Where it listens itself; what is left out is as the service says."""
 
 
 class Export(StrictInput):
@@ -81,7 +83,15 @@ def result_of(key: ServiceKey, service: Service, given: Input) -> ServiceResult:
                 ports=[port(each.port, each.name, each.protocol) for each in export.ports],
             ),
             endpoints_record(
-                key, addresses=[EndpointAddress(each.addresses, each.hostname) for each in export.endpoints]
+                key,
+                addresses=[
+                    EndpointAddress(
+                        each.addresses,
+                        each.hostname,
+                        tuple(endpoint_port(one.port, one.name, one.protocol) for one in each.ports),
+                    )
+                    for each in export.endpoints
+                ],
             ),
         )
         for cluster, export in service.clusters.items()

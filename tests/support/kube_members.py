@@ -159,11 +159,14 @@ class KubeMember:
         return {key.name: body for key, body in found.items() if key.namespace == namespace}
 
     def writes(self) -> list[tuple[str, str, str, int]]:
-        """Every write so far outside our own namespace: user, verb, resource and answer."""
+        """Every write so far outside our own namespace, but those of Kubernetes' own controllers: user, verb, resource
+        and answer."""
         return [
             (one.user, one.asked.verb, one.asked.plural, one.code)
             for one in self.server.audit
-            if one.asked.verb not in {"get", "list", "watch"} and one.asked.namespace != SYSTEM
+            if one.asked.verb not in {"get", "list", "watch"}
+            and one.asked.namespace != SYSTEM
+            and not one.user.startswith("system:")
         ]
 
     def _replica(self, number: int) -> Replica:

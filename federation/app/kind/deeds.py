@@ -14,13 +14,14 @@ from federation.app.kind import commands
 from federation.app.kind.commands import ADMIN_FILE, CA_FILE, NAMESPACE, Command, Ended, docker, kind
 from federation.app.kind.flow import Tell
 from federation.app.kind.host_checks import HostFacts, judge_host
-from federation.app.kind.installation import EXCHANGE, EXCHANGE_KEYS, digest, exchange_image, values_text
+from federation.app.kind.installation import EXCHANGE_KEYS, digest, exchange_image, values_text
 from federation.app.kind.look import Look
 from federation.app.kind.plan import Deed, StepId
 from federation.app.kind.programs import ProgramError, output, run, succeeded
 from federation.app.kind.sample import SAMPLE_NAMESPACE, URL, call, deployments, sample_manifests
-from federation.app.kind.sight import CONTROLLER, DIGEST, GATEWAY, has_image, read_digest, read_secret
+from federation.app.kind.sight import DIGEST, has_image, read_digest, read_secret
 from federation.app.kind.topology import KindCluster
+from federation.install.vocabulary import CONTROLLER, EXCHANGE, GATEWAY
 from federation.model.errors import ConfigError, FederationError, MissingProgramError
 from federation.storage.private_file import replace_private
 

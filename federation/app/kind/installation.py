@@ -13,10 +13,8 @@ from federation.app.kind.topology import KindCluster, Topology
 from federation.install.template import look_up
 from federation.install.values import default_values
 
-EXCHANGE: Final = "federation-exchange"
-"""StatefulSet and Secret of the exchange in the cluster."""
 EXCHANGE_KEYS: Final = ("ca.pem", "admin.credentials")
-"""Of the Secret: by what members know the exchange, and who may make users in it."""
+"""Of the exchange's Secret: by what members know the exchange, and who may make users in it."""
 
 
 def values_text(topology: Topology, cluster: KindCluster, image: str) -> str:

@@ -8,9 +8,6 @@ from federation.app.kind.commands import NAMESPACE, Command, Kit, kind
 from federation.app.kind.programs import ProgramError, output, run
 from federation.app.kind.sample import SAMPLE_NAMESPACE, deployments
 from federation.app.kind.sight import (
-    CONTROLLER,
-    GATEWAY,
-    STATE,
     ClusterSight,
     Nodes,
     Share,
@@ -20,6 +17,7 @@ from federation.app.kind.sight import (
     read_nodes,
 )
 from federation.app.kind.topology import KindCluster, Topology
+from federation.install.vocabulary import CONTROLLER, DNS, GATEWAY, STATE
 from federation.model.errors import FederationError
 from federation.storage.private_file import replace_private
 
@@ -77,7 +75,7 @@ class Look:
     async def forwards(self, cluster: KindCluster) -> bool:
         """Whether its CoreDNS asks us."""
         corefile = ("get", "configmap", "coredns", "--namespace", "kube-system", "--output", "json")
-        service = ("get", "service", "federation-dns", "--namespace", NAMESPACE, "--output", "json")
+        service = ("get", "service", DNS, "--namespace", NAMESPACE, "--output", "json")
         printed = [await self.found(self.kit.kubectl(cluster, *words)) for words in (corefile, service)]
         return forwards(printed[0], printed[1])
 

@@ -16,9 +16,6 @@ from federation.app.kind.topology import MARK
 
 DIGEST: Final = "federation-gateway.dev/kind-values"
 """Annotation of our namespace: what was installed with which values."""
-CONTROLLER: Final = "federation-controller"
-GATEWAY: Final = "federation-gateway"
-STATE: Final = "federation-state"
 _ROSTER: Final = "state__roster"
 """Key of the Secret: the roster, which a cluster has that is a member."""
 

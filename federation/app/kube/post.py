@@ -22,10 +22,10 @@ from controllers.kube.leadership import LeaseTiming
 from controllers.kube.lease import LeaseElection
 from federation.app.clock import awake_or_not, utc_now
 from federation.app.kube.shared_state import SharedState
+from federation.install.vocabulary import LEASE
 from federation.model.configuration import KubernetesSettings
 from federation.model.problems import Problem
 
-LEASE: Final = "federation-controller"
 POD_NAME: Final = "POD_NAME"
 """The environment variable that names the pod, where there is one."""
 _APART: Final = "_"

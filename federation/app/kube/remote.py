@@ -22,7 +22,8 @@ from controllers.kube.leadership import API_VERSION
 from controllers.kube.locations import location
 from controllers.mcs.objects import section, text
 from controllers.sources.manifests import ObjectId
-from federation.app.kube.post import LEASE, pod_of
+from federation.app.kube.post import pod_of
+from federation.install.vocabulary import LEASE
 from federation.model.errors import ConfigError, FederationError
 from federation.storage.private_file import create_private
 

@@ -136,15 +136,16 @@ def local_listener(address: Address, port: ImportedPort) -> pb.Message:
     return _outbound(f"local|{address.host}|{address.port}", address, _outbound_filters(port), port.generation)
 
 
-def redirect_listener(port: int) -> pb.Message:
+def redirect_listener(port: int, *, ipv6: bool = False) -> pb.Message:
     """Outbound, transparent: takes redirected connections and hands each to the listener of its original destination.
 
-    Destinations that are no clusterset IP pass through untouched.
+    Destinations that are no clusterset IP pass through untouched. ``ipv6`` is a listener of its own, and takes none of
+    IPv4: the kernel tells the original destination by the family of the socket.
     """
     listener = pb.Listener(
-        name="redirect",
+        name="redirect-ipv6" if ipv6 else "redirect",
         stat_prefix="redirect",
-        address=socket_address("0.0.0.0", port),
+        address=socket_address("::1" if ipv6 else "0.0.0.0", port),
         listener_filters=[
             pb.ListenerFilter(name="envoy.filters.listener.original_dst", typed_config=pb.pack(pb.OriginalDst()))
         ],
@@ -176,7 +177,8 @@ def passthrough_cluster() -> pb.Message:
 
 def vip_listener(vip: str, port: ImportedPort) -> pb.Message:
     """Outbound, transparent: the listener of one clusterset IP and port. It binds nothing; redirect hands over."""
-    listener = _outbound(f"vip|{port.name}", Address(vip, port.port), _outbound_filters(port), port.generation)
+    family = "vip6" if ":" in vip else "vip"
+    listener = _outbound(f"{family}|{port.name}", Address(vip, port.port), _outbound_filters(port), port.generation)
     listener.bind_to_port.value = False
     return listener
 

@@ -95,6 +95,8 @@ def sidecar_node_resources(
         made.append(listeners.http_proxy_listener(_address(node.http_proxy), generation))
     if node.redirect_port is not None:
         made.append(listeners.redirect_listener(node.redirect_port))
+        if node.redirect_ipv6:
+            made.append(listeners.redirect_listener(node.redirect_port, ipv6=True))
         passthrough = listeners.passthrough_cluster()
         found.append(make_resource(pb.CLUSTER, passthrough.name, passthrough))
     for local in node.outbound:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from federation.membership.tokens import NodePrincipal
 from federation.model.errors import TrustError
@@ -102,6 +103,20 @@ def test_a_redirecting_sidecar_has_a_listener_for_every_clusterset_ip(loop: Cont
     loop.step()
     assert loop.names("web", "LDS") == ["redirect", f"vip|{sni(other, 80)}"]
     assert loop.names("web", "CDS") == [sni(other, 80), "passthrough"]
+
+
+def test_a_clusterset_ip_of_either_family_has_a_listener(loop: ControlLoop) -> None:
+    """Both families are intercepted, each by a listener of its own where the sidecar's pod has IPv6."""
+    loop.connect("web", replace(REDIRECT, redirect_ipv6=True), WEB)
+    loop.controller.on_vips({ECHO: IPv4Address("240.96.0.5")}, {ECHO: IPv6Address("fd00::5")})
+    loop.step()
+    assert loop.names("web", "LDS") == ["redirect", "redirect-ipv6", f"vip6|{HTTP}", f"vip|{HTTP}"]
+    address = loop.message("web", "LDS", f"vip6|{HTTP}").address.socket_address
+    assert (address.address, address.port_value) == ("fd00::5", 80)
+
+    loop.controller.on_vips({ECHO: IPv4Address("240.96.0.5")}, {})
+    loop.step()
+    assert loop.names("web", "LDS") == ["redirect", "redirect-ipv6", f"vip|{HTTP}"]
 
 
 def test_a_redirecting_sidecar_that_came_before_the_first_pass_is_served_by_it(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ NODES = [
         inbound_port=15006,
         http_proxy=LISTEN,
         redirect_port=15001,
+        redirect_ipv6=True,
         outbound=(LocalPort("demo", "echo", 80, LISTEN),),
         probe=ProbeSpec(8080, "/healthz", 500, 500),
     ),
@@ -51,7 +52,7 @@ def _doubles(value: Any) -> Any:
             return {key: _doubles(item) for key, item in value.items()}
         case list() | tuple():
             return [_doubles(item) for item in value]
-        case int():
+        case int() if not isinstance(value, bool):
             return float(value)
         case _:
             return value

@@ -203,13 +203,14 @@ async def test_a_node_without_usable_metadata_is_refused_and_logged(reception: R
 
 
 async def test_certificates_are_renewed_at_half_of_their_life(reception: Reception) -> None:
-    """Nothing happens before half of the hour; then the node is sent one new secret of the same identity."""
+    """Nothing happens before half of the hour; then the node is sent a new certificate of the same identity, and a new
+    key of session tickets, as old as the certificate was."""
     view = str(await reception.come("demo.web", "web"))
     changes = Changes(reception.loop, view)
     assert reception.desk.renew(reception.clock.advance(29 * MINUTE)) == 0
     assert reception.desk.renew(reception.clock.advance(MINUTE)) == 1
     assert reception.desk.renew(reception.clock.now()) == 0
-    assert changes.of(view) == [("SDS", "default")]
+    assert changes.of(view) == [("SDS", "default"), ("SDS", "tickets")]
     assert reception.identity_in(view) == WEB
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controllers.injection.redirect_rules import Redirect, plan_redirect
-from federation.app.redirect import Answer, remove_redirect, run_program, set_redirect
+from federation.app.redirect import Answer, has_ipv6, remove_redirect, run_program, set_redirect
 from federation.model.errors import FederationError, MissingProgramError
 
 GOOD = Answer(0, "", "")
@@ -96,3 +96,23 @@ def test_programs_get_their_input_and_never_raise() -> None:
     missing = run_program((f"{os.devnull}/none",), "")
     assert missing.code != 0
     assert missing.words != ""
+
+
+_LOOPBACK = "00000000000000000000000000000001 01 80 10 80       lo\n"
+_LINK = "fe80000000000000004200fffe000001 02 40 20 80     eth0\n"
+_OWN = "fd000000000000000000000000000001 02 40 00 80     eth0\n"
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "there"),
+    [(None, False), ("", False), (_LOOPBACK + _LINK, False), (_LOOPBACK + _OWN + _LINK, True)],
+    ids=["no IPv6 in the kernel", "none", "of the link alone", "of its own"],
+)
+def test_a_pod_has_ipv6_with_an_address_that_others_reach(
+    tmp_path: Path, interfaces: str | None, *, there: bool
+) -> None:
+    """Every interface has one of its link, which leads nowhere."""
+    path = tmp_path / "if_inet6"
+    if interfaces is not None:
+        path.write_text(interfaces)
+    assert has_ipv6(path) is there

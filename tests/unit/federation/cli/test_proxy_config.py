@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from controllers.injection.annotations import Tuning
 from controllers.injection.pod_patch import Injection, bootstrap_arguments
+from federation.app import redirect
 from federation.cli.main import app
 from federation.model.errors import ConfigError
 from gateway.nodes import GatewayNode, Listen, ProbeSpec, SidecarNode, parse_node_metadata
@@ -44,8 +45,9 @@ def test_a_sidecar_is_as_its_pod(tmp_path: Path) -> None:
     assert listeners(found) == ["0.0.0.0"]
 
 
-def test_a_sidecar_may_redirect_and_check_its_application(tmp_path: Path) -> None:
+def test_a_sidecar_may_redirect_and_check_its_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the webhook would have it."""
+    monkeypatch.setattr(redirect, "has_ipv6", lambda: False)
     more = ["--redirect-port", "15001", "--probe-port", "8080", "--probe-path", "/healthz", "--clusterset", "acme"]
     more += ["--cluster-id", "us-east", "--trust-domain", "us-east.acme", "--inbound-port", "15007"]
     found = written(tmp_path, "sidecar", *more, option="--out")
@@ -54,13 +56,15 @@ def test_a_sidecar_may_redirect_and_check_its_application(tmp_path: Path) -> Non
     assert found["node"]["cluster"] == "us-east"
 
 
-def test_what_the_webhook_writes_is_understood(tmp_path: Path) -> None:
+def test_what_the_webhook_writes_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its words for the container that writes the bootstrap."""
     injection = Injection("federation-gateway:1", "acme", "us-east", "us", "us-east.acme")
     words = bootstrap_arguments(injection, Tuning())
     assert words.pop(0) == "proxy-config"
-    found = written(tmp_path, *words)
-    assert parse_node_metadata(found["node"]["metadata"]) == SidecarNode("10.0.0.7", 15006, redirect_port=15001)
+    for ipv6 in (False, True):
+        monkeypatch.setattr(redirect, "has_ipv6", lambda ipv6=ipv6: ipv6)
+        found = parse_node_metadata(written(tmp_path, *words)["node"]["metadata"])
+        assert found == SidecarNode("10.0.0.7", 15006, redirect_port=15001, redirect_ipv6=ipv6)
 
 
 def test_the_kubelet_asks_in_the_pods_own_family(tmp_path: Path) -> None:

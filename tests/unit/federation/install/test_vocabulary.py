@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 from controllers.injection.pod_patch import TOKEN_DIRECTORY, TRUST_CONFIG_MAP, TRUST_DIRECTORY, TRUST_KEY
 from controllers.kube.gateway_addresses import HOST_PORT_ANNOTATION
 from controllers.kube.token_review import GATEWAY_ACCOUNT
-from federation.app.kube.post import LEASE
 from federation.app.kube.shared_state import SECRET
 from federation.app.pod_proxies import TOKEN_FILE, TRUST_FILE
 from federation.install import vocabulary
@@ -17,7 +16,6 @@ from support.installation import HOST_PORTS, one, rendered
 def test_names_are_those_that_the_program_looks_for() -> None:
     """What is installed is called as the code that reads or proves it says."""
     assert vocabulary.STATE == SECRET
-    assert vocabulary.LEASE == LEASE
     assert vocabulary.TRUST_BUNDLE == TRUST_CONFIG_MAP
     assert (vocabulary.TRUST_DIRECTORY, vocabulary.TOKEN_DIRECTORY) == (TRUST_DIRECTORY, TOKEN_DIRECTORY)
     assert PurePosixPath(TRUST_FILE) == PurePosixPath(vocabulary.TRUST_DIRECTORY, TRUST_KEY)

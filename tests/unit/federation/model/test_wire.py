@@ -21,7 +21,7 @@ from federation.model.records import (
     TrustRecord,
     ZoneCount,
 )
-from federation.model.state import Protocol, ServicePort
+from federation.model.state import EndpointPort, Protocol, ServicePort
 from federation.model.wire import MAX_RECORD_BYTES, Reason, decode_record, encode_record
 from support.exchange import CREATED, bundle, endpoints, export, gateway, member_of
 
@@ -47,15 +47,30 @@ FULL_ENDPOINTS = EndpointsRecord(
     zones=(ZoneCount("", 1), ZoneCount("us-east-1a", 3)),
     addresses=(EndpointAddress(("127.0.0.1", "::1"), "echo-0"), EndpointAddress(("127.0.0.2",))),
 )
+ENDPOINT_PORTS = (EndpointPort("dns", Protocol.UDP, 5353), EndpointPort("http", Protocol.TCP, 8080))
+WITH_PORTS = replace(
+    FULL_ENDPOINTS,
+    addresses=(
+        EndpointAddress(("127.0.0.1", "::1"), "echo-0", ENDPOINT_PORTS),
+        EndpointAddress(("127.0.0.2",)),
+        EndpointAddress(("127.0.0.3",), "", ENDPOINT_PORTS[:1]),
+        EndpointAddress(("127.0.0.4",), "", ENDPOINT_PORTS),
+    ),
+)
 RECORDS: dict[str, Record] = {
     "export": FULL_EXPORT,
     "endpoints": FULL_ENDPOINTS,
+    "endpoints-with-ports": WITH_PORTS,
     "gateway": gateway(),
     "bundle": bundle(7),
     "bundle-with-ends": replace(bundle(7), leaves_until=(1_767_229_200,)),
     "trust": TrustRecord((("north.example", 3), ("west.example", 1_767_225_600))),
 }
-NEW_IN = {"trust": "schema-1.1", "bundle-with-ends": "schema-1.2"}
+NEW_IN = {"trust": "schema-1.1", "bundle-with-ends": "schema-1.2", "endpoints-with-ports": "schema-1.3"}
+
+
+def with_ports(*ports: EndpointPort) -> EndpointsRecord:
+    return replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("127.0.0.1",), "", ports),))
 
 
 def refusal(record: Record, key: str | None = None) -> str:
@@ -180,6 +195,9 @@ PORT = ServicePort("http", Protocol.TCP, 80)
         replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("0.0.0.0",)),)),
         replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("fe80::1%eth0",)),)),
         replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("127.0.0.1",), "Echo"),)),
+        with_ports(EndpointPort("http", Protocol.TCP, 0)),
+        with_ports(EndpointPort("a b", Protocol.TCP, 80)),
+        with_ports(EndpointPort("http", Protocol.TCP, 80), EndpointPort("http", Protocol.TCP, 81)),
         replace(gateway(), addresses=(GatewayAddress("gateway.example", 15443),)),
         replace(gateway(), addresses=(GatewayAddress("127.0.0.1", 0),)),
         replace(gateway(), addresses=(GatewayAddress("224.0.0.1", 15443),)),
@@ -226,11 +244,35 @@ def test_another_members_record_is_refused_when_read() -> None:
     [
         replace(FULL_EXPORT, ports=tuple(ServicePort(f"p{i}", Protocol.TCP, i + 1) for i in range(257))),
         replace(bundle(1), authorities=tuple(b"%d" % i for i in range(40))),
+        with_ports(*(EndpointPort(f"p{i}", Protocol.TCP, i + 1) for i in range(257))),
     ],
 )
 def test_lists_have_limits(record: Record) -> None:
     """No list of a record grows without limit."""
     assert refusal(record) == Reason.OVERSIZED
+
+
+@pytest.mark.parametrize("ports_of", [[1], [1, 0, 2, 3], [1, 0, 2, -1], [1, 0, 2, 1, 0]])
+def test_ports_of_no_address_are_refused(ports_of: list[int]) -> None:
+    """Whoever says for some addresses which ports they have says it for all, by numbers that exist."""
+    *fields, _ = msgspec.msgpack.decode(encode_record(WITH_PORTS, EAST))
+    with pytest.raises(WireError) as caught:
+        decode_record(WITH_PORTS.record_key, msgspec.msgpack.encode([*fields, ports_of]), EAST)
+    assert caught.value.reason == Reason.INVALID
+
+
+def test_members_that_know_no_ports_of_endpoints_read_the_addresses() -> None:
+    """A reader of schema 1.2 takes the fields that it knows, which stand where they always stood."""
+    fields = msgspec.msgpack.decode(encode_record(WITH_PORTS, EAST))
+    older = msgspec.msgpack.decode(encode_record(replace(WITH_PORTS, addresses=()), EAST))
+    assert [fields[0], *fields[1:4]] == [2, *older[1:4]]
+    assert fields[4] == [[list(one.addresses), one.hostname] for one in WITH_PORTS.addresses]
+
+
+def test_thousands_of_endpoints_with_ports_fit_into_a_record() -> None:
+    """As many addresses as without: a combination of ports is written once."""
+    addresses = tuple(EndpointAddress((f"10.1.{n // 256}.{n % 256}",), "", ENDPOINT_PORTS) for n in range(8192))
+    assert len(encode_record(replace(FULL_ENDPOINTS, addresses=addresses), EAST)) < MAX_RECORD_BYTES * 3 // 4
 
 
 def test_an_endpoints_record_is_compact() -> None:

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from federation.app.kind.installation import (
-    EXCHANGE,
     digest,
     exchange_image,
     split_image,
@@ -17,6 +16,7 @@ from federation.app.kind.installation import (
 from federation.app.kind.topology import load_topology
 from federation.install.manifests import render
 from federation.install.values import default_values_text, parse_values
+from federation.install.vocabulary import EXCHANGE
 from support.fake_kind import CONFIGS
 
 TOPOLOGY = load_topology(CONFIGS)

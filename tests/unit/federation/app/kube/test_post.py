@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from federation.app.kube.post import LEASE, POD_NAME, Post, pod_of
+from federation.app.kube.post import POD_NAME, Post, pod_of
 from federation.app.kube.shared_state import SECRET
+from federation.install.vocabulary import LEASE
 from federation.model.configuration import KubernetesSettings
 from support.exchange import until
 from support.kube.housekeeping import NAMESPACES

@@ -177,6 +177,15 @@ def test_redirected_connections_that_are_not_ours_pass_through() -> None:
     assert passthrough_cluster().type == pb.Cluster.ORIGINAL_DST
 
 
+def test_redirected_connections_over_ipv6_have_a_listener_of_their_own() -> None:
+    """The kernel sends them to the loopback address of IPv6; what is theirs by original destination is theirs alone."""
+    listener, other = redirect_listener(15001, ipv6=True), redirect_listener(15001)
+    address = listener.address.socket_address
+    assert (address.address, address.port_value) == ("::1", 15001)
+    assert listener.name != other.name
+    assert vip_listener("fd00::1", imported("tcp")).name != vip_listener("240.96.0.1", imported("tcp")).name
+
+
 # Generations of trust
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
+from itertools import islice
 
 from controllers.dns.zone import NO_VIPS, Ipv6Vips
 from controllers.projection import Changes, ServiceResult
@@ -29,6 +30,7 @@ from gateway.xds.translate.services import (
     export_resources,
     gateway_node_resources,
     import_resources,
+    placed,
     route_entries,
     route_table,
     sidecar_node_resources,
@@ -113,7 +115,7 @@ class DataPlane:
         self._vips: Mapping[ServiceKey, IPv4Address] = {}
         self._ipv6_vips = NO_VIPS
         self._workloads: dict[Workload, set[ServiceKey]] = {}
-        self._workloads_of: dict[ServiceKey, frozenset[Workload]] = {}
+        self._workloads_of: dict[ServiceKey, tuple[Workload, ...]] = {}
         self._nodes: dict[str, _Node] = {}
         self._tickets = SessionTicketKeys()
         self._bundles = bundles_resource(())
@@ -148,9 +150,7 @@ class DataPlane:
             routes_changed |= self._change_service(key, before, after, pending)
             concerned |= self._callers(key)
         if routes_changed:
-            self._routes = route_table(
-                [entry for key in sorted(self._services) for entry in self._services[key].routes]
-            )
+            self._routes = self._joined_routes()
             for group in self._sidecar_groups():
                 pending.group(group).replace((), [self._routes])
         if first:
@@ -255,6 +255,16 @@ class DataPlane:
         pending.group(GATEWAYS).replace(_keys(old.served), new.served)
         return old.routes != new.routes
 
+    def _joined_routes(self) -> Resource:
+        """The route table of all services, which has the bytes of each from now on."""
+        services = [self._services[key] for key in sorted(self._services)]
+        entries = [entry for service in services for entry in service.routes]
+        table = route_table(entries)
+        rest = placed(entries, table)
+        for service in services:
+            service.routes = tuple(islice(rest, len(service.routes)))
+        return table
+
     def _vip_listeners(self, key: ServiceKey, imports: Iterable[ImportedPort]) -> tuple[Resource, ...]:
         if not self._redirecting:
             return ()
@@ -275,15 +285,15 @@ class DataPlane:
 
     def _index(self, key: ServiceKey, local: ServiceState) -> set[str]:
         """Note which workloads back ``key`` now; returns the nodes whose inbound side that concerns."""
-        before = self._workloads_of.pop(key, frozenset())
-        after = frozenset(
+        before = {*self._workloads_of.pop(key, ())}
+        after = {
             (address, piece.inbound_port or self._sidecar_port)
             for piece in local.slices
             for endpoint in piece.endpoints
             for address in endpoint.addresses
-        )
+        }
         if after:
-            self._workloads_of[key] = after
+            self._workloads_of[key] = tuple(after)
         for workload in before - after:
             self._workloads[workload].discard(key)
             if not self._workloads[workload]:

@@ -7,6 +7,7 @@ an object with a problem is not used, and the placeholders never get further. Nu
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from sys import intern
 from typing import TypeVar
 
 from federation.model.problems import Problem
@@ -49,6 +50,10 @@ class Fields:
         value = self._typed(key, str, "a string")
         return default if value is None else value
 
+    def word(self, key: str) -> str:
+        """A string that many objects have, such as a namespace or a zone: kept once, however many they are."""
+        return intern(self.text(key))
+
     def required_text(self, key: str) -> str:
         if not self.has(key):
             self.note(key, "Required", "is required")
@@ -67,7 +72,7 @@ class Fields:
         if self.has(key) and isinstance(self._raw[key], str) and value not in allowed:
             self.note(key, "InvalidValue", f"{value!r} is none of {', '.join(sorted(allowed))}")
             return default
-        return value
+        return value if value is default else intern(value)
 
     def integer(self, key: str, low: int, high: int) -> int | None:
         """An integer in a range, bounds included; None where it is absent or wrong."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from sys import intern
 from typing import Final
 
 from controllers.sources.fields import Fields
@@ -131,8 +132,9 @@ def _about(found: ObjectId | None, problems: Iterable[Problem]) -> tuple[Problem
 def _read_names(root: Fields, kind: str) -> tuple[str, str]:
     """Namespace (empty for a Namespace) and name."""
     metadata = root.section("metadata")
-    name = metadata.required_text("name")
-    namespace = "" if kind == "Namespace" else metadata.text("namespace")
+    # One string each: a service, its export and its slices say the same names, and thousands the same namespace.
+    name = intern(metadata.required_text("name"))
+    namespace = "" if kind == "Namespace" else metadata.word("namespace")
     if kind != "Namespace" and not namespace:
         # kubectl would take its current namespace; a file has none, and a guess would export the wrong service.
         metadata.note("namespace", "Required", "is required: a file has no current namespace")

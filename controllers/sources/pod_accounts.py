@@ -40,7 +40,8 @@ class PodAccounts:
         """Those with an account that are there no more."""
         self._slices: dict[ObjectId, EndpointSlice] = {}
         """Those that name pods."""
-        self._naming: dict[_Pod, set[ObjectId]] = {}
+        self._naming: dict[_Pod, tuple[ObjectId, ...]] = {}
+        """Tuples: most have one item, for which a set takes three times the room."""
 
     def told(self, id_: ObjectId, value: ManifestObject | None) -> ManifestObject | None:
         """An object as it is to be known: a slice with the accounts of its pods. None is one that is gone."""
@@ -49,12 +50,12 @@ class PodAccounts:
         before = _pods(self._slices.pop(id_, None))
         after = _pods(value)
         for pod in before - after:
-            self._naming[pod].discard(id_)
+            self._naming[pod] = tuple(other for other in self._naming[pod] if other != id_)
             self._forget(pod)
         if not isinstance(value, EndpointSlice) or not after:
             return value
-        for pod in after:
-            self._naming.setdefault(pod, set()).add(id_)
+        for pod in after - before:
+            self._naming[pod] = (*self._naming.get(pod, ()), id_)
         return self._joined(id_, value)
 
     def replace(self, pods: Iterable[Document]) -> dict[ObjectId, EndpointSlice]:

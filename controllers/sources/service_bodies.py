@@ -56,7 +56,7 @@ def read_service_export(namespace: str, name: str, root: Fields) -> ServiceExpor
 
 def read_port_name(port: Fields, taken: set[str]) -> str:
     """The ``name`` of a port of a Service or EndpointSlice: empty or a DNS label, and none of those taken."""
-    name = port.text("name")
+    name = port.word("name")
     if name and not is_dns_label(name):
         port.note("name", "InvalidName", f"{name!r} is not a DNS label")
     if name in taken:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address
+from sys import intern
 from typing import Final
 
 from controllers.sources.fields import Fields
@@ -47,7 +48,7 @@ def _read_service_name(labels: Fields) -> str:
     name = labels.required_text(SERVICE_LABEL)
     if name and not is_dns_label(name):
         labels.note(SERVICE_LABEL, "InvalidName", f"{name!r} is not a DNS label")
-    return name
+    return intern(name)
 
 
 def _read_account(annotations: Fields) -> str:
@@ -92,7 +93,7 @@ def _read_endpoint(section: Fields, address_type: str) -> Endpoint:
             _read_address(section, f"addresses[{index}]", text, address_type) for index, text in enumerate(addresses)
         ),
         ready=section.section("conditions").boolean("ready", default=True),
-        zone=section.text("zone"),
+        zone=section.word("zone"),
         hostname=hostname,
         # A pod can't be behind a slice of another namespace.
         pod=target.text("name") if target.text("kind") == "Pod" else "",

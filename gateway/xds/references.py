@@ -10,6 +10,7 @@ that finds its cluster on demand or by SNI. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from sys import intern
 from typing import NamedTuple
 
 from gateway.xds import protos
@@ -33,7 +34,8 @@ def references_of(type_url: str, message: protos.Message) -> tuple[Reference, ..
             found = _of_listener(message)
         case _:
             return ()
-    return tuple(dict.fromkeys(found))
+    # The very strings that the resources are named by: a message gives others each time.
+    return tuple(dict.fromkeys(Reference(type_url, intern(name)) for type_url, name in found))
 
 
 def _of_cluster(cluster: protos.Message) -> Iterator[Reference]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from federation.model.names import ServiceKey
@@ -10,7 +10,7 @@ from gateway.ir.model import ExportedPort, ImportedPort, InboundPort
 from gateway.nodes import GatewayNode, Listen, SidecarNode
 from gateway.xds import protos as pb
 from gateway.xds.references import Reference
-from gateway.xds.resources import Resource, make_resource, resource_of_bytes
+from gateway.xds.resources import Resource, content_end, make_resource, resource_of_bytes
 from gateway.xds.translate import clusters, listeners, routes, secrets
 
 
@@ -41,7 +41,8 @@ class RouteEntry:
     """The virtual host of one imported HTTP port, as the bytes that the route table is joined from."""
 
     cluster: str
-    content: bytes
+    content: bytes | memoryview
+    """Of its own, or a place in a table: see ``placed``."""
 
 
 def route_entries(ports: Iterable[ImportedPort]) -> tuple[RouteEntry, ...]:
@@ -58,11 +59,22 @@ def route_table(entries: Sequence[RouteEntry]) -> Resource:
 
     A repeated field is a concatenation, so one new service costs a join and not 10,000 messages.
     """
-    content = b"".join(
-        (routes.route_configuration([], name=routes.OUTBOUND_ROUTES), *(entry.content for entry in entries))
-    )
+    parts = (routes.route_configuration([], name=routes.OUTBOUND_ROUTES), *(entry.content for entry in entries))
     references = tuple(Reference(pb.CLUSTER, entry.cluster) for entry in entries)
-    return resource_of_bytes(pb.ROUTE, routes.OUTBOUND_ROUTES, content, references)
+    return resource_of_bytes(pb.ROUTE, routes.OUTBOUND_ROUTES, parts, references)
+
+
+def placed(entries: Sequence[RouteEntry], table: Resource) -> Iterator[RouteEntry]:
+    """The entries, with their content where ``table`` has it that they were joined into.
+
+    Routes are half of all that services come to in bytes: those are kept once.
+    """
+    whole = memoryview(table.chunk)
+    at = content_end(table) - sum(len(entry.content) for entry in entries)
+    for entry in entries:
+        end = at + len(entry.content)
+        yield RouteEntry(entry.cluster, whole[at:end])
+        at = end
 
 
 def gateway_node_resources(node: GatewayNode) -> tuple[Resource, ...]:

@@ -341,6 +341,21 @@ def test_a_new_http_port_enters_the_route_table(loop: ControlLoop) -> None:
     assert hosts == [HTTP, sni(other, 80)]
 
 
+def test_the_route_table_is_the_same_whatever_came_first(loop: ControlLoop) -> None:
+    """Joined from the table before, again and again, it has the routes of all services in order, and no others."""
+    loop.connect("web", SIDECAR)
+    others = [key("demo/zebra"), key("demo/ant"), key("demo/longer-than-the-others"), key("demo/bee")]
+    for other in others:
+        loop.say(WEST, export_record(other, identities=[spiffe_id(WEST)]))
+        loop.step()
+    loop.withdraw(WEST, export_record(others[1]).record_key)
+    loop.step()
+
+    hosts = loop.message("web", "RDS", "outbound").virtual_hosts
+    assert [host.name for host in hosts] == [sni(each, 80) for each in sorted([ECHO, *others[:1], *others[2:]])]
+    assert {route.route.cluster for host in hosts for route in host.routes} == {host.name for host in hosts}
+
+
 def test_a_port_that_turns_opaque_leaves_the_route_table(loop: ControlLoop) -> None:
     """From HTTP to TCP: cluster, route table and local listener change, the endpoints don't."""
     loop.connect("web", SidecarNode("10.0.0.1", 15006, outbound=(LOCAL,)))

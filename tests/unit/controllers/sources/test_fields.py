@@ -24,6 +24,8 @@ def fields(raw: dict[str, Any]) -> Fields:
         ("", lambda f: f.optional_text("k"), ""),
         (False, lambda f: f.boolean("k", default=True), False),
         (None, lambda f: f.boolean("k", default=True), True),
+        ("x", lambda f: f.word("k"), "x"),
+        (None, lambda f: f.word("k"), ""),
         ("b", lambda f: f.choice("k", {"a", "b"}, "a"), "b"),
         (None, lambda f: f.choice("k", {"a", "b"}, "a"), "a"),
         (5, lambda f: f.integer("k", 5, 5), 5),

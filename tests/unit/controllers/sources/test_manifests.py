@@ -44,6 +44,15 @@ def test_a_namespace_has_a_name_only() -> None:
     assert manifest == Manifest(ObjectId("Namespace", "", "echo"), Namespace("echo"))
 
 
+def test_a_name_that_many_objects_have_is_kept_once() -> None:
+    """A controller has thousands of objects, in a few namespaces, that are called as their services are."""
+    one, other = (only(parse_manifests(document(name="".join("echo"), namespace="".join("demo")))).id for _ in range(2))
+    assert one is not None
+    assert other is not None
+    assert one.name is other.name
+    assert one.namespace is other.namespace
+
+
 def test_a_list_gives_its_items_each_with_its_own_path() -> None:
     """One bad item of a List harms no other, and its path says which it was."""
     parsed = parse_manifests(

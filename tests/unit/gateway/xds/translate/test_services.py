@@ -16,6 +16,7 @@ from gateway.xds.translate.services import (
     export_resources,
     gateway_node_resources,
     import_resources,
+    placed,
     route_entries,
     route_table,
     sidecar_node_resources,
@@ -65,6 +66,30 @@ def test_a_joined_table_is_the_table() -> None:
     message = pb.RouteConfiguration(name=OUTBOUND_ROUTES, virtual_hosts=[virtual_host(port) for port in ports])
     assert route_table(route_entries(ports)) == make_resource(pb.ROUTE, OUTBOUND_ROUTES, message)
     assert route_table([]) == make_resource(pb.ROUTE, OUTBOUND_ROUTES, pb.RouteConfiguration(name=OUTBOUND_ROUTES))
+
+
+def test_the_bytes_of_routes_are_kept_once() -> None:
+    """Placed entries are equal to what they were made as, lie in the table, and the next table is joined from them."""
+    made = [*route_entries([imported(80)]), *route_entries([imported(8080)])]
+    table = route_table(made)
+    entries = [*placed(made, table)]
+
+    assert entries == made
+    assert all(isinstance(entry.content, memoryview) and entry.content.obj is table.chunk for entry in entries)
+    assert route_table(entries) == table
+    new = route_entries([imported(443)])
+    assert route_table([*entries[1:], *new]) == route_table([made[1], *new])
+    assert [*placed([], route_table([]))] == []
+
+
+def test_a_name_is_kept_once() -> None:
+    """Whatever resource is called by it or refers to it."""
+    cluster, assignment = import_resources(imported())
+    ((_, referred),) = cluster.references
+
+    assert cluster.name is assignment.name is referred
+    assert route_entries([imported()])[0].cluster is cluster.name
+    assert all(resource.name is cluster.name for resource in export_resources(ExportedPort(ECHO, 80, ())))
 
 
 def test_a_gateway_has_one_listener() -> None:

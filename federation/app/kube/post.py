@@ -122,6 +122,19 @@ class Post:
         """Return once it does not."""
         await self._lost.wait()
 
+    async def saved(self) -> bool:
+        """Wait until the Secret holds what the directory holds; returns whether it does, which is for others to see to
+        once this process does not lead. Raises OSError."""
+        saving, following = asyncio.ensure_future(self.state.saved()), asyncio.ensure_future(self.wait_following())
+        try:
+            await asyncio.wait((saving, following), return_when=asyncio.FIRST_COMPLETED)
+            if saving.done():
+                saving.result()
+            return saving.done()
+        finally:
+            saving.cancel()
+            following.cancel()
+
     def _elected(self) -> None:
         self.state.hurry()
         self._changed(frozenset())

@@ -217,8 +217,9 @@ class SharedState:
     async def saved(self) -> None:
         """Return once the Secret holds what the directory holds, which only whoever leads brings about; while ``run``
         runs. Raises OSError."""
+        # Once: an API server that refuses must not be asked again at once.
+        self._wake.set()
         while not self.in_secret():
-            self._wake.set()
             await self._turned.wait()
 
     def hurry(self) -> None:

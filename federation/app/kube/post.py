@@ -55,13 +55,18 @@ def pod_of(identity: str) -> str:
     return identity.rpartition(_APART)[0]
 
 
+def own_pod() -> str:
+    """The pod that this process runs in, or else its host."""
+    # The host has the pod's name too, but for pods in the network of their host.
+    return os.environ.get(POD_NAME) or socket.gethostname()
+
+
 class Post:
     """In the namespace that ``settings`` name, with the lasting files of the cluster in ``directory``."""
 
     def __init__(self, settings: KubernetesSettings, directory: Path) -> None:
         opened = partial(open_client, access_of(settings))
-        # The host has the pod's name too, but for pods in the network of their host.
-        self.identity = f"{os.environ.get(POD_NAME) or socket.gethostname()}{_APART}{secrets.token_hex(4)}"
+        self.identity = f"{own_pod()}{_APART}{secrets.token_hex(4)}"
         self.state = SharedState(opened, settings.namespace, directory)
         self._election = LeaseElection(
             opened,

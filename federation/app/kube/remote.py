@@ -39,7 +39,7 @@ CONTAINER: Final = "controller"
 _GET_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.5
 _FRESH: Final = 1 / 3
-"""Of the duration of a Lease: one that was renewed since is no sign of a death, for it is renewed twice in that time."""
+"""Of the duration of a Lease: one that was renewed since is no sign of a death. It is renewed twice in that time."""
 MARGIN_SECONDS: Final = 5.0
 """After the end of a Lease: until then another has taken it, if there is one."""
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -90,13 +90,12 @@ async def run_in_leader(
 async def _live_leader(access: KubeAccess, namespace: str, tell: Callable[[str], None]) -> str:
     """The pod that leads. One that may have died is waited for, or the one that comes after it: a program that is
     started there would find nobody, or be cut off. Raises KubeError, NoLeaderError."""
-    path = location(ObjectId("Lease", namespace, LEASE), API_VERSION)
     loop = asyncio.get_running_loop()
     async with open_client(access) as client:
         seen: Document | None = None
         deadline = 0.0
         while True:
-            spec = await _lease_of(client, path)
+            spec = await _lease_of(client, namespace)
             pod, duration = pod_of(text(spec.get("holderIdentity"))), _seconds(spec)
             # The clock here may be another than there: what looks old is judged by whether it is seen to change.
             if pod and (_age_seconds(spec) <= duration * _FRESH if seen is None else spec != seen):
@@ -112,8 +111,14 @@ async def _live_leader(access: KubeAccess, namespace: str, tell: Callable[[str],
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def _lease_of(client: KubeClient, path: str) -> Document:
+async def holder_of(client: KubeClient, namespace: str) -> str:
+    """The pod that the Lease names, dead or alive; empty where there is none. Raises KubeError."""
+    return pod_of(text((await _lease_of(client, namespace)).get("holderIdentity")))
+
+
+async def _lease_of(client: KubeClient, namespace: str) -> Document:
     """What the Lease says; nothing where there is none."""
+    path = location(ObjectId("Lease", namespace, LEASE), API_VERSION)
     try:
         return section(await client.get(path, {}, timeout_seconds=_GET_SECONDS), "spec")
     except KubeError as error:

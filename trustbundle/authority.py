@@ -90,16 +90,23 @@ class CertificateAuthority:
         *,
         serials: Callable[[], int] = x509.random_serial_number,
         uniform: Callable[[float, float], float] = _RANDOM.uniform,
+        withholds: bool = False,
     ) -> None:
         """Open the CA that the keystore holds; raises TrustError where one is there that can't be used
-        whole."""
+        whole.
+
+        ``withholds``: what the keystore has stored may be lost yet. Another bundle is seen once ``show`` is called.
+        """
         self._trust_domain = trust_domain
         self._policy = policy
         self._keystore = keystore
         self._serials = serials
         self._uniform = uniform
         self._keys: dict[str, ec.EllipticCurvePrivateKey] = {}
+        self._withholds = withholds
         self._state = keystore.load()
+        self._shown = self._state
+        """The slots whose bundle others may see."""
         if self._state is not None:
             for slot in _signing(self._state):
                 self._keys[slot.id] = _matching_key(slot, keystore.load_key(slot.id))
@@ -129,8 +136,17 @@ class CertificateAuthority:
         if state is None or state == self._state:
             return False
         self._keys = {slot.id: _matching_key(slot, self._keystore.load_key(slot.id)) for slot in _signing(state)}
-        self._state = state
+        self._state = self._shown = state
         return True
+
+    @property
+    def withheld(self) -> bool:
+        """Whether there is a newer bundle than the one that others may see."""
+        return self._state is not None and not self._same_bundle(self._state)
+
+    def show(self) -> None:
+        """Let others see the newest bundle: what is stored can't be lost any more."""
+        self._shown = self._state
 
     def next_wakeup(self, now: datetime, reach: Reach = NOTHING_KNOWN) -> datetime:
         """When ``tick`` has something to do next."""
@@ -169,8 +185,10 @@ class CertificateAuthority:
 
     def bundle(self) -> TrustBundle:
         """The bundle to publish: the CA that signs, the next one, and the old ones that are still needed, each with the
-        end of its last leaf."""
-        state = self._slots
+        end of its last leaf. One that is ``withheld`` is not that yet."""
+        state = self._shown
+        if state is None:
+            raise InvariantError("the bundle of a certificate authority is asked for before it may be seen")
         # Rounded up, for the last leaf is valid until then.
         ends = tuple(math.ceil(slot.leaves_until.timestamp()) for slot in state.slots)
         return TrustBundle(self._trust_domain, state.sequence, tuple(slot.certificate for slot in state.slots), ends)
@@ -262,6 +280,11 @@ class CertificateAuthority:
         if state != self._state:
             self._keystore.save(state)
             self._state = state
+            if not self._withholds or self._same_bundle(state):
+                self._shown = state
+
+    def _same_bundle(self, state: CaState) -> bool:
+        return self._shown is not None and self._shown.sequence == state.sequence
 
 
 def _signing(state: CaState) -> tuple[CaSlot, ...]:

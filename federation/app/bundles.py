@@ -43,9 +43,10 @@ _SETTLE = timedelta(seconds=0.2)
 _HINTS_IN_PROPAGATION = 4
 
 
-async def own_authority(settings: ClusterSettings, *, leads: bool = True) -> OwnAuthority:
+async def own_authority(settings: ClusterSettings, *, leads: bool = True, withholds: bool = False) -> OwnAuthority:
     """The authority that the settings name, with a bundle in force; one that is stored is left as it is unless this
-    process ``leads``. Raises TrustError where there is none to be had."""
+    process ``leads``. ``withholds``: a new one is seen once that is said. Raises TrustError where there is none to be
+    had."""
     trust_domain = TrustDomain(settings.trust_domain)
     keystore = FileKeystore(settings.state_directory / "ca", trust_domain)
     store = BundleStore(settings.state_directory / TAKEN_FILE, trust_domain)
@@ -53,7 +54,7 @@ async def own_authority(settings: ClusterSettings, *, leads: bool = True) -> Own
         if leads:
             _outgrow(keystore, store)
         policy = RotationPolicy(settings.ca.leaf_ttl, settings.ca.ca_ttl, settings.ca.propagation)
-        authority = CertificateAuthority(trust_domain, policy, keystore)
+        authority = CertificateAuthority(trust_domain, policy, keystore, withholds=withholds)
         if leads:
             authority.tick(utc_now())
         return authority

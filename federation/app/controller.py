@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from federation.model.errors import ConfigError
 from federation.model.names import ClusterId, RecordKey
 from federation.model.records import Member
 from gateway.xds.server import XdsServer
+from trustbundle.authority import CertificateAuthority
 from trustbundle.external_authority import ExternalAuthority
 
 _log = structlog.get_logger(__name__)
@@ -65,7 +66,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         return post is None or post.leads
 
     with _usable(settings.state_directory):
-        authority = await own_authority(settings, leads=leads())
+        authority = await _own_authority(settings, post)
     cache = new_cache()
     dataplane = DataPlane(cache, settings.mesh.sidecar_port)
 
@@ -85,7 +86,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
             side.after_pass()
 
     with _usable(settings.state_directory):
-        seat = open_seat(settings, on_peer, leads, at_once if post is None else post.state.saved)
+        seat = open_seat(settings, on_peer, leads, _saved(post))
     admissions = Admissions(settings)
     journal = Journal(settings.state_directory)
     probes = GatewayProbes(rng=random.Random())  # noqa: S311 - spreads probes, protects nothing
@@ -119,6 +120,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         mark=engine.mark,
         clock=utc_now,
         leads=leads,
+        saved=_saved(post),
         others_serve=post is not None,
     )
     names = _names(settings, controller)
@@ -173,6 +175,22 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
                     mark=engine.mark,
                 )
                 tasks.create_task(changes.run(side.clear_away), name="shared changes")
+
+
+def _saved(post: Post | None) -> Callable[[], Awaitable[None]]:
+    """What returns once all controllers of the cluster have what is on this one's disk."""
+    return at_once if post is None else post.state.saved
+
+
+async def _own_authority(settings: ClusterSettings, post: Post | None) -> OwnAuthority:
+    """The cluster's authority; what the controllers of a cluster share is seen by nobody before all of them have it."""
+    leads = post is None or post.leads
+    authority = await own_authority(settings, leads=leads, withholds=post is not None)
+    if post is not None and leads and isinstance(authority, CertificateAuthority):
+        if not await post.saved():
+            raise BeginAnewError("another controller leads before it has what this one has made")
+        authority.show()
+    return authority
 
 
 def _cluster_side(

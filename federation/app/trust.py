@@ -7,7 +7,7 @@ taken, has certificates renewed, and wakes the control loop when an authority en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from controllers.trust import Acknowledgement, acknowledged, lagging
 from controllers.trust_report import Trust, TrustReport, trust_report
 from federation.app.bundles import OwnAuthority, source_name
 from federation.app.nodes import NodeDesk
+from federation.app.seat import at_once
 from federation.exchange.session import ExchangeSession
 from federation.model.configuration import ClusterSettings
 from federation.model.errors import TrustError
@@ -70,10 +71,13 @@ class TrustKeeper:
         mark: Callable[[], None],
         clock: Callable[[], datetime],
         leads: Callable[[], bool] = lambda: True,
+        saved: Callable[[], Awaitable[None]] = at_once,
         others_serve: bool = False,
     ) -> None:
-        """``mark`` asks for a pass of the control loop; the CA's life goes on while this process ``leads``.
-        ``others_serve``: nodes may be connected to other controllers of this cluster, which tell nothing of them."""
+        """``mark`` asks for a pass of the control loop; the CA's life goes on while this process ``leads``. ``saved``
+        returns once what is on the disk is also where the cluster's other controllers have it; before that nobody sees
+        a bundle that the authority withholds. ``others_serve``: nodes may be connected to other controllers of this
+        cluster, which tell nothing of them."""
         self._settings = settings
         self._authority = authority
         self._session = session
@@ -86,11 +90,13 @@ class TrustKeeper:
         self._mark = mark
         self._clock = clock
         self._leads = leads
+        self._saved = saved
         self._others_serve = others_serve
         self._bundle = authority.bundle()
         self._changed_at = clock()
         """When the CA was seen to change last, or this process began to look."""
         self._hurry = asyncio.Event()
+        self._withheld = asyncio.Event()
         self._lagging_since: dict[str, datetime] = {}
         """By node that lagged at the last look."""
         self._lacking_since: dict[ClusterId, datetime] = {}
@@ -172,6 +178,11 @@ class TrustKeeper:
     async def run(self) -> None:
         """Keep trust until cancelled. A disk that can't be written ends no controller: what is in use stays, and all
         that is due is tried again."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep(), name="keeping trust")
+            tasks.create_task(self._show_saved(), name="saved bundles")
+
+    async def _keep(self) -> None:
         while True:
             self._hurry.clear()
             wait = self.step()
@@ -182,6 +193,26 @@ class TrustKeeper:
                     await asyncio.sleep(_SOON.total_seconds() / 4)
             except TimeoutError:
                 continue
+
+    async def _show_saved(self) -> None:
+        """Have a new bundle seen once it can't go with this process: whoever leads next would make another one of the
+        same sequence, which peers that have the first refuse."""
+        while True:
+            await self._withheld.wait()
+            self._withheld.clear()
+            authority = self._authority
+            if isinstance(authority, CertificateAuthority) and await self._is_saved():
+                # Nothing comes between this and the look at what is saved: no other slots are meant.
+                authority.show()
+                self._hurry.set()
+
+    async def _is_saved(self) -> bool:
+        try:
+            await self._saved()
+        except OSError as error:
+            _log.warning("new bundle waits", reason=f"the state directory can't be read: {error.strerror or error}")
+            return False
+        return True
 
     def step(self) -> timedelta:
         """Do all that is due; returns how long to wait for the next time at the most."""
@@ -256,6 +287,8 @@ class TrustKeeper:
         for slot in before.old:
             if slot.revoked_at is not None and slot not in after.old:
                 self._note_removal(slot, reach)
+        if self._authority.withheld:
+            self._withheld.set()
 
     def _reach(self, state: CaState) -> Reach:
         awaited = self.awaited()

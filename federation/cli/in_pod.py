@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import sys
@@ -21,7 +22,9 @@ def in_pod_of(run: Callable[[list[str]], None]) -> Callable[[Directory], None]:
 
     def in_pod(directory: Directory) -> None:
         """Take one command by the standard input and run it on the cluster's directory; `--context` calls it."""
+        from federation.app.kube.keeping import wait_kept  # noqa: PLC0415
         from federation.app.kube.remote import laid_out, read_invocation  # noqa: PLC0415
+        from federation.app.kube.shared_state import shared_files  # noqa: PLC0415
 
         invocation = read_invocation(sys.stdin)
         if not invocation.words or invocation.words[0].startswith("-") or invocation.words[0] == IN_POD:
@@ -30,8 +33,20 @@ def in_pod_of(run: Callable[[list[str]], None]) -> Callable[[Directory], None]:
         if not invocation.colors:
             os.environ["NO_COLOR"] = "1"
         sys.stdin = io.StringIO(invocation.given)
+        before = shared_files(directory)
         with laid_out(invocation) as words:
-            run([*words, "--dir", str(directory)])
+            _carry_out(run, [*words, "--dir", str(directory)])
+        # What was made here goes with the pod until all controllers have it: it is no success before.
+        asyncio.run(wait_kept(directory, before))
         raise typer.Exit
 
     return in_pod
+
+
+def _carry_out(run: Callable[[list[str]], None], words: list[str]) -> None:
+    """Return where the command ends well, as a program ends or as a function does."""
+    try:
+        run(words)
+    except SystemExit as ended:
+        if ended.code:
+            raise

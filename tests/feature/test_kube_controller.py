@@ -15,9 +15,10 @@ import pytest
 from controllers.injection.annotations import INJECTION as LABEL
 from federation.membership.join_token import parse_token
 from support.exchange import until
+from support.kube.faults import Failure
 from support.kube.housekeeping import NAMESPACES
 from support.kube.server import StandIn
-from support.kube_members import SECONDS, conditions, exported, kube_clusters
+from support.kube_members import SECONDS, SYSTEM, conditions, exported, kube_clusters
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -86,6 +87,20 @@ async def test_an_operator_needs_no_more_than_the_context_of_a_cluster(tmp_path:
     assert [one["cluster"] for one in listed] == ["west"]
     assert parse_token(token).cluster == "west"
     assert {one.name for one in asked} == {"east-0"}
+
+
+async def test_a_command_ends_well_once_what_it_made_cannot_go_with_the_pod(tmp_path: Path) -> None:
+    """An API server that takes no Secret for a while keeps it waiting."""
+    async with kube_clusters(tmp_path) as clusters:
+        east = await clusters.add("east", "eu")
+        await clusters.found(east)
+        east.server.faults.fail(Failure(500, 3, verbs=("update",), plural="secrets"))
+        token = await east.run("token", "create", "--cluster", "west")
+        kept = east.objects("Secret", SYSTEM)["federation-state"]["data"]
+        made = (east.replicas[0].directory / "authority" / "ledger.json").read_bytes()
+
+    assert parse_token(token).cluster == "west"
+    assert base64.b64decode(kept["authority__ledger.json"]) == made
 
 
 async def test_pods_get_their_sidecar_and_the_trust_that_it_needs(tmp_path: Path) -> None:

@@ -16,8 +16,11 @@ import pytest_asyncio
 import redis
 
 from controllers.mcs.objects import derived_id
+from controllers.trust_report import TrustReport
+from federation.cli.owner import ask
 from federation.model.names import ServiceKey
 from support.exchange import until
+from support.kube.faults import Failure
 from support.kube.fixtures import found_assets
 from support.kube.plane import REAL, STAND_IN
 from support.kube.real import RealServer, real_server
@@ -56,6 +59,11 @@ class Set:
             (key,) = client.keys("*west*:lease") or [b""]
             found: bytes | None = client.get(key)
         return found
+
+    def bundle_of_west(self) -> int | None:
+        """Its sequence, by which east verifies."""
+        report = ask(self.east.replicas[0].directory, "/v1/trust", TrustReport)
+        return next((one.sequence for one in report.domains if one.cluster == "west"), None)
 
     async def leader(self) -> Replica:
         """The controller of west that leads, as its lease says."""
@@ -140,6 +148,35 @@ async def test_a_leader_that_dies_is_replaced_by_one_that_changes_nothing(cluste
     assert touched == set()
     assert bundle is not None
     assert other.status().authority.sequence == bundle.sequence  # type: ignore[union-attr]
+
+
+async def test_a_ca_that_dies_with_its_leader_was_seen_by_nobody(clusterset: Set) -> None:
+    """A leader is killed before the Secret has the CA that it made: the next one makes another, and peers take it."""
+    await clusterset.in_order()
+    dead = await clusterset.leader()
+    (other,) = [one for one in clusterset.west.replicas if one is not dead]
+    ledger = dead.directory / "state/ca/journal.json"
+    clusterset.west.server.faults.fail(Failure(500, 10**6, verbs=("update",), plural="secrets"))
+    before, sequence = ledger.read_bytes(), clusterset.bundle_of_west()
+    ask(dead.directory, "/v1/rotations/ca?now=true", dict[str, object], method="POST")
+    await until(lambda: ledger.read_bytes() != before, seconds=SECONDS)
+    await until(lambda: any("NotShared" in one for one in dead.status().problems), seconds=SECONDS)
+    # Whatever is offered is taken by then: the beat goes by the same connection.
+    beat = clusterset.last_beat()
+    await until(lambda: clusterset.last_beat() != beat, seconds=SECONDS)
+    seen = clusterset.bundle_of_west()
+    dead.child.kill()
+    clusterset.west.server.faults.clear_failures()
+    await until(lambda: _leads(other), seconds=SECONDS)
+    said = await clusterset.west.run("rotate", "ca", "--now")
+    await until(lambda: clusterset.bundle_of_west() == other.status().authority.sequence, seconds=SECONDS)  # type: ignore[union-attr]
+    problems = clusterset.east.replicas[0].status().problems
+    dead.child.start()
+    await until(lambda: dead.ready, seconds=SECONDS)
+
+    assert seen == sequence
+    assert "signs, bundle" in said
+    assert not [one for one in problems if "bundle" in one]
 
 
 async def test_a_pod_that_is_replaced_begins_with_what_is_shared(clusterset: Set) -> None:

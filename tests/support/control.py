@@ -84,13 +84,21 @@ def bundle(cluster: ClusterId, *cas: Ca, sequence: int = 1) -> BundleRecord:
     return BundleRecord(f"{cluster}.test", sequence, tuple(ca.der for ca in cas or (ca_of(cluster),)))
 
 
-def started_authority(keystore: MemoryKeystore | None = None, clock: ManualClock | None = None) -> CertificateAuthority:
-    """The CA of East, past its first tick; leaves live an hour and are renewed at exactly half of it."""
+def started_authority(
+    keystore: MemoryKeystore | None = None, clock: ManualClock | None = None, *, withholds: bool = False
+) -> CertificateAuthority:
+    """The CA of East, past its first tick, its first bundle seen; leaves live an hour and are renewed at exactly half
+    of it."""
     policy = RotationPolicy(timedelta(hours=1), timedelta(hours=24), timedelta(seconds=10))
     authority = CertificateAuthority(
-        TrustDomain("east.test"), policy, keystore or MemoryKeystore(), uniform=lambda low, high: (low + high) / 2
+        TrustDomain("east.test"),
+        policy,
+        keystore or MemoryKeystore(),
+        uniform=lambda low, high: (low + high) / 2,
+        withholds=withholds,
     )
     authority.tick(START if clock is None else clock.now())
+    authority.show()
     return authority
 
 

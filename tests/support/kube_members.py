@@ -188,7 +188,7 @@ class KubeMember:
         if not (pod == f"{self.name}-{number}" and number < len(self.replicas)):
             return None
         words = [str(self.replicas[number].directory) if word == POD_DIRECTORY else word for word in command[1:]]
-        return Program(federation_command(*words), python_environment())
+        return Program(federation_command(*words), {**python_environment(), "POD_NAME": pod})
 
 
 class KubeClusters:

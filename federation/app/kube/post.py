@@ -55,13 +55,18 @@ def pod_of(identity: str) -> str:
     return identity.rpartition(_APART)[0]
 
 
+def own_pod() -> str:
+    """The pod that this process runs in, or else its host."""
+    # The host has the pod's name too, but for pods in the network of their host.
+    return os.environ.get(POD_NAME) or socket.gethostname()
+
+
 class Post:
     """In the namespace that ``settings`` name, with the lasting files of the cluster in ``directory``."""
 
     def __init__(self, settings: KubernetesSettings, directory: Path) -> None:
         opened = partial(open_client, access_of(settings))
-        # The host has the pod's name too, but for pods in the network of their host.
-        self.identity = f"{os.environ.get(POD_NAME) or socket.gethostname()}{_APART}{secrets.token_hex(4)}"
+        self.identity = f"{own_pod()}{_APART}{secrets.token_hex(4)}"
         self.state = SharedState(opened, settings.namespace, directory)
         self._election = LeaseElection(
             opened,
@@ -121,6 +126,19 @@ class Post:
     async def wait_following(self) -> None:
         """Return once it does not."""
         await self._lost.wait()
+
+    async def saved(self) -> bool:
+        """Wait until the Secret holds what the directory holds; returns whether it does, which is for others to see to
+        once this process does not lead. Raises OSError."""
+        saving, following = asyncio.ensure_future(self.state.saved()), asyncio.ensure_future(self.wait_following())
+        try:
+            await asyncio.wait((saving, following), return_when=asyncio.FIRST_COMPLETED)
+            if saving.done():
+                saving.result()
+            return saving.done()
+        finally:
+            saving.cancel()
+            following.cancel()
 
     def _elected(self) -> None:
         self.state.hurry()

@@ -14,6 +14,7 @@ from controllers.controller import Controller
 from controllers.journal import Journal
 from federation.app.bundles import OwnAuthority
 from federation.app.kube.post import Post
+from federation.app.kube.shared_state import JOURNAL
 from federation.app.member_keys import MemberKeys
 from federation.app.trust import TrustKeeper
 from federation.exchange.session import ExchangeSession
@@ -26,7 +27,6 @@ from trustbundle.authority import CertificateAuthority
 _log = structlog.get_logger(__name__)
 
 _CA: Final = "state/ca/"
-_JOURNAL: Final = "state/journal.json"
 _OTHER_KEY: Final = frozenset({"member.key", "exchange.credentials"})
 """What a controller knows from its start on."""
 
@@ -131,7 +131,7 @@ class SharedChanges:
         try:
             if any(name.startswith(_CA) for name in files) and isinstance(self._authority, CertificateAuthority):
                 self._authority.reload()
-            if _JOURNAL in files:
+            if JOURNAL in files:
                 self._journal.reload()
                 self._controller.on_journal()
         except (ConfigError, TrustError) as error:

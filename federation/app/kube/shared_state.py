@@ -32,6 +32,7 @@ _log = structlog.get_logger(__name__)
 
 SECRET: Final = "federation-state"  # noqa: S105 - a name
 
+JOURNAL: Final = "state/journal.json"
 _FILES: Final = (
     "cluster.yaml",
     "member.key",
@@ -40,7 +41,7 @@ _FILES: Final = (
     "exchange-ca.pem",
     "authority/*",
     "state/ca/*",
-    "state/journal.json",
+    JOURNAL,
     "state/own-bundle.json",
     "state/roster",
     "state/leaving",
@@ -116,7 +117,7 @@ class SharedState:
         if not self._version:
             self._stored, self._trouble = {}, ""
             return frozenset()
-        known = self._shared()
+        known = shared_files(self._directory)
         if lost := (self._listed or frozenset()) - {*stored, *known}:
             raise KubeError(
                 f"the Secret lacks {', '.join(sorted(lost))}, which whoever wrote it had",
@@ -142,16 +143,21 @@ class SharedState:
         """Whether the Secret is none that a controller wrote whole."""
         return self._listed != frozenset(self._stored_names)
 
+    async def held(self) -> Mapping[str, bytes]:
+        """What the Secret holds now, whoever wrote it. Raises KubeError."""
+        async with self._opened() as client:
+            return await self._read(client)
+
     def in_secret(self) -> bool:
         """Whether the Secret is known to hold what the directory holds. Raises OSError."""
-        return self.taken_over and not self._edited and self._shared() == self._stored
+        return self.taken_over and not self._edited and shared_files(self._directory) == self._stored
 
     async def save(self, *, seconds_left: float) -> bool:
         """Have the Secret hold what the directory holds, within so many seconds; returns whether it had to be written.
 
         Raises KubeError, OSError. Only whoever leads may call it, and only once it has restored.
         """
-        files = self._shared()
+        files = shared_files(self._directory)
         if files == self._stored and (not self._edited if self._version else not files):
             return False
         data = {name.replace("/", _SEPARATOR): base64.b64encode(content).decode() for name, content in files.items()}
@@ -217,8 +223,9 @@ class SharedState:
     async def saved(self) -> None:
         """Return once the Secret holds what the directory holds, which only whoever leads brings about; while ``run``
         runs. Raises OSError."""
+        # Once: an API server that refuses must not be asked again at once.
+        self._wake.set()
         while not self.in_secret():
-            self._wake.set()
             await self._turned.wait()
 
     def hurry(self) -> None:
@@ -267,13 +274,15 @@ class SharedState:
         self._listed, self._stored_names = listed, frozenset(stored)
         return stored
 
-    def _shared(self) -> dict[str, bytes]:
-        paths = (path for pattern in _FILES for path in self._directory.glob(pattern))
-        return {
-            name: path.read_bytes()
-            for path in sorted(paths)
-            if path.is_file() and _is_shared(name := str(path.relative_to(self._directory)))
-        }
+
+def shared_files(directory: Path) -> dict[str, bytes]:
+    """What a cluster's directory has that its controllers share, by name. Raises OSError."""
+    paths = (path for pattern in _FILES for path in directory.glob(pattern))
+    return {
+        name: path.read_bytes()
+        for path in sorted(paths)
+        if path.is_file() and _is_shared(name := str(path.relative_to(directory)))
+    }
 
 
 def _is_shared(name: str) -> bool:

@@ -177,6 +177,38 @@ def test_use_before_the_first_tick() -> None:
         _authority(MemoryKeystore()).bundle()
 
 
+def test_a_bundle_that_may_be_lost_yet_is_seen_by_nobody() -> None:
+    """Neither of the first CA nor of the next; what another process has stored can't be lost, and is seen at once."""
+    clock, keystore = ManualClock(), MemoryKeystore()
+    authority = CertificateAuthority(EAST, POLICY, keystore, uniform=_middle, withholds=True)
+    authority.tick(clock.now())
+    with pytest.raises(InvariantError):
+        authority.bundle()
+    authority.show()
+    first = authority.bundle()
+    authority.mark_published(first.sequence, clock.now())
+    seen = [authority.withheld]
+    authority.request_rotation(clock.now())
+    authority.tick(clock.now())
+    assert authority.bundle() == first
+    # The CA that nobody has seen is not published, however late it is.
+    clock.advance(HOUR)
+    authority.mark_published(authority.bundle().sequence, clock.now())
+    authority.tick(clock.now())
+    assert authority.state.next is not None
+    seen.append(authority.withheld)
+    authority.show()
+    seen.append(authority.withheld)
+    other = CertificateAuthority(EAST, POLICY, keystore, uniform=_middle, withholds=True)
+    authority.mark_published(authority.bundle().sequence, clock.now())
+    authority.tick(clock.now() + HOUR)
+    other.reload()
+
+    assert seen == [False, True, False]
+    assert authority.bundle().sequence == first.sequence + 1
+    assert other.bundle().sequence == first.sequence + 2
+
+
 def test_restart() -> None:
     """A CA opened again has the same bundle, signs with the same key and has nothing to do."""
     clock = ManualClock()

@@ -26,6 +26,7 @@ from support.builders import WEST
 from support.certificates import MemoryKeystore
 from support.clock import START, ManualClock
 from support.control import SIDECAR, ControlLoop, FakePeers, bundle, ca_of, started_authority
+from support.exchange import until
 from trustbundle.rotation import ACKNOWLEDGE_BOUND, REISSUE_BOUND
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
@@ -67,10 +68,11 @@ class Envoys:
 class Office:
     """East with its keeper; west is trusted and has published, and one sidecar is connected."""
 
-    def __init__(self, directory: Path, *, others_serve: bool = False) -> None:
+    def __init__(self, directory: Path, *, others_serve: bool = False, shares: bool = False) -> None:
         self.clock = ManualClock()
         self.peers = Seat(WEST)
-        self.authority = started_authority(clock=self.clock, keystore=MemoryKeystore())
+        self.authority = started_authority(clock=self.clock, keystore=MemoryKeystore(), withholds=shares)
+        self.shared = asyncio.Event()
         self.loop = ControlLoop(directory, clock=self.clock, peers=self.peers, authority=self.authority)
         self.envoys = Envoys(self.loop)
         self.marks = 0
@@ -94,11 +96,15 @@ class Office:
             mark=self.mark,
             clock=self.clock,
             leads=lambda: self.leads,
+            saved=self.saved,
             others_serve=others_serve,
         )
 
     def mark(self) -> None:
         self.marks += 1
+
+    async def saved(self) -> None:
+        await self.shared.wait()
 
     async def start(self) -> None:
         self.loop.own({})
@@ -184,6 +190,31 @@ async def test_an_urgent_rotation_ends_with_the_peers_word(office: Office) -> No
     assert (len(before), office.slots()[1:], office.keeper.report().rotation.step) == (1, before, "none")
     assert office.authority.state.current is not None
     assert office.leaf_slot() == office.authority.state.current.id
+    assert office.file.read_text() == office.authority.bundle().pem
+
+
+@pytest.mark.parametrize("shares", [False, True])
+async def test_a_new_ca_that_could_be_lost_is_offered_to_nobody(shares: bool, tmp_path: Path) -> None:
+    """Not to the exchange, nor to the own sidecars, before all controllers of the cluster have it; on a site of its own
+    the disk is enough."""
+    office = Office(tmp_path, shares=shares)
+    await office.start()
+    before = office.authority.bundle()
+    running = asyncio.create_task(office.keeper.run())
+    try:
+        office.keeper.rotate(urgent=True)
+        await until(lambda: office.authority.state.next is not None)
+        office.turn()
+        early = office.loop.controller.offered_bundle, office.file.read_text() == before.pem
+        office.shared.set()
+        await until(lambda: office.authority.bundle().sequence > before.sequence)
+        office.turn()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+    assert early == ((before.sequence, True) if shares else (before.sequence + 1, False))
+    assert office.loop.controller.offered_bundle == before.sequence + 1
     assert office.file.read_text() == office.authority.bundle().pem
 
 

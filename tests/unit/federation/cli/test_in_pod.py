@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 import typer
 
+from federation.app.kube import keeping
 from federation.app.kube.remote import Invocation
 from federation.cli.in_pod import in_pod_of
 from federation.model.errors import ConfigError
@@ -36,6 +38,31 @@ def test_the_command_is_run_on_the_pods_directory_with_the_operators_files(monke
     assert words[:3] == ["join", "--token-file", "token"]
     assert words[-2:] == ["--dir", "/cluster"]
     assert not Path(words[3].removeprefix("--x=")).exists()
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_a_command_that_ends_well_waits_until_what_it_made_is_kept(
+    code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that fails ends as it fails."""
+    waited: list[tuple[Path, dict[str, bytes]]] = []
+
+    async def wait_kept(directory: Path, before: dict[str, bytes]) -> None:
+        waited.append((directory, before))
+
+    def run(words: list[str]) -> None:
+        (tmp_path / "member.key").write_text("new")
+        sys.exit(code)
+
+    monkeypatch.setattr(keeping, "wait_kept", wait_kept)
+    monkeypatch.setattr("sys.stdin", io.StringIO(msgspec.json.encode(Invocation(("join",))).decode() + "\n"))
+    monkeypatch.setenv("COLUMNS", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    (tmp_path / "member.key").write_text("old")
+    with pytest.raises(SystemExit if code else typer.Exit):
+        in_pod_of(run)(tmp_path)
+
+    assert waited == ([] if code else [(tmp_path, {"member.key": b"old"})])
 
 
 @pytest.mark.parametrize("line", [b"", b"hello", b'{"words": []}', b'{"words": ["--help"]}', b'{"words": ["in-pod"]}'])

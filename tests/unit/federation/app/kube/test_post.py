@@ -78,3 +78,22 @@ async def test_whoever_ends_leaves_all_that_it_has_made(server: StandIn, tmp_pat
 
     assert (found, len(server.objects(("", "secrets")))) == ("key", 1)
     assert Key(SYSTEM, SECRET) in server.objects(("", "secrets"))
+
+
+async def test_whoever_waits_for_what_is_saved_hears_too_that_it_is_not_its_own_any_more(
+    server: StandIn, tmp_path: Path
+) -> None:
+    """An API server that is away keeps it waiting no longer than this process leads."""
+    one = post(server, tmp_path / "one")
+    async with at_work(one):
+        await one.wait_leading()
+        (tmp_path / "one" / "member.key").write_text("key")
+        saved = await one.saved()
+        held = Key(SYSTEM, SECRET) in server.objects(("", "secrets"))
+        await server.vanish()
+        (tmp_path / "one" / "member.key").write_text("another")
+        async with asyncio.timeout(30):
+            lost = await one.saved()
+        await server.come_back()
+
+    assert (saved, held, lost) == (True, True, False)

@@ -13,6 +13,7 @@ from controllers.kube.client import KubeAccess, KubeError, open_client
 from federation.app.kube import shared_state
 from federation.app.kube.shared_state import SECRET, SharedState
 from support.exchange import until
+from support.kube.faults import Failure
 from support.kube.objects import Key
 from support.kube.server import StandIn, running
 
@@ -98,6 +99,30 @@ async def test_whoever_must_wait_hears_that_all_is_saved(server: StandIn, tmp_pa
         await asyncio.wait([task])
     assert not early
     assert "member.key.next" in server.objects(SECRETS)[Key(NAMESPACE, SECRET)]["data"]
+
+
+async def test_whoever_waits_asks_an_api_server_that_refuses_no_more_often(
+    server: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was refused is written again in its time, or once something has changed."""
+    monkeypatch.setattr(shared_state, "_FOLLOW_SECONDS", 3600.0)
+    one, other = shared(server, tmp_path / "one"), shared(server, tmp_path / "other")
+    task = asyncio.create_task(one.run(lambda: True, lambda: 9.0, lambda _: None))
+    try:
+        await until(lambda: one.taken_over)
+        server.faults.fail(Failure(500, 1, verbs=("create",), plural="secrets"))
+        write(tmp_path / "one", "member.key.next", "next")
+        waiting = asyncio.create_task(one.saved())
+        await until(lambda: one.problems != ())
+        for _ in range(20):
+            await other.restore()
+        again = waiting.done()
+        one.hurry()
+        await asyncio.wait_for(waiting, 20)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert not again
 
 
 async def test_the_others_follow_whoever_leads(server: StandIn, tmp_path: Path) -> None:

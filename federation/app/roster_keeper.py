@@ -66,6 +66,8 @@ class RosterKeeper:
         self._read_due = asyncio.Event()
         self._refused: tuple[bytes, Problem] | None = None
         self._unsaved = False
+        self._unwritable = False
+        """Whether writing it has failed: before it was tried nothing is wrong."""
         self._seen = False
         """Whether the exchange had a roster when it was last read."""
         self._denied_since: datetime | None = None
@@ -94,7 +96,7 @@ class RosterKeeper:
             found.append(_denied(since))
         if self._refused is not None:
             found.append(self._refused[1])
-        if self._unsaved:
+        if self._unwritable:
             found.append(
                 Problem("roster", "NotSaved", f"{self._file.path} can't be written: a restart begins with an older one")
             )
@@ -187,8 +189,9 @@ class RosterKeeper:
             await undivided(self._file.save, self.known)
         except OSError as error:
             _log.error("roster is not saved", path=str(self._file.path), error=str(error))
+            self._unwritable = True
             return
-        self._unsaved = False
+        self._unsaved = self._unwritable = False
 
 
 def _denied(since: datetime) -> Problem:

@@ -24,7 +24,7 @@ from support.kube.faults import Failure
 from support.kube.fixtures import found_assets
 from support.kube.plane import REAL, STAND_IN
 from support.kube.real import RealServer, real_server
-from support.kube.server import multicluster_definitions
+from support.kube.server import StandIn, multicluster_definitions
 from support.kube_members import CLUSTERSET, SECONDS, KubeClusters, KubeMember, Replica, exported, kube_clusters
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
@@ -152,6 +152,8 @@ async def test_a_leader_that_dies_is_replaced_by_one_that_changes_nothing(cluste
 
 async def test_a_ca_that_dies_with_its_leader_was_seen_by_nobody(clusterset: Set) -> None:
     """A leader is killed before the Secret has the CA that it made: the next one makes another, and peers take it."""
+    if not isinstance(clusterset.west.server, StandIn):
+        pytest.skip("a real API server does not refuse one object's writes on demand")
     await clusterset.in_order()
     dead = await clusterset.leader()
     (other,) = [one for one in clusterset.west.replicas if one is not dead]

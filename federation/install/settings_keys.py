@@ -22,7 +22,6 @@ REFUSED: Final[Mapping[str, str]] = {
     "clusterset": _MEMBERSHIP,
     "cluster": _MEMBERSHIP,
     "trustDomain": _MEMBERSHIP,
-    "exchange.url": _MEMBERSHIP,
     "kubernetes.namespace": "is where the installation is: give it by -n",
     "kubernetes.webhookListen": _LISTENS,
     "xds.listen": _LISTENS,

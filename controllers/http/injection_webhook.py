@@ -27,7 +27,7 @@ PORT: Final = 15017
 FACE: Final = Face(
     "injection webhook",
     listen_hint=f"stop what listens there; the Service federation-controller leads to port {PORT}",
-    certificate_hint="the cluster's own CA issues it; with a CA elsewhere the webhook needs a certificate of its own",
+    certificate_hint="the controllers' built-in CA issues it: `federation status` tells what is wrong with that",
 )
 
 # An API server takes requests of up to 3 MiB, of which the object is most.

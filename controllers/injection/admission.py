@@ -80,6 +80,7 @@ def answer_review(asked: Asked, injection: Injection, namespace: NamespaceFacts 
         namespace or NamespaceFacts(asked.namespace, {INJECTION: "enabled"}),
         system_namespace=injection.system_namespace,
         native=injection.native,
+        issues=injection.issues,
     )
     response: dict[str, object] = {
         "uid": asked.uid,

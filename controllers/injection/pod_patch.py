@@ -69,6 +69,8 @@ class Injection:
     """Whether the API server has sidecar containers (1.29)."""
     include: tuple[Network, ...] = ()
     """Destinations that are redirected, all of them if none is named; the range of the cluster's Services is enough."""
+    issues: bool = True
+    """Whether sidecars get a certificate: of a CA elsewhere they get none."""
 
 
 def with_sidecar(pod: Document, injection: Injection, tuning: Tuning) -> Document:

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     """Why a pod gets no sidecar."""
 
     ALREADY_INJECTED = "AlreadyInjected"
+    EXTERNAL_CA = "ExternalCa"
     HOST_NETWORK = "HostNetwork"
     INVALID_ANNOTATION = "InvalidAnnotation"
     JOB_WOULD_NOT_END = "JobWouldNotEnd"
@@ -83,15 +84,25 @@ class Decision:
 
 
 def decide_injection(
-    pod: Document, namespace: NamespaceFacts, *, system_namespace: str, native: bool, is_job: bool = False
+    pod: Document,
+    namespace: NamespaceFacts,
+    *,
+    system_namespace: str,
+    native: bool,
+    is_job: bool = False,
+    issues: bool = True,
 ) -> Decision:
     """Judge a pod, or the template of one.
 
     ``native``: whether sidecars end with their pod (Kubernetes 1.29); ``is_job``: the pod has to end by itself, as is
-    known of one that a Job owns.
+    known of one that a Job owns; ``issues``: whether sidecars get a certificate.
     """
     choice = pod_choice(pod)
-    if (refusal := _impossible(pod, namespace, system_namespace)) is not None:
+    refusal = _impossible(pod, namespace, system_namespace)
+    if refusal is None and not issues:
+        told = "the cluster's CA is elsewhere, of which sidecars get no certificate: the pod's own mesh must have it"
+        refusal = Reason.EXTERNAL_CA, told
+    if refusal is not None:
         wanted = choice == "true" or (choice != "false" and namespace.labels.get(INJECTION) == "enabled")
         return _refused(*refusal, warn=wanted)
     if choice == "false":

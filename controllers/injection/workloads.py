@@ -53,6 +53,7 @@ def inject_document(
             namespace(name),
             system_namespace=injection.system_namespace,
             native=injection.native,
+            issues=injection.issues,
             is_job=owner.get("kind") in _JOBS,
         )
         return pod if decision.tuning is None else with_sidecar(pod, injection, decision.tuning), decision

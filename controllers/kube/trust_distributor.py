@@ -75,6 +75,9 @@ class TrustDistributor:
         self._failures = 0
         self._not_before = 0.0
         self._problems: tuple[Problem, ...] = ()
+        self.handed_out = ""
+        """The bundle that was last brought to all, but for what is told as a problem of a single object; empty: none
+        yet, or another one has led since."""
 
     @property
     def settled(self) -> bool:
@@ -114,8 +117,7 @@ class TrustDistributor:
                     tasks.create_task(watch.run(), name="watch of the trust distributor")
                 while True:
                     await self._await_news()
-                    if self._write_seconds and self._plan() != TrustPlan():
-                        await self._carry_out()
+                    await self._bring()
 
     async def _await_news(self) -> None:
         """Return when there may be something to do, and it may be done."""
@@ -154,19 +156,32 @@ class TrustDistributor:
         """How long a write may take that begins now; 0 where none may."""
         return max(min(self._seconds_left(), WRITE_SECONDS), 0.0) if self._leading() else 0.0
 
-    async def _carry_out(self) -> None:
-        problems: list[Problem] = []
+    async def _bring(self) -> None:
+        """Have everybody hold the bundle as it is, if that is ours to do."""
+        if not self._write_seconds:
+            self.handed_out = ""
+            return
+        bundle, whole = self._bundle(), self._objects.whole
         plan = self._plan()
+        if (plan == TrustPlan() or await self._carried_out(plan)) and whole:
+            self.handed_out = bundle
+
+    async def _carried_out(self, plan: TrustPlan) -> bool:
+        """Whether every write was answered, be it with a refusal."""
+        problems: list[Problem] = []
+        answered = False
         try:
             async with self._opened() as client:
                 writes: tuple[Document | Delete, ...] = (*plan.applied, *plan.deleted)
                 for write in writes:
                     if not (seconds := self._write_seconds):
-                        return
+                        return False
                     problems += await self._written(client, write, seconds)
+            answered = True
         except KubeError as error:
             problems.append(Problem("trust bundle", "Undistributed", f"{error}; it is tried again"))
         self._note(tuple(sorted(problems)))
+        return answered
 
     async def _written(self, client: WritingApi, write: Document | Delete, seconds: float) -> list[Problem]:
         """Why one write was refused; raises KubeError for trouble that others would have too."""

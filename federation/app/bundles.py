@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -43,38 +43,50 @@ _SETTLE = timedelta(seconds=0.2)
 _HINTS_IN_PROPAGATION = 4
 
 
-async def own_authority(settings: ClusterSettings, *, leads: bool = True, withholds: bool = False) -> OwnAuthority:
-    """The authority that the settings name, with a bundle in force; one that is stored is left as it is unless this
-    process ``leads``. ``withholds``: a new one is seen once that is said. Raises TrustError where there is none to be
-    had."""
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """The CAs of a cluster: whose bundle is its own, and which one issues."""
+
+    own: OwnAuthority
+    """What peers verify this cluster's workloads by."""
+    built_in: CertificateAuthority
+    """What proxies and the API server verify the controllers by; the same one, unless the own CA is elsewhere."""
+
+
+async def open_authorities(settings: ClusterSettings, *, leads: bool = True, withholds: bool = False) -> Authorities:
+    """The CAs that the settings name, with a bundle in force; one that is stored is left as it is unless this process
+    ``leads``. ``withholds``: a new bundle of the built-in CA is seen once that is said. Raises TrustError where there
+    is none to be had."""
     trust_domain = TrustDomain(settings.trust_domain)
     keystore = FileKeystore(settings.state_directory / "ca", trust_domain)
     store = BundleStore(settings.state_directory / TAKEN_FILE, trust_domain)
-    if not settings.ca.external:
-        if leads:
-            _outgrow(keystore, store)
-        policy = RotationPolicy(settings.ca.leaf_ttl, settings.ca.ca_ttl, settings.ca.propagation)
-        authority = CertificateAuthority(trust_domain, policy, keystore, withholds=withholds)
-        if leads:
-            authority.tick(utc_now())
-        return authority
-    built_in = keystore.load()
-    above = 0 if built_in is None else built_in.sequence
-    external = ExternalAuthority(trust_domain, source_name(settings), store, above=above)
-    if external.taken is None:
-        await BundleFollower(external, settings, utc_now).look()
-        external.bundle()
-    return external
+    if leads and not settings.ca.external:
+        _outgrow(keystore, store)
+    policy = RotationPolicy(settings.ca.leaf_ttl, settings.ca.ca_ttl, settings.ca.propagation)
+    built_in = CertificateAuthority(trust_domain, policy, keystore, withholds=withholds)
+    own: OwnAuthority = built_in
+    if settings.ca.external:
+        stored = keystore.load()
+        above = 0 if stored is None else stored.sequence
+        own = ExternalAuthority(trust_domain, source_name(settings), store, above=above)
+        if own.taken is None:
+            await BundleFollower(own, settings, utc_now).look()
+            own.bundle()
+    if leads:
+        built_in.tick(utc_now())
+    return Authorities(own, built_in)
 
 
 def _outgrow(keystore: FileKeystore, store: BundleStore) -> None:
-    """After a time with a CA elsewhere, go on above its sequence: peers refuse smaller ones."""
+    """After a time with a CA elsewhere, go on above its sequence: peers refuse smaller ones. What was published
+    meanwhile was so in this cluster alone, so that a CA which is to sign is published anew."""
     taken = store.load()
     if taken is None:
         return
     state = keystore.load() or initial_state(utc_now())
-    if state.sequence <= taken.sequence:
-        keystore.save(replace(state, sequence=taken.sequence + 1))
+    sequence = max(state.sequence, taken.sequence + 1)
+    unpublished = None if state.next is None else replace(state.next, sequence=sequence, published_at=None)
+    keystore.save(replace(state, sequence=sequence, next=unpublished))
     store.remove()
 
 
@@ -140,10 +152,10 @@ class BundleFollower:
 
 
 def own_certificate(
-    authority: OwnAuthority, trust_domain: str, dns_names: Sequence[str] = ()
+    authority: CertificateAuthority, trust_domain: str, dns_names: Sequence[str] = ()
 ) -> Callable[[], ServingCertificate]:
     """The controller's own SVID, renewed whenever it is asked for and due; ``dns_names`` are for clients that verify
-    the host. Raises TrustError where none is issued."""
+    the host. Raises TrustError while none can be issued."""
     held = [authority.issue(controller_id(TrustDomain(trust_domain)), utc_now(), dns_names)]
 
     def certificate() -> ServingCertificate:
@@ -155,7 +167,7 @@ def own_certificate(
 
 
 @asynccontextmanager
-async def serving_bundle(settings: ClusterSettings, authority: OwnAuthority) -> AsyncIterator[None]:
+async def serving_bundle(settings: ClusterSettings, authorities: Authorities) -> AsyncIterator[None]:
     """Serve the own bundle at a SPIFFE bundle endpoint, where the settings say so, while the context lasts."""
     endpoint = settings.bundle_endpoint
     if endpoint is None:
@@ -163,14 +175,14 @@ async def serving_bundle(settings: ClusterSettings, authority: OwnAuthority) -> 
         return
     hint = refresh_hint(settings)
     if endpoint.certificate_file is None or endpoint.key_file is None:
-        certificate = own_certificate(authority, settings.trust_domain)
+        certificate = own_certificate(authorities.built_in, settings.trust_domain)
     else:
         files = endpoint.certificate_file, endpoint.key_file
 
         def certificate() -> ServingCertificate:
             return certificate_files(*files)
 
-    app = bundle_app(lambda: to_jwks(authority.bundle(), hint))
+    app = bundle_app(lambda: to_jwks(authorities.own.bundle(), hint))
     async with serve_tls(app, endpoint.listen, certificate, settings.state_directory, FACE):
         _log.info("own bundle is served", listen=str(endpoint.listen), profile=endpoint.profile)
         yield

@@ -21,7 +21,14 @@ from controllers.probes import GatewayProbes
 from controllers.sources.base import Source, SourceUpdate
 from controllers.sources.files import FileSource
 from federation.app.admissions import Admissions
-from federation.app.bundles import BundleFollower, OwnAuthority, own_authority, own_certificate, serving_bundle
+from federation.app.bundles import (
+    Authorities,
+    BundleFollower,
+    OwnAuthority,
+    open_authorities,
+    own_certificate,
+    serving_bundle,
+)
 from federation.app.clock import monotonic, utc_now
 from federation.app.kube.cluster_side import ClusterSide
 from federation.app.kube.post import Post
@@ -66,7 +73,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         return post is None or post.leads
 
     with _usable(settings.state_directory):
-        authority = await _own_authority(settings, post)
+        authorities = await _open_authorities(settings, post)
     cache = new_cache()
     dataplane = DataPlane(cache, settings.mesh.sidecar_port)
 
@@ -95,21 +102,21 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         members=seat.peers,
         peers=seat.session,
         gateways=probes,
-        authority=authority,
+        authority=authorities.own,
         dataplane=dataplane,
         journal=journal,
         clock=utc_now,
         monotonic=monotonic,
     )
     engine = Engine(step)
-    side = _cluster_side(settings, post, seat, authority, controller, engine)
+    side = _cluster_side(settings, post, seat, authorities, controller, engine)
     source: Source = FileSource(directory, settings) if side is None else side.source
     tokens: NodeTokens = TokenStore.load(settings.tokens_directory) if side is None else side.tokens
-    desk = NodeDesk(dataplane, tokens, authority, settings.trust_domain, utc_now)
+    desk = NodeDesk(dataplane, tokens, authorities.own, settings.trust_domain, utc_now)
     xds = XdsServer(cache, authenticate=desk.authenticate, on_node=desk.on_node, now=utc_now)
     keeper = TrustKeeper(
         settings,
-        authority=authority,
+        authorities=authorities,
         session=seat.session,
         controller=controller,
         dataplane=dataplane,
@@ -122,6 +129,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         leads=leads,
         saved=_saved(post),
         others_serve=post is not None,
+        handed_out=lambda: side is None or side.sidecars.handed_out,
     )
     names = _names(settings, controller)
     reports = Reports(
@@ -132,7 +140,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         membership=seat.status,
         roster_problems=lambda: (*seat.problems, *admissions.problems(seat.roster.known.roster.seat)),
         probes=probes,
-        authority=authority,
+        authority=authorities.own,
         dataplane=dataplane,
         journal=journal,
         cluster_problems=lambda: tokens.problems if side is None else side.problems,
@@ -147,7 +155,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
     for problem in tokens.problems:
         _log.warning("token not used", problem=str(problem))
     async with (
-        _doors_open(settings, xds, reports, keeper, authority, seat.ask_for_new_key),
+        _doors_open(settings, xds, reports, keeper, authorities, seat.ask_for_new_key),
         nullcontext() if side is None else side.sidecars.serving(),
         aclosing(seat),
     ):
@@ -159,14 +167,14 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
             tasks.create_task(probes.run(), name="probes")
             tasks.create_task(_watch_peers(controller, engine), name="liveness")
             tasks.create_task(_follow_source(source, controller, engine), name="source")
-            tasks.create_task(_follow_bundle(authority, settings, controller, engine, keeper), name="bundle")
+            tasks.create_task(_follow_bundle(authorities.own, settings, controller, engine, keeper), name="bundle")
             tasks.create_task(keeper.run(), name="trust")
             if post is not None and side is not None:
                 tasks.create_task(side.run(), name="Kubernetes")
                 changes = SharedChanges(
                     settings,
                     post,
-                    authority=authority,
+                    built_in=authorities.built_in,
                     journal=journal,
                     controller=controller,
                     keeper=keeper,
@@ -182,22 +190,22 @@ def _saved(post: Post | None) -> Callable[[], Awaitable[None]]:
     return at_once if post is None else post.state.saved
 
 
-async def _own_authority(settings: ClusterSettings, post: Post | None) -> OwnAuthority:
-    """The cluster's authority; what the controllers of a cluster share is seen by nobody before all of them have it."""
+async def _open_authorities(settings: ClusterSettings, post: Post | None) -> Authorities:
+    """The cluster's CAs; what the controllers of a cluster share is seen by nobody before all of them have it."""
     leads = post is None or post.leads
-    authority = await own_authority(settings, leads=leads, withholds=post is not None)
-    if post is not None and leads and isinstance(authority, CertificateAuthority):
+    authorities = await open_authorities(settings, leads=leads, withholds=post is not None)
+    if post is not None and leads:
         if not await post.saved():
             raise BeginAnewError("another controller leads before it has what this one has made")
-        authority.show()
-    return authority
+        authorities.built_in.show()
+    return authorities
 
 
 def _cluster_side(
     settings: ClusterSettings,
     post: Post | None,
     seat: Seat,
-    authority: OwnAuthority,
+    authorities: Authorities,
     controller: Controller,
     engine: Engine,
 ) -> ClusterSide | None:
@@ -209,7 +217,7 @@ def _cluster_side(
         settings.kubernetes,
         post,
         session=seat.session,
-        authority=authority,
+        built_in=authorities.built_in,
         is_member=lambda: not seat.lost,
         in_doubt=lambda: seat.in_doubt,
         mark=engine.mark,
@@ -224,13 +232,13 @@ async def _doors_open(
     xds: XdsServer,
     reports: Reports,
     keeper: TrustKeeper,
-    authority: OwnAuthority,
+    authorities: Authorities,
     rekey: Callable[[], None],
 ) -> AsyncIterator[None]:
     """Everything that others may connect to, while the context lasts."""
     async with AsyncExitStack() as stack:
         with _usable(settings.state_directory), _free("xds.listen"):
-            _listen(xds, settings, authority)
+            _listen(xds, settings, authorities.built_in)
         await xds.start()
         stack.push_async_callback(xds.stop)
         public = public_app(reports.ready, registry(reports.numbers))
@@ -242,7 +250,7 @@ async def _doors_open(
                 await stack.enter_async_context(reports.dns.serving())
         with _usable(settings.state_directory):
             await stack.enter_async_context(serve_unix(owner, settings.state_directory / ADMIN_SOCKET))
-            await stack.enter_async_context(serving_bundle(settings, authority))
+            await stack.enter_async_context(serving_bundle(settings, authorities))
         yield
 
 
@@ -275,12 +283,12 @@ def _free(setting: str) -> Iterator[None]:
         raise ConfigError(str(error), hint=error.hint or hint) from error
 
 
-def _listen(xds: XdsServer, settings: ClusterSettings, authority: OwnAuthority) -> None:
+def _listen(xds: XdsServer, settings: ClusterSettings, built_in: CertificateAuthority) -> None:
     listen = settings.xds.listen
     if isinstance(listen, UnixSocket):
         xds.listen_unix(listen.path)
         return
-    xds.listen_tls(listen.host, listen.port, own_certificate(authority, settings.trust_domain))
+    xds.listen_tls(listen.host, listen.port, own_certificate(built_in, settings.trust_domain))
 
 
 async def _follow_source(source: Source, controller: Controller, engine: Engine) -> None:

@@ -19,7 +19,7 @@ from controllers.dataplane import DataPlane
 from controllers.expiry import expiry_problems, next_expiry, taint_problems, unacknowledged_problems
 from controllers.trust import Acknowledgement, acknowledged, lagging
 from controllers.trust_report import Trust, TrustReport, trust_report
-from federation.app.bundles import OwnAuthority, source_name
+from federation.app.bundles import Authorities, source_name
 from federation.app.nodes import NodeDesk
 from federation.app.seat import at_once
 from federation.exchange.session import ExchangeSession
@@ -31,8 +31,7 @@ from federation.storage.private_file import replace_private
 from gateway.xds.cache import SnapshotCache
 from gateway.xds.protos import SECRET
 from gateway.xds.server import XdsServer
-from trustbundle.authority import CertificateAuthority
-from trustbundle.rotation import CaSlot, CaState, Reach
+from trustbundle.rotation import NOTHING_KNOWN, CaSlot, CaState, Reach
 
 _log = structlog.get_logger(__name__)
 
@@ -54,13 +53,13 @@ class Published:
 
 
 class TrustKeeper:
-    """The one who ticks the authority. ``bundle_file`` is where sidecars of this cluster find the own bundle."""
+    """The one who ticks the built-in CA. ``bundle_file`` is where sidecars of this cluster find its bundle."""
 
     def __init__(
         self,
         settings: ClusterSettings,
         *,
-        authority: OwnAuthority,
+        authorities: Authorities,
         session: ExchangeSession,
         controller: Controller,
         dataplane: DataPlane,
@@ -73,13 +72,17 @@ class TrustKeeper:
         leads: Callable[[], bool] = lambda: True,
         saved: Callable[[], Awaitable[None]] = at_once,
         others_serve: bool = False,
+        handed_out: Callable[[], bool] = lambda: True,
     ) -> None:
         """``mark`` asks for a pass of the control loop; the CA's life goes on while this process ``leads``. ``saved``
         returns once what is on the disk is also where the cluster's other controllers have it; before that nobody sees
         a bundle that the authority withholds. ``others_serve``: nodes may be connected to other controllers of this
-        cluster, which tell nothing of them."""
+        cluster, which tell nothing of them. ``handed_out``: whether those who verify the controllers were told of the
+        built-in CA as it is."""
         self._settings = settings
-        self._authority = authority
+        self._authority = authorities.own
+        self._built_in = authorities.built_in
+        self._handed_out = handed_out
         self._session = session
         self._controller = controller
         self._dataplane = dataplane
@@ -92,7 +95,7 @@ class TrustKeeper:
         self._leads = leads
         self._saved = saved
         self._others_serve = others_serve
-        self._bundle = authority.bundle()
+        self._bundle = authorities.own.bundle()
         self._changed_at = clock()
         """When the CA was seen to change last, or this process began to look."""
         self._hurry = asyncio.Event()
@@ -169,8 +172,8 @@ class TrustKeeper:
             self._hurry.set()
 
     def write_bundle(self) -> None:
-        """Have the bundle's file hold the own bundle."""
-        pem = self._authority.bundle().pem
+        """Have the bundle's file hold what the controllers are verified by."""
+        pem = self._built_in.bundle().pem
         if self._bundle_file.exists() and self._bundle_file.read_text() == pem:
             return
         replace_private(self._bundle_file, pem.encode())
@@ -200,11 +203,11 @@ class TrustKeeper:
         while True:
             await self._withheld.wait()
             self._withheld.clear()
-            authority = self._authority
-            if isinstance(authority, CertificateAuthority) and await self._is_saved():
+            if await self._is_saved():
                 # Nothing comes between this and the look at what is saved: no other slots are meant.
-                authority.show()
+                self._built_in.show()
                 self._hurry.set()
+                self._mark()
 
     async def _is_saved(self) -> bool:
         try:
@@ -253,8 +256,8 @@ class TrustKeeper:
 
     @property
     def state(self) -> CaState | None:
-        """The slots of the built-in CA; None where the CA is elsewhere."""
-        return self._authority.state if isinstance(self._authority, CertificateAuthority) else None
+        """The slots of the built-in CA; None where the own CA is elsewhere."""
+        return self._built_in.state if self._authority is self._built_in else None
 
     def lagging(self) -> tuple[str, ...]:
         """The connected nodes that have not accepted their newest certificate, or the newest bundles."""
@@ -274,20 +277,35 @@ class TrustKeeper:
         settled = self._session.settled and self._controller.offered_bundle == sequence
         if settled and (self.published is None or self.published.sequence != sequence):
             self.published = Published(sequence, now)
-        if not isinstance(self._authority, CertificateAuthority) or not self._leads():
+        if not self._leads():
+            return
+        if self._authority is not self._built_in:
+            self._rotate_unpublished(now)
             return
         if settled:
-            self._authority.mark_published(sequence, now)
-        before = self._authority.state
+            self._built_in.mark_published(sequence, now)
+        before = self._built_in.state
         reach = self._reach(before)
-        self._authority.tick(now, reach)
-        after = self._authority.state
+        self._built_in.tick(now, reach)
+        after = self._built_in.state
         if before.next is not None and after.current is not None and after.current.id == before.next.id:
             self._note_activation(after.current, reach)
         for slot in before.old:
             if slot.revoked_at is not None and slot not in after.old:
                 self._note_removal(slot, reach)
-        if self._authority.withheld:
+        self._note_withheld()
+
+    def _rotate_unpublished(self, now: datetime) -> None:
+        """Rotate the built-in CA where peers have another bundle of us: only this cluster's own proxies and API server
+        verify by it, who don't say what they have, so that time alone can tell."""
+        if self._handed_out():
+            self._built_in.mark_published(self._built_in.bundle().sequence, now)
+        if self._built_in.tick(now):
+            self._mark()
+        self._note_withheld()
+
+    def _note_withheld(self) -> None:
+        if self._built_in.withheld:
             self._withheld.set()
 
     def _reach(self, state: CaState) -> Reach:
@@ -355,9 +373,9 @@ class TrustKeeper:
         self.problems = tuple(sorted(found))
 
     def _wait(self, now: datetime) -> timedelta:
-        due = [now + _INTERVAL]
-        if isinstance(self._authority, CertificateAuthority):
-            due.append(self._authority.next_wakeup(now, self._reach(self._authority.state)))
+        state = self.state
+        reach = NOTHING_KNOWN if state is None else self._reach(state)
+        due = [now + _INTERVAL, self._built_in.next_wakeup(now, reach)]
         due += [moment for moment in (self._desk.next_renewal(), self._expiry) if moment is not None]
         if self._pressing():
             due.append(now + _SOON)

@@ -33,6 +33,9 @@ _NOTES: Final = """\
 {{- if not .Values.clusterset }}
 No gateway was installed, since clusterset is not set: helm upgrade with --set clusterset=NAME.
 {{- end }}
+{{- if and (eq .Values.mesh "istio") (not .Values.ca.configMap) (not .Values.ca.secret) }}
+Other members can't verify Istio's workloads yet: helm upgrade with --set ca.configMap=istio-ca-root-cert.
+{{- end }}
 Next, in the clusterset's first cluster:
   federation init --context CONTEXT -n {{ .Release.Namespace }} --clusterset NAME --cluster-id NAME --exchange URL
 and in every other one, with a token of the first:

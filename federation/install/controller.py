@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from federation.install.template import Node, Value, if_given
+from federation.install.template import Given, Node, Value, When, if_given
 from federation.install.vocabulary import (
+    CA_DIRECTORY,
+    CA_FILE,
     CONTROLLER,
     DNS,
     DNS_PORT,
     HTTP_PORT,
+    OWN_CA,
     SETTINGS,
     SETTINGS_DIRECTORY,
     SETTINGS_FILE,
@@ -132,6 +135,7 @@ def _pod() -> Node:
                     mount("state", STATE_DIRECTORY),
                     mount("tmp", "/tmp"),  # noqa: S108 - the pod's own
                     mount("settings", SETTINGS_DIRECTORY, read_only=True),
+                    When(OWN_CA, mount("ca", CA_DIRECTORY, read_only=True)),
                 ),
             },
         ),
@@ -139,5 +143,16 @@ def _pod() -> Node:
             empty_volume("state", size="1Gi"),
             empty_volume("tmp", size="64Mi"),
             {"name": "settings", "configMap": {"name": SETTINGS}},
+            *_own_ca(),
         ),
     }
+
+
+def _own_ca() -> tuple[Node, ...]:
+    """The volume with the bundle of the CA that a cluster brings: its key alone, since a private key may lie beside."""
+    items: Node = ({"key": Value("ca.key"), "path": CA_FILE},)
+    secret: Node = {"secretName": Value("ca.secret"), "items": items}
+    return (
+        When(Given("ca.configMap"), {"name": "ca", "configMap": {"name": Value("ca.configMap"), "items": items}}),
+        When(Given("ca.secret"), {"name": "ca", "secret": secret}),
+    )

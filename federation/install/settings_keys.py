@@ -11,9 +11,10 @@ from typing import Any, Final
 
 _LISTENS: Final = "is the installation's: pods listen where its Services and network policies expect it"
 _MEMBERSHIP: Final = "is the membership's: give it to federation init or join"
-_OWN_CA: Final = (
-    "can't be had in an installation yet: its controllers need the built-in CA for their own TLS; "
-    "docs/bring-your-own-ca.md tells where it can"
+_BUNDLE_FILE: Final = "is where the installation mounts it: name what holds it in ca.configMap or ca.secret, and ca.key"
+_BUNDLE_ENDPOINT: Final = (
+    "can't be had in an installation: have a ConfigMap or Secret hold the bundle, and name it in ca.configMap or "
+    "ca.secret; docs/bring-your-own-ca.md"
 )
 _ISTIO_PORT: Final = "is 0 with mesh istio, which tells ports apart by the workload's own: leave it out"
 
@@ -21,15 +22,14 @@ REFUSED: Final[Mapping[str, str]] = {
     "clusterset": _MEMBERSHIP,
     "cluster": _MEMBERSHIP,
     "trustDomain": _MEMBERSHIP,
-    "exchange.url": _MEMBERSHIP,
     "kubernetes.namespace": "is where the installation is: give it by -n",
     "kubernetes.webhookListen": _LISTENS,
     "xds.listen": _LISTENS,
     "http.listen": _LISTENS,
     "dns.listen": _LISTENS,
     "gateway.listen": _LISTENS,
-    "ca.bundleFile": _OWN_CA,
-    "ca.bundleEndpoint": _OWN_CA,
+    "ca.bundleFile": _BUNDLE_FILE,
+    "ca.bundleEndpoint": _BUNDLE_ENDPOINT,
 }
 """Each path with what is wrong with it."""
 

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, WithJsonSchema
 
 from federation.install.settings_keys import refused_settings, settings_schema, values_rule
 from federation.install.template import look_up
@@ -45,6 +45,7 @@ _Port = Annotated[int, Field(ge=1, le=65535)]
 _NodePort = Annotated[int, Field(ge=0, le=65535)]
 _Seconds = Annotated[int, Field(ge=0, le=3600)]
 _Filled = Annotated[str, Field(min_length=1)]
+_FILLED: Final[dict[str, JsonValue]] = {"minLength": 1}
 
 
 class _Resources(Section):
@@ -84,6 +85,21 @@ class _Gateway(_Pods):
     service: _GatewayService
     drain_seconds: _Seconds
     termination_grace_period_seconds: _Seconds
+
+
+def _one_source(value: str, info: ValidationInfo) -> str:
+    if value and info.data.get("config_map"):
+        raise ValueError("excludes ca.configMap: the bundle is in one of both")
+    return value
+
+
+class _Ca(Section):
+    # As JSON Schema what the validator says.
+    model_config = ConfigDict(json_schema_extra={"not": {"properties": {"configMap": _FILLED, "secret": _FILLED}}})
+
+    config_map: str
+    secret: Annotated[str, AfterValidator(_one_source)]
+    key: _Filled
 
 
 class _Dns(Section):
@@ -128,6 +144,7 @@ class _Values(Section):
     clusterset: _Label
     image: _Image
     settings: _Settings
+    ca: _Ca
     controller: _Pods
     gateway: _Gateway
     dns: _Dns

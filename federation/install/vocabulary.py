@@ -11,10 +11,12 @@ from federation.install.template import (
     Digest,
     Either,
     Entries,
+    Every,
     Given,
     Is,
     Json,
     Node,
+    Not,
     Text,
     Value,
     When,
@@ -58,6 +60,9 @@ SETTINGS_DIRECTORY: Final = "/etc/federation"
 SETTINGS_FILE: Final = "cluster.yaml"
 TOKEN_DIRECTORY: Final = "/var/run/secrets/federation"  # noqa: S105 - where a token is, not one
 TRUST_DIRECTORY: Final = "/var/run/federation/trust"
+CA_DIRECTORY: Final = "/var/run/federation/ca"
+CA_FILE: Final = "bundle.pem"
+"""Of a CA of the cluster's own, in that directory."""
 
 PART_OF: Final = "federation-gateway"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
@@ -136,6 +141,8 @@ def pod_head(component: str, values: str) -> dict[str, Node]:
 
 INJECTION: Final = Given("injection.enabled")
 ISTIO: Final = Is("mesh", "istio")
+OWN_CA: Final = Not(Every((Not(Given("ca.configMap")), Not(Given("ca.secret")))))
+"""Whether the cluster brings a CA."""
 
 
 def settings() -> Either:
@@ -145,12 +152,21 @@ def settings() -> Either:
 
 def _by_site(form: Callable[[Json], Node]) -> Either:
     """What ``form`` makes of the settings of the site that it is."""
-    with_webhook = Either(ISTIO, form(_settings(webhook=True, istio=True)), form(_settings(webhook=True, istio=False)))
-    without = Either(ISTIO, form(_settings(webhook=False, istio=True)), form(_settings(webhook=False, istio=False)))
-    return Either(INJECTION, with_webhook, without)
+
+    def with_mesh(*, webhook: bool, istio: bool) -> Either:
+        return Either(
+            OWN_CA,
+            form(_settings(webhook=webhook, istio=istio, own_ca=True)),
+            form(_settings(webhook=webhook, istio=istio, own_ca=False)),
+        )
+
+    def with_webhook(*, webhook: bool) -> Either:
+        return Either(ISTIO, with_mesh(webhook=webhook, istio=True), with_mesh(webhook=webhook, istio=False))
+
+    return Either(INJECTION, with_webhook(webhook=True), with_webhook(webhook=False))
 
 
-def _settings(*, webhook: bool, istio: bool) -> Json:
+def _settings(*, webhook: bool, istio: bool, own_ca: bool) -> Json:
     listeners: dict[str, Entries] = {
         "xds": {"listen": f"0.0.0.0:{XDS_PORT}"},
         "http": {"listen": f"0.0.0.0:{HTTP_PORT}"},
@@ -162,7 +178,8 @@ def _settings(*, webhook: bool, istio: bool) -> Json:
         kubernetes["webhookListen"] = f"0.0.0.0:{WEBHOOK_PORT}"
     # Istio tells ports apart by the workload's own.
     mesh: dict[str, Entries] = {"mesh": {"sidecarPort": 0}} if istio else {}
-    return Json("settings", {"kubernetes": kubernetes, **listeners, **mesh})
+    ca: dict[str, Entries] = {"ca": {"bundleFile": f"{CA_DIRECTORY}/{CA_FILE}"}} if own_ca else {}
+    return Json("settings", {"kubernetes": kubernetes, **listeners, **mesh, **ca})
 
 
 def environment() -> tuple[Node, ...]:

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from federation.model.addresses import HostPort
 from federation.model.configuration import BundleEndpointSource, ClusterSettings
 
 
 def bundle_relations(settings: ClusterSettings) -> list[str]:
-    """Every violation among ``ca``, ``bundleEndpoint`` and ``xds.listen``, as ``path: what is wrong``."""
+    """Every violation among ``ca`` and ``bundleEndpoint``, as ``path: what is wrong``."""
     broken = []
     ca, served = settings.ca, settings.bundle_endpoint
     if ca.bundle_file is not None and ca.bundle_endpoint is not None:
         broken.append("ca: bundleFile and bundleEndpoint exclude each other; the own bundle has one source")
-    if ca.external and isinstance(settings.xds.listen, HostPort):
-        broken.append("xds.listen: must be unix:PATH where the CA is elsewhere; TLS needs a certificate of our own CA")
     match ca.bundle_endpoint:
         case (
             BundleEndpointSource(profile="https_spiffe", spiffe_id="")

@@ -7,7 +7,6 @@ import json
 import socket
 import ssl
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -15,25 +14,12 @@ import pytest
 from controllers.injection.annotations import INJECTION as LABEL
 from federation.membership.join_token import parse_token
 from support.exchange import until
+from support.injection import CONFIGURATIONS, CONFIGURED, bundle_of, review
 from support.kube.faults import Failure
 from support.kube.housekeeping import NAMESPACES
-from support.kube.server import StandIn
 from support.kube_members import SECONDS, SYSTEM, conditions, exported, kube_clusters
 
 pytestmark = pytest.mark.timeout(180)
-
-CONFIGURATIONS = ("admissionregistration.k8s.io", "mutatingwebhookconfigurations")
-CONFIGURED: dict[str, Any] = {
-    "metadata": {"name": "federation-sidecar-injector"},
-    "webhooks": [
-        {
-            "name": "inject.federation-gateway.dev",
-            "clientConfig": {"service": {"namespace": "federation-system", "name": "federation-controller"}},
-            "sideEffects": "None",
-            "admissionReviewVersions": ["v1"],
-        }
-    ],
-}
 
 
 async def test_what_one_cluster_exports_the_others_import_until_it_leaves(tmp_path: Path) -> None:
@@ -122,7 +108,8 @@ async def test_pods_get_their_sidecar_and_the_trust_that_it_needs(tmp_path: Path
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as client,
             client.post(
                 f"https://127.0.0.1:{port}/inject",
-                json=review({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "app"}]}}),
+                data=review({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "app"}]}}),
+                headers={"content-type": "application/json"},
                 server_hostname="federation-controller.federation-system.svc",
             ) as answer,
         ):
@@ -132,21 +119,3 @@ async def test_pods_get_their_sidecar_and_the_trust_that_it_needs(tmp_path: Path
     assert said["response"]["allowed"]
     assert "federation-proxy" in json.dumps(patch)
     assert mounted == bundle_of(east.server)
-
-
-def bundle_of(server: StandIn) -> str:
-    """What the API server is told to verify the webhook by."""
-    (found,) = server.objects(CONFIGURATIONS).values()
-    return base64.b64decode(found["webhooks"][0].get("clientConfig", {}).get("caBundle", "")).decode()
-
-
-def review(pod: dict[str, Any]) -> dict[str, Any]:
-    """An AdmissionReview of a pod that is made in namespace demo."""
-    request = {
-        "uid": "1",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "namespace": "demo",
-        "operation": "CREATE",
-        "object": {"apiVersion": "v1", "kind": "Pod", **pod},
-    }
-    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}

@@ -77,6 +77,21 @@ async def test_a_new_bundle_is_everywhere_in_a_hurry(site: TrustSite) -> None:
     assert len(site.writes) == before + 4
 
 
+async def test_it_is_known_which_bundle_everybody_has(site: TrustSite) -> None:
+    """Not before the last write."""
+    before = site.distributor.handed_out
+    site.start()
+    await until(lambda: site.distributor.handed_out == FIRST)
+    told = site.bundles()
+    site.bundle = SECOND
+    site.distributor.hurry()
+    await until(lambda: site.distributor.handed_out == SECOND)
+
+    assert before == ""
+    assert {*told.values()} == {FIRST}
+    assert {*site.bundles().values(), *site.ca_bundles()} == {SECOND}
+
+
 async def test_what_somebody_did_by_hand_heals(site: TrustSite) -> None:
     """Edited, emptied, unlabelled and deleted; what others added stays."""
     site.start()

@@ -1,13 +1,28 @@
-"""What the sidecars of a test's cluster have in common, and what an API server asks about a pod."""
+"""What the sidecars of a test's cluster have in common, and what an API server knows of the webhook and asks it."""
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 from controllers.injection.pod_patch import Injection
+from support.kube.server import StandIn
 
 INJECTION = Injection("image:1", "acme", "us-east", "us", "us-east.acme")
+
+CONFIGURATIONS = ("admissionregistration.k8s.io", "mutatingwebhookconfigurations")
+CONFIGURED: dict[str, Any] = {
+    "metadata": {"name": "federation-sidecar-injector"},
+    "webhooks": [
+        {
+            "name": "inject.federation-gateway.dev",
+            "clientConfig": {"service": {"namespace": "federation-system", "name": "federation-controller"}},
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+    ],
+}
 
 
 def review(pod: Any, *, uid: str = "u1", dry_run: bool = False, **change: Any) -> bytes:
@@ -26,3 +41,9 @@ def review(pod: Any, *, uid: str = "u1", dry_run: bool = False, **change: Any) -
         **change,
     }
     return json.dumps({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}).encode()
+
+
+def bundle_of(server: StandIn) -> str:
+    """What the API server is told to verify the webhook by."""
+    (found,) = server.objects(CONFIGURATIONS).values()
+    return base64.b64decode(found["webhooks"][0].get("clientConfig", {}).get("caBundle", "")).decode()

@@ -17,6 +17,8 @@ SITES: Final[Mapping[str, tuple[str, ...]]] = {
     "with-exchange": ("clusterset=acme", "exchange.inCluster=true"),
     "with-exchange-in-memory": ("clusterset=acme", "exchange.inCluster=true", "exchange.storage="),
     "with-istio": ("clusterset=acme", "mesh=istio"),
+    "with-istio-and-its-root": ("clusterset=acme", "mesh=istio", "ca.configMap=istio-ca-root-cert"),
+    "with-its-own-ca": ("clusterset=acme", "ca.secret=mesh-root", "ca.key=ca.crt", "injection.enabled=false"),
     "without-extras": ("clusterset=acme", "injection.enabled=false", "networkPolicy.enabled=false"),
 }
 """The words of ``--set`` by name of the site; all keep to restricted pod security."""

@@ -1,12 +1,13 @@
 """Settings of a cluster in Kubernetes, put together from what the installation says and what the membership does. Pure.
 
 The ConfigMap of the installation holds a cluster.yaml without the membership: regions, listeners, times. Who the
-cluster is comes with ``federation init`` or ``join``, and is the membership's to say from then on.
+cluster is comes with ``federation init`` or ``join``, and is the membership's to say from then on. Where the exchange
+is comes with it too, until an installation says otherwise, which moves the member.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,10 @@ BASE_FILE: Final = "base.yaml"
 """In the cluster's directory: the installation's settings, beside the cluster.yaml that is made of them."""
 
 _MEMBERSHIP: Final = ("clusterset", "cluster", "trustDomain")
+_WITH_MEMBERSHIP: Final = ("region", "network", "zone", "gateway")
+"""What init and join say besides, where the installation says nothing."""
+_EXCHANGE: Final = ("url", "caFile", "credentialsFile")
+"""Of the exchange likewise; the rest is the installation's alone, and gone when it says no more of it."""
 # Never seen by anybody: they stand for the membership while there is none, so that the rest can be judged.
 _NOBODY: Final[Mapping[str, Any]] = {
     "clusterset": "nobody",
@@ -33,13 +38,13 @@ _HEAD: Final = "# Made of the installation's settings and of the membership at e
 
 
 def composed(base: str, known: str) -> str:
-    """The text of a cluster.yaml: the installation's ``base``, but for who the cluster is and where its exchange is,
-    which ``known`` (an earlier cluster.yaml, or that of a new membership) says. Raises ConfigError where one of them is
-    no YAML mapping."""
+    """The text of a cluster.yaml: the installation's ``base``, but for who the cluster is, which ``known`` (an earlier
+    cluster.yaml, or that of a new membership) says, and where its exchange is, which ``known`` says as long as ``base``
+    does not. Raises ConfigError where one of them is no YAML mapping."""
     installed, member = _mapping(base, "the installation's settings"), _mapping(known, "cluster.yaml")
-    exchange = {**_section(installed, "exchange"), **_section(member, "exchange")}
-    who: dict[str, Any] = {key: member[key] for key in _MEMBERSHIP if key in member}
-    whole: dict[str, Any] = {**member, **installed, **who, "exchange": exchange}
+    exchange = {**_some(_section(member, "exchange"), _EXCHANGE), **_section(installed, "exchange")}
+    with_membership = _some(member, _WITH_MEMBERSHIP)
+    whole = {**with_membership, **installed, **_some(member, _MEMBERSHIP), "exchange": exchange}
     text: str = yaml.safe_dump(whole, sort_keys=False)
     return _HEAD + text
 
@@ -81,6 +86,10 @@ def _mapping(text: str, what: str) -> dict[str, Any]:
     if not isinstance(document, Mapping):
         raise ConfigError(f"{what} can't be read: it is no mapping")
     return dict(document)
+
+
+def _some(document: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: document[key] for key in keys if key in document}
 
 
 def _section(document: Mapping[str, Any], key: str) -> dict[str, Any]:

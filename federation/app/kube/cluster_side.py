@@ -30,7 +30,6 @@ from controllers.mesh.detect import DetectedMesh, MeshKind
 from controllers.mesh.istio_mesh_config import mesh_config_fragment
 from controllers.sources.kubernetes import KubernetesSource
 from controllers.status import KubernetesStatus, MeshStatus
-from federation.app.bundles import OwnAuthority
 from federation.app.clock import monotonic, utc_now
 from federation.app.kube.pod_sidecars import PodSidecars
 from federation.app.kube.post import Post, access_of
@@ -39,6 +38,7 @@ from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings, KubernetesSettings
 from federation.model.names import ServiceKey, parse_service_key
 from federation.model.problems import Problem
+from trustbundle.authority import CertificateAuthority
 from trustbundle.bundle import TrustView
 
 _EXPORTED: Final = Publication(Delivery.EXPORTED)
@@ -63,7 +63,7 @@ class ClusterSide:
         post: Post,
         *,
         session: ExchangeSession,
-        authority: OwnAuthority,
+        built_in: CertificateAuthority,
         is_member: Callable[[], bool],
         in_doubt: Callable[[], bool],
         mark: Callable[[], None],
@@ -127,7 +127,7 @@ class ClusterSide:
             leading=leading,
             seconds_left=seconds_left,
         )
-        self.sidecars = PodSidecars(settings, kubernetes, post, authority, opened, self._watch)
+        self.sidecars = PodSidecars(settings, kubernetes, post, built_in, opened, self._watch)
         self._families = IpFamilies(opened, kubernetes.namespace, self.writer.on_ip_families)
         self._addresses = DerivedAddresses(self._watch, self._on_vips)
         self._gateways: GatewayAddressWatch | None = None

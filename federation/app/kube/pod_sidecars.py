@@ -20,11 +20,12 @@ from controllers.kube.cluster_watch import ClusterWatch
 from controllers.kube.trust_distributor import TrustDistributor
 from controllers.mcs.objects import Document, text
 from federation import __version__
-from federation.app.bundles import OwnAuthority, own_certificate
+from federation.app.bundles import own_certificate
 from federation.app.kube.post import Post
 from federation.install.vocabulary import CONTROLLER, XDS_PORT
 from federation.model.configuration import ClusterSettings, KubernetesSettings
 from federation.model.problems import Problem
+from trustbundle.authority import CertificateAuthority
 
 _log = structlog.get_logger(__name__)
 
@@ -45,37 +46,39 @@ class PodSidecars:
         settings: ClusterSettings,
         kubernetes: KubernetesSettings,
         post: Post,
-        authority: OwnAuthority,
+        built_in: CertificateAuthority,
         opened: Callable[[], AbstractAsyncContextManager[KubeClient]],
         watch: ClusterWatch,
     ) -> None:
         self._settings = settings
         self._kubernetes = kubernetes
-        self._authority = authority
+        self._built_in = built_in
         self._opened = opened
         self._injection = injection_of(settings, kubernetes)
         self._sequence = -1
         self._distributor = TrustDistributor(
             opened,
             kubernetes.namespace,
-            lambda: authority.bundle().pem,
+            lambda: built_in.bundle().pem,
             lambda: post.leads,
             seconds_left=lambda: post.seconds_left,
-            configures=self._serves,
+            configures=kubernetes.webhook_listen is not None,
             watch=watch,
         )
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Why pods may get no sidecar, or one that can't trust its controllers."""
-        if self._kubernetes.webhook_listen is not None and not self._serves:
-            cause = "a CA elsewhere issues no certificate for the webhook: pods get no sidecar by themselves"
-            return (Problem("injection webhook", "NoCertificate", cause), *self._distributor.problems)
         return self._distributor.problems
 
+    @property
+    def handed_out(self) -> bool:
+        """Whether everybody was told by which bundle the controllers are verified now."""
+        return self._distributor.handed_out == self._built_in.bundle().pem
+
     def after_pass(self) -> None:
-        """The control loop has done a pass: the own bundle may be another."""
-        sequence = self._authority.bundle().sequence
+        """The control loop has done a pass: the bundle of the controllers may be another."""
+        sequence = self._built_in.bundle().sequence
         if sequence != self._sequence:
             self._sequence = sequence
             self._distributor.hurry()
@@ -94,18 +97,14 @@ class PodSidecars:
     async def serving(self) -> AsyncIterator[None]:
         """Serve the webhook, where the settings say so, while the context lasts."""
         listen = self._kubernetes.webhook_listen
-        if listen is None or not self._serves:
+        if listen is None:
             yield
             return
         names = serving_names(CONTROLLER, self._kubernetes.namespace)
-        certificate = own_certificate(self._authority, self._settings.trust_domain, names)
+        certificate = own_certificate(self._built_in, self._settings.trust_domain, names)
         app = webhook_app(lambda: self._injection, self._distributor.namespace_facts)
         async with serve_tls(app, listen, certificate, self._settings.state_directory, FACE):
             yield
-
-    @property
-    def _serves(self) -> bool:
-        return self._kubernetes.webhook_listen is not None and not self._settings.ca.external
 
     async def _follow_version(self) -> None:
         """Whether sidecars may be containers of their own kind: a cluster may be upgraded under us."""
@@ -131,6 +130,7 @@ def injection_of(settings: ClusterSettings, kubernetes: KubernetesSettings) -> I
         xds=f"{CONTROLLER}.{kubernetes.namespace}.svc:{XDS_PORT}",
         system_namespace=kubernetes.namespace,
         include=tuple(ip_network(one) for one in kubernetes.redirect),
+        issues=not settings.ca.external,
     )
 
 

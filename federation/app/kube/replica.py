@@ -78,7 +78,7 @@ async def _membership(post: Post, settings: ClusterSettings, directory: Path, ba
     def waited_for() -> str:
         if reason := _no_member(base, directory, settings.state_directory):
             return reason
-        if not post.leads and not settings.ca.external and not own_ca.exists():
+        if not post.leads and not own_ca.exists():
             return f"the controller that leads, {post.leader or 'which is not elected yet'}, to make the cluster's CA"
         return ""
 

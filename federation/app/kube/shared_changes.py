@@ -12,7 +12,6 @@ import structlog
 
 from controllers.controller import Controller
 from controllers.journal import Journal
-from federation.app.bundles import OwnAuthority
 from federation.app.kube.post import Post
 from federation.app.kube.shared_state import JOURNAL
 from federation.app.member_keys import MemberKeys
@@ -62,7 +61,7 @@ class SharedChanges:
         settings: ClusterSettings,
         post: Post,
         *,
-        authority: OwnAuthority,
+        built_in: CertificateAuthority,
         journal: Journal,
         controller: Controller,
         keeper: TrustKeeper,
@@ -71,7 +70,7 @@ class SharedChanges:
         mark: Callable[[], None],
     ) -> None:
         self._post = post
-        self._authority = authority
+        self._built_in = built_in
         self._journal = journal
         self._controller = controller
         self._keeper = keeper
@@ -129,8 +128,8 @@ class SharedChanges:
     def _take(self, files: frozenset[str]) -> None:
         self._other_key |= not _OTHER_KEY.isdisjoint(files)
         try:
-            if any(name.startswith(_CA) for name in files) and isinstance(self._authority, CertificateAuthority):
-                self._authority.reload()
+            if any(name.startswith(_CA) for name in files):
+                self._built_in.reload()
             if JOURNAL in files:
                 self._journal.reload()
                 self._controller.on_journal()

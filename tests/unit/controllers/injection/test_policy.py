@@ -40,6 +40,19 @@ def test_what_is_impossible_is_told_to_those_only_who_want_it() -> None:
     assert [len(decided(*of).warnings) for of in ((pod, ENABLED), (asking, plain), (pod, plain))] == [1, 1, 0]
 
 
+def test_where_sidecars_get_no_certificate_there_are_none() -> None:
+    """Who asked for one is told; another mesh's pods are left to it as ever."""
+    pod = {"metadata": {}, "spec": SPEC}
+    other = {**pod, "spec": {"containers": [{"name": "app"}, {"name": "istio-proxy"}]}}
+
+    def told(of: Any, namespace: NamespaceFacts) -> Decision:
+        return decide_injection(of, namespace, system_namespace="federation-system", native=True, issues=False)
+
+    assert (told(pod, ENABLED).reason, len(told(pod, ENABLED).warnings)) == (Reason.EXTERNAL_CA, 1)
+    assert told(pod, NamespaceFacts("demo")).warnings == ()
+    assert told(other, ENABLED).reason is Reason.OTHER_MESH
+
+
 def test_a_pod_that_runs_as_the_proxy_is_warned() -> None:
     """Its connections can't be told from the proxy's own; the container's word counts before the pod's."""
     spec = {

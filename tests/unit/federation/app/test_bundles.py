@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
 from federation.app.bundles import (
     TAKEN_FILE,
     BundleFollower,
     bundle_problems,
-    own_authority,
+    open_authorities,
     own_certificate,
     refresh_hint,
     serving_bundle,
@@ -29,7 +30,6 @@ from federation.model.errors import TrustError
 from federation.model.settings import parse_cluster_settings
 from support.bundle_endpoint import SERVER_ID, document, served, svid
 from support.certificates import make_ca
-from trustbundle.authority import CertificateAuthority
 from trustbundle.external import MAX_CONTENT_BYTES
 from trustbundle.external_authority import ExternalAuthority
 from trustbundle.identity import TrustDomain
@@ -62,7 +62,7 @@ def write(directory: Path, text: str) -> None:
 
 
 async def external(settings: ClusterSettings) -> ExternalAuthority:
-    authority = await own_authority(settings)
+    authority = (await open_authorities(settings)).own
     assert isinstance(authority, ExternalAuthority)
     return authority
 
@@ -76,9 +76,10 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_without_a_source_the_own_ca_is_opened(tmp_path: Path) -> None:
     """It has a bundle and issues; nothing is said of it here."""
     settings = cluster(tmp_path)
-    authority = await own_authority(settings)
+    authorities = await open_authorities(settings)
+    authority = authorities.own
 
-    assert isinstance(authority, CertificateAuthority)
+    assert authority is authorities.built_in
     assert (len(authority.bundle().authorities), source_name(settings)) == (1, "built-in CA")
     assert bundle_problems(authority, utc_now()) == ()
 
@@ -88,7 +89,7 @@ async def test_a_cluster_does_not_start_before_it_has_had_a_bundle(tmp_path: Pat
     write(tmp_path, "")
 
     with pytest.raises(TrustError) as caught:
-        await own_authority(from_file(tmp_path))
+        await open_authorities(from_file(tmp_path))
 
     assert str(caught.value) == f"own bundle from {tmp_path}/root.pem is not known yet: it is empty"
     assert not (tmp_path / "state" / TAKEN_FILE).exists()
@@ -164,7 +165,7 @@ async def test_the_sequence_grows_from_one_ca_to_the_other_and_back(tmp_path: Pa
     write(tmp_path, OLD.pem)
     sequences, bundles = [], []
     for settings in (cluster(tmp_path), from_file(tmp_path), cluster(tmp_path), from_file(tmp_path)):
-        bundle = (await own_authority(settings)).bundle()
+        bundle = (await open_authorities(settings)).own.bundle()
         sequences.append(bundle.sequence)
         bundles.append(bundle.authorities)
 
@@ -185,10 +186,11 @@ async def test_one_controller_serves_what_another_takes(tmp_path: Path) -> None:
         "bootstrapFile": "bootstrap.pem",
     }
     client = cluster(tmp_path / "client", ca={"bundleEndpoint": source})
-    authority = await own_authority(server)
+    authorities = await open_authorities(server)
+    authority = authorities.own
     (tmp_path / "client" / "bootstrap.pem").write_text(authority.bundle().pem)
 
-    async with serving_bundle(server, authority):
+    async with serving_bundle(server, authorities):
         taking = await external(client)
         follower = BundleFollower(taking, client, utc_now)
         interval = await follower.look()
@@ -244,14 +246,48 @@ def test_the_hint_fits_three_to_five_times_into_the_propagation(tmp_path: Path) 
 
 
 async def test_the_own_certificate_is_renewed_when_asked_for(tmp_path: Path) -> None:
-    """It names the controller; a CA elsewhere gives none."""
-    write(tmp_path, OLD.pem)
-    certificate = own_certificate(await own_authority(cluster(tmp_path / "built-in")), EAST)
-    named = own_certificate(await own_authority(cluster(tmp_path / "named")), EAST, ["controller.system.svc"])()
+    """It names the controller."""
+    certificate = own_certificate((await open_authorities(cluster(tmp_path / "built-in"))).built_in, EAST)
+    other = (await open_authorities(cluster(tmp_path / "named"))).built_in
+    named = own_certificate(other, EAST, ["controller.system.svc"])()
     first, second = certificate(), certificate()
-    with pytest.raises(TrustError) as caught:
-        own_certificate(await own_authority(from_file(tmp_path)), EAST)
 
     assert first == second
     assert b"controller.system.svc" in ssl.PEM_cert_to_DER_cert(named.chain_pem.decode())
-    assert caught.value.reason == "ExternalCa"
+
+
+async def test_with_a_ca_elsewhere_the_controllers_own_certificates_are_of_the_built_in_one(tmp_path: Path) -> None:
+    """As before and after, so that whoever verifies a controller sees no difference; peers are told of neither."""
+    write(tmp_path, OLD.pem)
+    before = (await open_authorities(cluster(tmp_path))).built_in.bundle()
+    elsewhere = await open_authorities(from_file(tmp_path))
+    shown = own_certificate(elsewhere.built_in, EAST)().chain_pem
+    after = (await open_authorities(cluster(tmp_path))).built_in.bundle()
+    leaf = x509.load_pem_x509_certificate(shown)
+
+    assert elsewhere.own.bundle().authorities == (OLD.der,)
+    assert before.authorities == elsewhere.built_in.bundle().authorities == after.authorities
+    leaf.verify_directly_issued_by(x509.load_der_x509_certificate(before.authorities[0]))
+
+
+async def test_what_was_prepared_for_the_controllers_alone_is_published_anew(tmp_path: Path) -> None:
+    """A CA that was to sign next when the cluster's own bundle was another: no peer has heard of it."""
+    write(tmp_path, OLD.pem)
+    elsewhere = await open_authorities(from_file(tmp_path))
+    elsewhere.built_in.request_rotation(utc_now())
+    elsewhere.built_in.tick(utc_now())
+    elsewhere.built_in.mark_published(elsewhere.built_in.bundle().sequence, utc_now())
+    prepared = elsewhere.built_in.state.next
+    back = (await open_authorities(cluster(tmp_path))).built_in.state.next
+
+    assert prepared is not None
+    assert prepared.published_at is not None
+    assert back is not None
+    assert (back.id, back.published_at) == (prepared.id, None)
+
+
+async def test_only_who_leads_makes_the_built_in_ca(tmp_path: Path) -> None:
+    """Another replica takes it from the Secret: two would be two CAs."""
+    write(tmp_path, OLD.pem)
+    await open_authorities(from_file(tmp_path), leads=False)
+    assert not (tmp_path / "state" / "ca" / "journal.json").exists()

@@ -13,6 +13,7 @@ import pytest
 from controllers.dns.server import DnsServer
 from controllers.engine import Engine
 from controllers.status import DnsStatus, MembershipStatus
+from federation.app.bundles import Authorities
 from federation.app.nodes import NodeDesk
 from federation.app.reports import Reports
 from federation.app.trust import TrustKeeper
@@ -76,7 +77,7 @@ async def reports(loop: ControlLoop, tmp_path: Path) -> Reports:
     xds = XdsServer(loop.cache, authenticate=nobody, on_node=nobody, now=loop.clock)
     keeper = TrustKeeper(
         loop.settings,
-        authority=loop.authority,
+        authorities=Authorities(loop.authority, loop.authority),
         session=session,
         controller=loop.controller,
         dataplane=loop.dataplane,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from federation.app.bundles import Authorities, OwnAuthority
 from federation.app.nodes import NodeDesk
 from federation.app.trust import HANDOVER_BOUND, TrustKeeper
 from federation.membership.tokens import TokenStore, create_token
@@ -22,11 +23,14 @@ from gateway.xds import protos as pb
 from gateway.xds.server import Node
 from gateway.xds.status import StreamStatus
 from gateway.xds.stream import TypeStatus
-from support.builders import WEST
+from support.builders import EAST, WEST
 from support.certificates import MemoryKeystore
 from support.clock import START, ManualClock
 from support.control import SIDECAR, ControlLoop, FakePeers, bundle, ca_of, started_authority
 from support.exchange import until
+from trustbundle.external import TakenBundle
+from trustbundle.external_authority import ExternalAuthority
+from trustbundle.identity import TrustDomain
 from trustbundle.rotation import ACKNOWLEDGE_BOUND, REISSUE_BOUND
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
@@ -36,6 +40,16 @@ class Seat(FakePeers):
     """A seat at an exchange that holds at once all that it is given, unless it is away."""
 
     settled = True
+
+
+class MemoryStore:
+    """Keeps what was taken of a CA elsewhere."""
+
+    def load(self) -> TakenBundle | None:
+        return None
+
+    def save(self, taken: TakenBundle) -> None:
+        pass
 
 
 @dataclass
@@ -68,7 +82,9 @@ class Envoys:
 class Office:
     """East with its keeper; west is trusted and has published, and one sidecar is connected."""
 
-    def __init__(self, directory: Path, *, others_serve: bool = False, shares: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, others_serve: bool = False, shares: bool = False, elsewhere: bool = False
+    ) -> None:
         self.clock = ManualClock()
         self.peers = Seat(WEST)
         self.authority = started_authority(clock=self.clock, keystore=MemoryKeystore(), withholds=shares)
@@ -77,6 +93,11 @@ class Office:
         self.envoys = Envoys(self.loop)
         self.marks = 0
         self.leads = True
+        self.handed_out = False
+        own: OwnAuthority = self.authority
+        if elsewhere:
+            own = ExternalAuthority(TrustDomain("east.test"), "root.pem", MemoryStore())
+            own.offer(ca_of(EAST).pem.encode(), "root.pem", self.clock.now())
         tokens = directory / "tokens"
         tokens.mkdir(mode=0o700)
         create_token(tokens / "demo.web.token")
@@ -85,7 +106,7 @@ class Office:
         self.file = directory / "bundle.pem"
         self.keeper = TrustKeeper(
             self.loop.settings,
-            authority=self.authority,
+            authorities=Authorities(own, self.authority),
             session=self.peers,
             controller=self.loop.controller,
             dataplane=self.loop.dataplane,
@@ -98,6 +119,7 @@ class Office:
             leads=lambda: self.leads,
             saved=self.saved,
             others_serve=others_serve,
+            handed_out=lambda: self.handed_out,
         )
 
     def mark(self) -> None:
@@ -431,3 +453,41 @@ async def test_nodes_of_other_controllers_are_given_time(tmp_path: Path) -> None
     assert signing is not None
     assert (early.short_id == tainted, signing.short_id == tainted) == (True, False)
     assert (tainted in kept, tainted in still, tainted in office.slots()) == (True, True, False)
+
+
+async def test_with_a_ca_elsewhere_the_controllers_own_is_rotated_with_overlap(tmp_path: Path) -> None:
+    """A next one signs once all who verify the controllers were told of it, and then only by its own time; the one
+    before stays in the file until nothing of it is valid. None of it is published."""
+    office = Office(tmp_path, elsewhere=True)
+    first = office.slots()
+    office.turn()
+    office.clock.advance(12 * HOUR + SECOND)
+    office.turn()
+    prepared, told = office.slots(), office.file.read_text()
+    office.clock.advance(9 * HOUR)
+    office.turn()
+    untold = office.slots()
+    office.handed_out = True
+    office.turn()
+    office.clock.advance(timedelta(minutes=1))
+    office.turn()
+    signing = office.slots()
+    office.clock.advance(2 * HOUR)
+    office.turn()
+
+    assert (len(prepared), prepared[0], told.count("BEGIN")) == (2, first[0], 2)
+    assert untold == prepared
+    assert signing == [prepared[1], prepared[0]]
+    assert office.slots() == [prepared[1]]
+    assert (office.keeper.state, office.keeper.problems) == (None, ())
+    assert office.marks > 0
+
+
+async def test_with_a_ca_elsewhere_only_the_leader_rotates(tmp_path: Path) -> None:
+    """The others take what it has stored."""
+    office = Office(tmp_path, elsewhere=True)
+    office.leads, office.handed_out = False, True
+    before = office.slots()
+    office.clock.advance(13 * HOUR)
+    office.turn()
+    assert office.slots() == before

@@ -17,6 +17,7 @@ def matches(schema: Any, value: Any) -> bool:
     return (
         ("type" not in schema or isinstance(value, types[schema["type"]]))
         and ("const" not in schema or (type(value), value) == (type(schema["const"]), schema["const"]))
+        and ("minLength" not in schema or len(value) >= schema["minLength"])
         and all(key in value for key in schema.get("required", ()))
         and all(matches(rule, value[key]) for key, rule in schema.get("properties", {}).items() if key in value)
         and ("not" not in schema or not matches(schema["not"], value))
@@ -34,10 +35,25 @@ def test_what_would_be_dropped_is_refused(path: str) -> None:
     assert sorted(told) == sorted(["gateway.replicas", f"settings.{path}"])
 
 
-def test_a_ca_of_ones_own_is_told_with_where_it_can_be_had() -> None:
-    """Otherwise it is found out by controllers that never get ready."""
-    with pytest.raises(ConfigError, match=r"settings\.ca\.bundleFile: can't be had .* docs/bring-your-own-ca\.md"):
+def test_a_ca_of_ones_own_is_told_with_where_it_is_named() -> None:
+    """A path says nothing of what is mounted there."""
+    with pytest.raises(ConfigError, match=r"settings\.ca\.bundleFile: is where the installation mounts .*configMap"):
         parse_values((), ["mesh=istio", "settings.ca.bundleFile=root-cert.pem"])
+    parse_values((), ["mesh=istio", "ca.configMap=istio-ca-root-cert", "settings.ca.caTtl=720h"])
+
+
+@pytest.mark.parametrize("config_map", ["", "roots"])
+@pytest.mark.parametrize("secret", ["", "roots"])
+def test_a_ca_of_ones_own_is_in_one_place(config_map: str, secret: str) -> None:
+    """The schema says the same."""
+    words = [f"ca.configMap={config_map}", f"ca.secret={secret}"]
+    fits = matches(values_schema()["properties"]["ca"]["not"], {"configMap": config_map, "secret": secret})
+    assert fits is bool(config_map and secret)
+    if fits:
+        with pytest.raises(ConfigError, match=r"ca\.secret: excludes ca\.configMap"):
+            parse_values((), words)
+    else:
+        parse_values((), words)
 
 
 def test_istio_has_no_other_port_of_sidecars() -> None:

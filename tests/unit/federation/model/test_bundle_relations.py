@@ -68,7 +68,6 @@ def test_the_endpoint_shows_the_own_svid_or_files() -> None:
     ("changes", "violation"),
     [
         ({"ca": {"bundleFile": "root.pem", "bundleEndpoint": SPIFFE}}, "ca: bundleFile and bundleEndpoint exclude"),
-        ({"ca": {"bundleFile": "root.pem"}, "xds": {"listen": "127.0.0.1:15012"}}, "xds.listen: must be unix:PATH"),
         ({"ca": {"bundleEndpoint": SPIFFE | {"caFile": "ca.pem"}}}, "ca.bundleEndpoint.caFile: has no meaning"),
         (
             {"ca": {"bundleEndpoint": SPIFFE | {"profile": "https_web"}}},

@@ -15,7 +15,7 @@ MEMBER = "clusterset: acme\ncluster: east\ntrustDomain: east.acme\nregion: us\ne
 
 
 def test_the_membership_says_who_the_cluster_is_and_the_installation_the_rest() -> None:
-    """Where both speak of the exchange, its address is the membership's."""
+    """Where the exchange is the membership says, as long as the installation does not."""
     assert yaml.safe_load(composed(BASE, MEMBER)) == {
         "clusterset": "acme",
         "cluster": "east",
@@ -26,6 +26,25 @@ def test_the_membership_says_who_the_cluster_is_and_the_installation_the_rest() 
         "http": {"listen": "0.0.0.0:15014"},
         "exchange": {"leaseSeconds": 5, "url": "redis://r"},
     }
+
+
+def test_an_installation_moves_a_member_to_another_exchange() -> None:
+    """By the CA and with the user that it has; a later installation that says nothing leaves it there."""
+    member = MEMBER.replace("redis://r", "rediss://r, caFile: exchange-ca.pem, credentialsFile: exchange.credentials")
+    moved = composed("kubernetes: {}\nexchange: {url: 'rediss://new'}\n", member)
+    there = {"url": "rediss://new", "caFile": "exchange-ca.pem", "credentialsFile": "exchange.credentials"}
+
+    assert yaml.safe_load(moved)["exchange"] == there
+    assert yaml.safe_load(composed("kubernetes: {}\n", moved))["exchange"] == there
+
+
+def test_what_an_installation_says_no_more_is_gone() -> None:
+    """Otherwise the settings of an earlier one would stay for ever, beneath all that follow."""
+    once = composed(f"{BASE}ca: {{bundleFile: /ca/bundle.pem}}\nmesh: {{sidecarPort: 0}}\n", MEMBER)
+    again = yaml.safe_load(composed("kubernetes: {}\nexchange: {beatSeconds: 2}\n", once))
+
+    assert sorted(again) == ["cluster", "clusterset", "exchange", "kubernetes", "region", "trustDomain", "zone"]
+    assert again["exchange"] == {"beatSeconds": 2, "url": "redis://r"}
 
 
 def test_to_put_them_together_again_changes_nothing() -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
+from controllers.injection.trust_objects import CONFIG_MAPS
 from controllers.mesh.detect import DetectedMesh, MeshKind
 from federation.app.kube.cluster_side import ClusterSide, anchors_of, mesh_status, noted_by_service, untold_seconds
 from federation.app.kube.post import Post
-from federation.model.addresses import HostPort
-from federation.model.configuration import CaSettings, KubernetesSettings
+from federation.model.configuration import KubernetesSettings
 from federation.model.documents import read_yaml
 from federation.model.problems import Problem
 from support.builders import ECHO
@@ -70,21 +69,21 @@ def test_the_anchors_of_a_mesh_are_those_of_the_peers() -> None:
 
 async def test_what_is_wrong_with_any_part_is_told(tmp_path: Path) -> None:
     """Of sidecars and IP families too."""
-    elsewhere = replace(settings(tmp_path), ca=CaSettings(bundle_file=tmp_path / "root.pem"))
-    kubernetes = KubernetesSettings(webhook_listen=HostPort("127.0.0.1", 15017))
+    kubernetes = KubernetesSettings()
     side = ClusterSide(
-        elsewhere,
+        settings(tmp_path),
         kubernetes,
         Post(kubernetes, tmp_path),
         session=MagicMock(),
-        authority=started_authority(),
+        built_in=started_authority(),
         is_member=lambda: True,
         in_doubt=lambda: False,
         mark=lambda: None,
     )
     side._families.problems = (Problem("IP families", "Unknown", "nobody tells"),)
+    side.sidecars._distributor._objects.mark_unreadable(CONFIG_MAPS, "forbidden")
 
-    assert {"NoCertificate", "Unknown"} <= {problem.reason for problem in side.problems}
+    assert {"Unreadable", "Unknown"} <= {problem.reason for problem in side.problems}
 
 
 class Told:

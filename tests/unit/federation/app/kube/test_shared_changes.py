@@ -72,7 +72,7 @@ class Running:
         self.changes = SharedChanges(
             self.settings,
             self.part,
-            authority=self.authority,
+            built_in=self.authority,
             journal=self.part,
             controller=self.part,
             keeper=self.part,

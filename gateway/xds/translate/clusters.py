@@ -228,13 +228,15 @@ def _endpoint(upstream: Upstream) -> pb.Message:
     others = [where, *(socket_address(way.address, way.port) for way in upstream.others)]
     return pb.Endpoint(
         hostname=upstream.server_name,
-        address=_mark(f"{upstream.address} {upstream.port} {upstream.server_name}"),
+        address=_mark(upstream.server_name, *others),
         additional_addresses=[pb.Endpoint.AdditionalAddress(address=other) for other in others],
     )
 
 
-def _mark(identity: str) -> pb.Message:
-    """A multicast address and port that differ where ``identity`` does (44 bits of a hash of it)."""
-    digest = hashlib.blake2b(identity.encode(), digest_size=6).digest()
+def _mark(name: str, *ways: pb.Message) -> pb.Message:
+    """A multicast address and port that differ where name or ways do (44 bits of a hash of them): of a host that it
+    has, by its first address, Envoy takes over no other ones."""
+    identity = b"".join((name.encode(), *(way.SerializeToString(deterministic=True) for way in ways)))
+    digest = hashlib.blake2b(identity, digest_size=6).digest()
     address = f"{224 + digest[0] % 16}.{digest[1]}.{digest[2]}.{digest[3]}"
     return socket_address(address, int.from_bytes(digest[4:]) or 1)

@@ -16,7 +16,7 @@ from federation.exchange.base import ExchangeSnapshot
 from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings
 from federation.model.export import Exported, export_service
-from federation.model.locality import Site, rank_clusters
+from federation.model.locality import Shares, Site, rank_clusters
 from federation.model.merge import merge_service
 from federation.model.names import GATEWAY_KEY, ClusterId, RecordKey, ServiceKey, endpoints_key, export_key
 from federation.model.records import (
@@ -50,6 +50,8 @@ class Surroundings:
     """Peers that are called behind all others."""
     withdrawn: frozenset[ClusterId] = frozenset()
     """Peers that are not called: what they export stays known, and so do their identities."""
+    shares: Mapping[ClusterId, Shares] = field(default_factory=dict)
+    """Of peers that are drained little by little."""
     revocations: Revocations = field(default_factory=Revocations)
 
 
@@ -110,7 +112,12 @@ def meet(
         {cluster: record.addresses for cluster, record in records.items()},
         {cluster: record.shards for cluster, record in records.items()},
         demoted,
-        withdrawn,
+        withdrawn | {cluster for cluster, record in records.items() if record.is_drained},
+        {
+            cluster: Shares(record.share, record.shares)
+            for cluster, record in records.items()
+            if record.share != 100 or record.shares
+        },
         revocations or Revocations(),
     )
 
@@ -129,6 +136,7 @@ def _seen(around: Surroundings, cluster: ClusterId) -> tuple[object, ...]:
         around.shards.get(cluster),
         cluster in around.demoted,
         cluster in around.withdrawn,
+        around.shares.get(cluster),
     )
 
 
@@ -159,6 +167,7 @@ def project_service(
             sidecar_port=around.sidecar_port,
             demoted=around.demoted,
             withdrawn=around.withdrawn,
+            shares=around.shares,
             generation=around.revocations.of(key),
         )
     )

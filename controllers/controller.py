@@ -25,7 +25,6 @@ from controllers.revocations import held_back, revise
 from controllers.sources.base import SourceUpdate
 from controllers.trust import accept_bundles, held_sequences
 from federation.exchange.base import ExchangeSnapshot
-from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings
 from federation.model.names import BUNDLE_KEY, TRUST_KEY, ClusterId, RecordKey, ServiceKey, service_of
 from federation.model.problems import Problem
@@ -212,10 +211,6 @@ class Controller:
     def on_trust(self) -> None:
         """The own CA changed, or time may have run out for an authority of a peer."""
         self._dirty.members = True
-
-    def on_gateway_addresses(self, addresses: tuple[HostPort, ...]) -> None:
-        """The others reach the own gateways there from now on."""
-        self.own_gateways.place(addresses)
 
     def on_vips(self, vips: Mapping[ServiceKey, IPv4Address], ipv6_vips: Ipv6Vips = NO_VIPS) -> None:
         """Somebody else allocates the clusterset IPs, and these are all there are now."""

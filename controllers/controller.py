@@ -7,7 +7,7 @@ and every peer are known, nothing goes out: empty is not unknown.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv4Address
 
@@ -16,14 +16,15 @@ import structlog
 from controllers.dataplane import DataPlane
 from controllers.dns.zone import NO_VIPS, Ipv6Vips, Zone, ZoneView
 from controllers.journal import Journal
+from controllers.leaving import Workload, served_by, without
 from controllers.liveness import Signals, State, Verdict, judge
-from controllers.peers import Gateways, Peers, exported_by, unread
-from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved, own_gateway, own_site
+from controllers.own_gateways import OwnGateways
+from controllers.peers import Gateways, Peers, exported_by, gateway_records, probed, routes, unread
+from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved, own_site
 from controllers.revocations import held_back, revise
 from controllers.sources.base import SourceUpdate
 from controllers.trust import accept_bundles, held_sequences
 from federation.exchange.base import ExchangeSnapshot
-from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings
 from federation.model.names import BUNDLE_KEY, TRUST_KEY, ClusterId, RecordKey, ServiceKey, service_of
 from federation.model.problems import Problem
@@ -81,16 +82,19 @@ class Controller:
         self._journal = journal
         self._clock = clock
         self._monotonic = monotonic
+        self._told: ClusterState | None = None
         self._state: ClusterState | None = None
+        self._leaving: frozenset[Workload] = frozenset()
         self._dirty = _Dirty(set(), set(), set())
         self._projection = Projection()
         self._zone = None if settings.dns.listen is None else Zone()
         self._own = own_site(settings)
-        self._gateway_addresses = settings.gateway.addresses or journal.gateway_addresses
+        self.own_gateways = OwnGateways(settings, journal, clock)
         self._given_vips: Mapping[ServiceKey, IPv4Address] | None = None
         self._ipv6_vips = NO_VIPS
         self._around = Surroundings(self._own, settings.trust_domain, settings.mesh.sidecar_port)
         self._trust = TrustView()
+        self._routes: tuple[tuple[str, int], ...] = ()
         self._acknowledged = TrustRecord()
         self._verdicts: Mapping[ClusterId, Verdict] = {}
         """On who lives, as passes go by them."""
@@ -155,6 +159,11 @@ class Controller:
         return held_sequences(self._trust, self._settings.trust_domain) != self._acknowledged.accepted
 
     @property
+    def to_route(self) -> bool:
+        """Whether peers have drained something, and were not told that it was seen to: ``on_routed`` is waited for."""
+        return self._routes != self._acknowledged.routed
+
+    @property
     def state(self) -> ClusterState:
         return self._state or ClusterState()
 
@@ -169,10 +178,20 @@ class Controller:
 
     def on_source(self, update: SourceUpdate) -> None:
         """The own manifests changed."""
-        self._state = update.state
+        self._told = update.state
+        self._state = without(update.state, self._leaving, self._settings.mesh.sidecar_port)
         self.source_problems = update.problems
         self._dirty.services |= update.changed
         self._dirty.own |= update.changed
+
+    def on_leaving(self, workloads: frozenset[Workload]) -> None:
+        """These sidecars are about to end: whatever the manifests say, they get no new calls."""
+        moved_now, self._leaving = workloads ^ self._leaving, workloads
+        if self._told is not None:
+            port = self._settings.mesh.sidecar_port
+            self._state = without(self._told, workloads, port)
+            self._dirty.own |= (keys := served_by(self._told, moved_now, port))
+            self._dirty.services |= keys
 
     def on_peer(self, _cluster: ClusterId, keys: frozenset[RecordKey]) -> None:
         """Records of a peer changed; no keys: what we know of it did."""
@@ -193,11 +212,6 @@ class Controller:
         """The own CA changed, or time may have run out for an authority of a peer."""
         self._dirty.members = True
 
-    def on_gateway_addresses(self, addresses: tuple[HostPort, ...]) -> None:
-        """The others reach the own gateways there from now on."""
-        self._gateway_addresses = addresses
-        self._journal.place_gateways(addresses)
-
     def on_vips(self, vips: Mapping[ServiceKey, IPv4Address], ipv6_vips: Ipv6Vips = NO_VIPS) -> None:
         """Somebody else allocates the clusterset IPs, and these are all there are now."""
         before, ipv6_before = self._given_vips or {}, self._ipv6_vips
@@ -207,21 +221,26 @@ class Controller:
 
     def on_journal(self) -> None:
         """The journal was read again: another process of this cluster has written it."""
-        self._gateway_addresses = self._gateway_addresses or self._journal.gateway_addresses
+        self.own_gateways.reload()
         self._dirty.members = True
 
     def on_handed_over(self) -> None:
         """The Envoys verify by all bundles that are accepted: the next pass tells the peers."""
-        self._acknowledged = TrustRecord(held_sequences(self._trust, self._settings.trust_domain))
+        held = held_sequences(self._trust, self._settings.trust_domain)
+        self._acknowledged = replace(self._acknowledged, accepted=held)
+
+    def on_routed(self) -> None:
+        """The Envoys call by all gateway records that are taken over: the next pass tells the peers."""
+        self._acknowledged = replace(self._acknowledged, routed=self._routes)
 
     def on_time(self) -> bool:
         """Judge anew who lives; returns whether a pass is due: for it, to end connections that a member had to wait
-        for, or to write what could not be written."""
+        for, to write what could not be written, or to tell the others of the next step of a drain."""
         before, self._verdicts = self._verdicts, self.verdicts
         for cluster, verdict in self._verdicts.items():
             _note(cluster, before.get(cluster), verdict)
         if _places(before) == _places(self._verdicts) and not self._journal.revocations.due(self._clock()):
-            return self._to_save
+            return self._to_save or self.own_gateways.changed
         self._dirty.members = True
         return True
 
@@ -311,7 +330,9 @@ class Controller:
             withdrawn=withdrawn,
             revocations=revocations,
         )
-        self._gateways.follow(after.gateways)
+        records = gateway_records(peers, self.trusted)
+        self._routes = routes(records)
+        self._gateways.follow(probed(records))
         return self._projection.backed_by(moved(around, after)) | self._projection.outdated(revocations)
 
     def _assign_vips(self, changed: Changes) -> None:
@@ -348,7 +369,7 @@ class Controller:
             for key in () if before is None else before.records:
                 records.pop(key, None)
             records.update({} if after is None else after.records)
-        gateway = own_gateway(self._settings, self._gateway_addresses)
+        gateway = self.own_gateways.tell()
         bundle = self._authority.bundle().record
         records |= {each.record_key: each for each in (gateway, bundle, self._acknowledged)}
         if first or records != self._records:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from itertools import islice
 
 from controllers.dns.zone import NO_VIPS, Ipv6Vips
+from controllers.leaving import Workload
 from controllers.projection import Changes, ServiceResult
 from federation.membership.tokens import NodePrincipal
 from federation.model.names import ServiceKey
@@ -46,9 +47,6 @@ SIDECARS = "sidecar"
 REDIRECTING = "sidecar-redirect"
 """Sidecars that take redirected traffic also have a listener per clusterset IP; filled when the first one connects."""
 GATEWAYS = "gateway"
-
-Workload = tuple[str, int]
-"""Address and inbound port of a sidecar."""
 
 
 @dataclass(slots=True)

@@ -2,21 +2,22 @@
 
 Clusterset IPs (stable for the life of an import, KEP-1645), when an export without creationTimestamp was first seen
 (the age that conflicts are resolved by), which trust was withdrawn (or a restart would end connections, or leave those
-open that it must end), whose each CA key is (or after a restart another could take it), and where the peers were told
-that the gateways are, where a cluster says so itself (it may have no address to tell at the next start). A journal
-that can't be read is an error: starting anew would move addresses. It remembers at once and writes when it is told to:
-a disk that is full must not keep anybody from acting.
+open that it must end), whose each CA key is (or after a restart another could take it), where the peers were told that
+the gateways are, where a cluster says so itself (it may have no address to tell at the next start), and what is drained
+(or a restart would bring calls back). A journal that can't be read is an error: starting anew would move addresses. It
+remembers at once and writes when it is told to: a disk that is full must not keep anybody from acting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import msgspec
 
+from controllers.drains import NOTHING_DRAINED, Drains, Slope
 from controllers.revocations import Revocations
 from federation.model.addresses import HostPort, parse_host_port
 from federation.model.errors import ConfigError
@@ -36,12 +37,26 @@ class _Revocations(msgspec.Struct, forbid_unknown_fields=True):
     owed: dict[str, list[str] | None] = {}
 
 
+class _Slope(msgspec.Struct, forbid_unknown_fields=True):
+    start: int
+    goal: int
+    began: datetime
+    over_seconds: float = 0
+
+
+class _Drains(msgspec.Struct, forbid_unknown_fields=True):
+    cluster: _Slope | None = None
+    gateways: dict[str, _Slope] = {}
+    leaving: list[str] = []
+
+
 class _Document(msgspec.Struct, forbid_unknown_fields=True):
     vips: dict[str, str]
     first_seen: dict[str, datetime]
     revocations: _Revocations = msgspec.field(default_factory=_Revocations)
     claims: dict[str, list[str]] = {}
     gateway_addresses: list[str] | msgspec.UnsetType = msgspec.UNSET
+    drains: _Drains | msgspec.UnsetType = msgspec.UNSET
 
 
 class Journal:
@@ -55,6 +70,7 @@ class Journal:
         self._revocations = Revocations()
         self._claims: Claims = NO_CLAIMS
         self._gateway_addresses: tuple[HostPort, ...] = ()
+        self._drains = NOTHING_DRAINED
         self._remembers_vips = True
         self._unsaved = False
         try:
@@ -66,6 +82,7 @@ class Journal:
                 TrustDomain(domain): frozenset(map(bytes.fromhex, keys)) for domain, keys in document.claims.items()
             }
             self._gateway_addresses = tuple(map(parse_host_port, document.gateway_addresses or ()))
+            self._drains = _drains(document.drains or _Drains())
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
@@ -94,6 +111,11 @@ class Journal:
     def gateway_addresses(self) -> tuple[HostPort, ...]:
         """Where the gateways were last, as far as somebody else than the settings says so."""
         return self._gateway_addresses
+
+    @property
+    def drains(self) -> Drains:
+        """What was ordered to be drained, and which gateways are about to end."""
+        return self._drains
 
     @property
     def unsaved(self) -> bool:
@@ -125,7 +147,7 @@ class Journal:
         self._first_seen, self._revocations, self._claims = read.first_seen, read.revocations, read.claims
         if self._remembers_vips:
             self._vips = read.vips
-        self._gateway_addresses = read.gateway_addresses
+        self._gateway_addresses, self._drains = read.gateway_addresses, read.drains
         self._unsaved = False
 
     def revoke(self, revocations: Revocations) -> None:
@@ -142,6 +164,11 @@ class Journal:
         """Remember where the gateways are."""
         if addresses != self._gateway_addresses:
             self._gateway_addresses, self._unsaved = addresses, True
+
+    def drain(self, drains: Drains) -> None:
+        """Remember what is drained."""
+        if drains != self._drains:
+            self._drains, self._unsaved = drains, True
 
     def save(self) -> None:
         """Write what has changed since the last time: durable when it returns. Raises OSError; then all of it is kept
@@ -169,6 +196,7 @@ class Journal:
             ),
             {domain: sorted(key.hex() for key in keys) for domain, keys in sorted(self._claims.items())},
             [str(address) for address in self._gateway_addresses] or msgspec.UNSET,
+            _drains_document(self._drains),
         )
         replace_private(self._path, msgspec.json.format(msgspec.json.encode(document)))
 
@@ -183,3 +211,28 @@ def _revocations(found: _Revocations) -> Revocations:
     }
     trust = TrustGeneration(found.generation, trusted, spent, frozenset(owed))
     return Revocations(trust, found.everywhere, services, owed)
+
+
+def _drains(found: _Drains) -> Drains:
+    def slope(told: _Slope) -> Slope:
+        return Slope(told.start, told.goal, told.began, timedelta(seconds=told.over_seconds))
+
+    return Drains(
+        None if found.cluster is None else slope(found.cluster),
+        {parse_host_port(address): slope(told) for address, told in found.gateways.items()},
+        frozenset(map(parse_host_port, found.leaving)),
+    )
+
+
+def _drains_document(drains: Drains) -> _Drains | msgspec.UnsetType:
+    if drains == NOTHING_DRAINED:
+        return msgspec.UNSET
+
+    def told(slope: Slope) -> _Slope:
+        return _Slope(slope.start, slope.goal, slope.began, slope.over.total_seconds())
+
+    return _Drains(
+        None if drains.cluster is None else told(drains.cluster),
+        {str(address): told(slope) for address, slope in sorted(drains.gateways.items(), key=lambda one: str(one[0]))},
+        sorted(map(str, drains.leaving)),
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from federation.exchange.base import ExchangeSnapshot
-from federation.model.names import ClusterId, RecordKey, ServiceKey, service_of
-from federation.model.records import GatewayAddress, Record
+from federation.model.names import GATEWAY_KEY, ClusterId, RecordKey, ServiceKey, service_of
+from federation.model.records import GatewayAddress, GatewayRecord, Record
 
 
 class Peers(Protocol):
@@ -46,3 +46,22 @@ def unread(peers: ExchangeSnapshot) -> frozenset[ClusterId]:
     """The members of whom no whole picture was ever had: what they export is not known, which is not that they export
     nothing. One that never published is among them."""
     return frozenset(cluster for cluster, member in peers.members.items() if member.version is None)
+
+
+def gateway_records(peers: ExchangeSnapshot, trusted: Collection[ClusterId]) -> dict[ClusterId, GatewayRecord]:
+    """What those of the peers that we trust say of their gateways."""
+    return {
+        cluster: record
+        for cluster, member in peers.members.items()
+        if cluster in trusted and isinstance(record := member.records.get(GATEWAY_KEY), GatewayRecord)
+    }
+
+
+def probed(records: Mapping[ClusterId, GatewayRecord]) -> dict[ClusterId, tuple[GatewayAddress, ...]]:
+    """The gateways that tell by answering that their cluster lives: those among them that are drained."""
+    return {cluster: record.addresses + record.drained for cluster, record in records.items()}
+
+
+def routes(records: Mapping[ClusterId, GatewayRecord]) -> tuple[tuple[str, int], ...]:
+    """What there is to acknowledge of drains: cluster and revision, sorted."""
+    return tuple(sorted((str(cluster), record.revision) for cluster, record in records.items() if record.revision))

@@ -11,19 +11,18 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from controllers.peers import gateway_records
 from controllers.revocations import Revocations, Servers
 from federation.exchange.base import ExchangeSnapshot
-from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings
 from federation.model.export import Exported, export_service
-from federation.model.locality import Site, rank_clusters
+from federation.model.locality import Shares, Site, rank_clusters
 from federation.model.merge import merge_service
-from federation.model.names import GATEWAY_KEY, ClusterId, RecordKey, ServiceKey, endpoints_key, export_key
+from federation.model.names import ClusterId, RecordKey, ServiceKey, endpoints_key, export_key
 from federation.model.records import (
     EndpointsRecord,
     ExportRecord,
     GatewayAddress,
-    GatewayRecord,
     ImportType,
     Record,
 )
@@ -31,7 +30,6 @@ from federation.model.state import ClusterState, ServiceState
 from federation.model.view import MergedService
 from gateway.ir.build import build_exports, build_imports
 from gateway.ir.model import ExportedPort, ImportedPort
-from gateway.ir.shards import SHARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,8 @@ class Surroundings:
     """Peers that are called behind all others."""
     withdrawn: frozenset[ClusterId] = frozenset()
     """Peers that are not called: what they export stays known, and so do their identities."""
+    shares: Mapping[ClusterId, Shares] = field(default_factory=dict)
+    """Of peers that are drained little by little."""
     revocations: Revocations = field(default_factory=Revocations)
 
 
@@ -79,12 +79,6 @@ def own_site(settings: ClusterSettings) -> Site:
     return Site(settings.cluster, settings.region, settings.network)
 
 
-def own_gateway(settings: ClusterSettings, addresses: Iterable[HostPort]) -> GatewayRecord:
-    """What this cluster tells the others of its gateways, which are at ``addresses``."""
-    told = tuple(GatewayAddress(address.host, address.port) for address in addresses)
-    return GatewayRecord(told, settings.region, settings.network, SHARDS)
-
-
 def meet(
     own: Site,
     trust_domain: str,
@@ -97,11 +91,7 @@ def meet(
     revocations: Revocations | None = None,
 ) -> Surroundings:
     """The surroundings, from what the peers say of their gateways, from whom we trust and did, and from who lives."""
-    records = {
-        cluster: record
-        for cluster, member in peers.members.items()
-        if cluster in trusted and isinstance(record := member.records.get(GATEWAY_KEY), GatewayRecord)
-    }
+    records = gateway_records(peers, trusted)
     return Surroundings(
         own,
         trust_domain,
@@ -110,7 +100,12 @@ def meet(
         {cluster: record.addresses for cluster, record in records.items()},
         {cluster: record.shards for cluster, record in records.items()},
         demoted,
-        withdrawn,
+        withdrawn | {cluster for cluster, record in records.items() if record.is_drained},
+        {
+            cluster: Shares(record.share, record.shares)
+            for cluster, record in records.items()
+            if record.share != 100 or record.shares
+        },
         revocations or Revocations(),
     )
 
@@ -129,6 +124,7 @@ def _seen(around: Surroundings, cluster: ClusterId) -> tuple[object, ...]:
         around.shards.get(cluster),
         cluster in around.demoted,
         cluster in around.withdrawn,
+        around.shares.get(cluster),
     )
 
 
@@ -159,6 +155,7 @@ def project_service(
             sidecar_port=around.sidecar_port,
             demoted=around.demoted,
             withdrawn=around.withdrawn,
+            shares=around.shares,
             generation=around.revocations.of(key),
         )
     )

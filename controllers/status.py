@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from controllers.drain_report import DrainReport
 from controllers.liveness import Verdict
 from federation.exchange.base import MemberSnapshot, Rejected
 from federation.model.merge import conflict_condition
-from federation.model.names import ClusterId, service_of
+from federation.model.names import GATEWAY_KEY, ClusterId, service_of
+from federation.model.records import GatewayRecord, Record
 from federation.model.view import MergedService
 from gateway.ir.model import ImportedPort
 
@@ -49,6 +51,8 @@ class PeerStatus(msgspec.Struct, frozen=True, rename="camel"):
     last_rejections: tuple[RejectionStatus, ...] = ()
     reason: str = ""
     """Why it is in this state; empty for ``Live``."""
+    share: int = 100
+    """Percent that it takes of the calls that are its turn: less while it is drained, 0 in the end."""
 
 
 class NackStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -165,6 +169,8 @@ class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
     """None where there is no DNS server."""
     kubernetes: KubernetesStatus | None = None
     """None where the cluster is not backed by Kubernetes."""
+    drains: DrainReport | None = None
+    """What of this cluster is drained; None where nothing is."""
 
 
 class BackendStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -211,7 +217,14 @@ def peer_status(
             if one.cluster == member.cluster
         )[-5:],
         reason=verdict.reason,
+        share=_share(member.records.get(GATEWAY_KEY)),
     )
+
+
+def _share(record: Record | None) -> int:
+    if not isinstance(record, GatewayRecord):
+        return 100
+    return 0 if record.is_drained else record.share
 
 
 def service_status(result: ServiceResult, vip: str) -> ServiceStatus | None:

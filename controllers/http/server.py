@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -12,10 +13,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from controllers.drain_report import DrainReport
 from controllers.status import ServiceStatus, StatusReport
 from controllers.trust_report import TrustReport
 from federation.model.addresses import HostPort
-from federation.model.errors import ConfigError, TrustError
+from federation.model.durations import parse_duration
+from federation.model.errors import ConfigError, FederationError, OrderError, TrustError
 
 
 class TrustDesk(Protocol):
@@ -31,6 +34,24 @@ class TrustDesk(Protocol):
         """Have a CA replaced and distrusted, by default the one that signs; returns its id. Raises TrustError where
         ``name`` is none of this cluster's."""
         ...
+
+
+class DrainsDesk(Protocol):
+    """What may be asked and ordered about drains; what can't be done raises OrderError."""
+
+    def report(self) -> DrainReport: ...
+
+    def drain(self, target: str, over: timedelta, *, force: bool) -> None: ...
+
+    def undrain(self, target: str, over: timedelta) -> None: ...
+
+    def gateway_leaves(self, address: str) -> None: ...
+
+    def gateway_serves(self, address: str) -> None: ...
+
+    def sidecar_leaves(self, address: str) -> None: ...
+
+    def sidecar_serves(self, address: str) -> None: ...
 
 
 def public_app(ready: Callable[[], tuple[bool, str]], registry: CollectorRegistry) -> web.Application:
@@ -56,8 +77,10 @@ def owner_app(
     services: Callable[[], Sequence[ServiceStatus]],
     trust: TrustDesk,
     rekey: Callable[[], None],
+    drains: DrainsDesk,
 ) -> web.Application:
-    """Status, services and trust as JSON, and the requests to rotate or to taint a CA, or to replace the member key.
+    """Status, services, trust and drains as JSON, and the requests to rotate or to taint a CA, to replace the member
+    key, or to drain; gateways and sidecars say here that they are about to end.
 
     Whoever may open the socket may ask; what can't be done is answered with 409, its reason and the next step.
     """
@@ -88,9 +111,33 @@ def owner_app(
         rekey()
         return _json({})
 
+    async def get_drains(_: web.Request) -> web.Response:
+        return _json(drains.report())
+
+    async def post_drain(request: web.Request) -> web.Response:
+        query = request.query
+        return _done(lambda: drains.drain(query.get("target", ""), _over(query), force=query.get("force") == "true"))
+
+    async def delete_drain(request: web.Request) -> web.Response:
+        query = request.query
+        return _done(lambda: drains.undrain(query.get("target", ""), _over(query)))
+
+    def on_address(order: Callable[[str], None]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            return _done(lambda: order(request.query.get("address", "")))
+
+        return handle
+
     app = web.Application()
     app.add_routes(
         [
+            web.get("/v1/drains", get_drains),
+            web.post("/v1/drains", post_drain),
+            web.delete("/v1/drains", delete_drain),
+            web.post("/v1/leaving/gateways", on_address(drains.gateway_leaves)),
+            web.delete("/v1/leaving/gateways", on_address(drains.gateway_serves)),
+            web.post("/v1/leaving/sidecars", on_address(drains.sidecar_leaves)),
+            web.delete("/v1/leaving/sidecars", on_address(drains.sidecar_serves)),
             web.get("/v1/status", get_status),
             web.get("/v1/services", get_services),
             web.get("/v1/trust", get_trust),
@@ -136,5 +183,20 @@ def _json(value: object, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
 
 
-def _refusal(error: TrustError) -> web.Response:
+def _done(order: Callable[[], None]) -> web.Response:
+    try:
+        order()
+    except OrderError as error:
+        return _refusal(error)
+    return _json({})
+
+
+def _over(query: Mapping[str, str]) -> timedelta:
+    try:
+        return parse_duration(query.get("over", "0s"))
+    except (ValueError, OverflowError) as error:
+        raise OrderError(str(error)) from error
+
+
+def _refusal(error: FederationError) -> web.Response:
     return _json({"message": str(error), "hint": error.hint}, 409)

@@ -30,11 +30,13 @@ from federation.app.bundles import (
     serving_bundle,
 )
 from federation.app.clock import monotonic, utc_now
+from federation.app.drains import DrainDesk
 from federation.app.kube.cluster_side import ClusterSide
 from federation.app.kube.post import Post
 from federation.app.kube.shared_changes import BeginAnewError, SharedChanges
 from federation.app.lock import only_controller
 from federation.app.nodes import NodeDesk
+from federation.app.owner_socket import ADMIN_SOCKET
 from federation.app.proxies import TRUST_BUNDLE_FILE
 from federation.app.reports import Reports
 from federation.app.seat import Seat, at_once, open_seat
@@ -51,8 +53,6 @@ from trustbundle.authority import CertificateAuthority
 from trustbundle.external_authority import ExternalAuthority
 
 _log = structlog.get_logger(__name__)
-
-ADMIN_SOCKET = "admin.sock"
 
 # The signals on who lives are looked at this often.
 _LIVENESS_SECONDS = 0.5
@@ -89,6 +89,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
     def step() -> None:
         controller.step()
         keeper.on_pass()
+        drains.on_pass()
         if side is not None:
             side.after_pass()
 
@@ -110,7 +111,6 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
     )
     engine = Engine(step)
     side = _cluster_side(settings, post, seat, authorities, controller, engine)
-    source: Source = FileSource(directory, settings) if side is None else side.source
     tokens: NodeTokens = TokenStore.load(settings.tokens_directory) if side is None else side.tokens
     desk = NodeDesk(dataplane, tokens, authorities.own, settings.trust_domain, utc_now)
     xds = XdsServer(cache, authenticate=desk.authenticate, on_node=desk.on_node, now=utc_now)
@@ -131,7 +131,16 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         others_serve=post is not None,
         handed_out=lambda: side is None or side.sidecars.handed_out,
     )
-    names = _names(settings, controller)
+    drains = DrainDesk(
+        settings,
+        controller=controller,
+        journal=journal,
+        session=seat.session,
+        xds=xds,
+        mark=engine.mark,
+        clock=utc_now,
+        leads=leads,
+    )
     reports = Reports(
         settings=settings,
         controller=controller,
@@ -148,14 +157,15 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         xds=xds,
         keeper=keeper,
         clock=utc_now,
-        dns=names,
+        dns=_names(settings, controller),
+        drains=drains.report,
     )
     with _usable(settings.state_directory):
         keeper.write_bundle()
     for problem in tokens.problems:
         _log.warning("token not used", problem=str(problem))
     async with (
-        _doors_open(settings, xds, reports, keeper, authorities, seat.ask_for_new_key),
+        _doors_open(settings, xds, reports, keeper, authorities, seat.ask_for_new_key, drains),
         nullcontext() if side is None else side.sidecars.serving(),
         aclosing(seat),
     ):
@@ -166,23 +176,29 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
             tasks.create_task(_while_leading(post, admissions.run), name="admissions")
             tasks.create_task(probes.run(), name="probes")
             tasks.create_task(_watch_peers(controller, engine), name="liveness")
-            tasks.create_task(_follow_source(source, controller, engine), name="source")
+            tasks.create_task(
+                _follow_source(FileSource(directory, settings) if side is None else side.source, controller, engine),
+                name="source",
+            )
             tasks.create_task(_follow_bundle(authorities.own, settings, controller, engine, keeper), name="bundle")
             tasks.create_task(keeper.run(), name="trust")
+            tasks.create_task(drains.run(), name="drains")
             if post is not None and side is not None:
                 tasks.create_task(side.run(), name="Kubernetes")
-                changes = SharedChanges(
-                    settings,
-                    post,
-                    built_in=authorities.built_in,
-                    journal=journal,
-                    controller=controller,
-                    keeper=keeper,
-                    session=seat.session,
-                    seat=seat,
-                    mark=engine.mark,
+                tasks.create_task(
+                    SharedChanges(
+                        settings,
+                        post,
+                        built_in=authorities.built_in,
+                        journal=journal,
+                        controller=controller,
+                        keeper=keeper,
+                        session=seat.session,
+                        seat=seat,
+                        mark=engine.mark,
+                    ).run(side.clear_away),
+                    name="shared changes",
                 )
-                tasks.create_task(changes.run(side.clear_away), name="shared changes")
 
 
 def _saved(post: Post | None) -> Callable[[], Awaitable[None]]:
@@ -234,6 +250,7 @@ async def _doors_open(
     keeper: TrustKeeper,
     authorities: Authorities,
     rekey: Callable[[], None],
+    drains: DrainDesk,
 ) -> AsyncIterator[None]:
     """Everything that others may connect to, while the context lasts."""
     async with AsyncExitStack() as stack:
@@ -242,7 +259,7 @@ async def _doors_open(
         await xds.start()
         stack.push_async_callback(xds.stop)
         public = public_app(reports.ready, registry(reports.numbers))
-        owner = owner_app(reports.status, reports.services, keeper, rekey)
+        owner = owner_app(reports.status, reports.services, keeper, rekey, drains)
         with _free("http.listen"):
             await stack.enter_async_context(serve_tcp(public, settings.http.listen))
         if reports.dns is not None:

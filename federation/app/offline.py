@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from controllers.projection import Projection, Surroundings, meet, own_gateway, own_site
+from controllers.drains import NOTHING_DRAINED, gateway_record
+from controllers.projection import Projection, Surroundings, meet, own_site
 from controllers.sources.files import load_directory
 from federation.app.proxies import gateway_node, sidecar_node
 from federation.app.sites import load_cluster, load_sidecar
@@ -57,7 +58,7 @@ def load_site(directory: Path) -> OfflineSite:
     projection = Projection()
     around = Surroundings(own_site(settings), settings.trust_domain, settings.mesh.sidecar_port)
     projection.update(update.state.services, update.state, ExchangeSnapshot(), around, {}, _UNDATED)
-    gateway = own_gateway(settings, settings.gateway.addresses)
+    gateway = gateway_record(settings.gateway.addresses, settings.region, settings.network, NOTHING_DRAINED, _UNDATED)
     records: dict[RecordKey, Record] = {gateway.record_key: gateway}
     problems = list(update.problems)
     for result in projection.results.values():

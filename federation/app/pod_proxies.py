@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from federation.app.envoy import EnvoyProcess
+from federation.app.farewell import Farewell
 from federation.app.kube.base_settings import parse_base_settings
 from federation.app.programs import find_envoy
-from federation.app.proxies import control_plane, gateway_node
+from federation.app.proxies import GATEWAY_CONNECTIONS, control_plane, gateway_node
 from federation.app.sites import read_installation
 from federation.install.vocabulary import XDS_PORT
 from federation.model.addresses import HostPort, parse_host_port
@@ -35,6 +37,8 @@ from trustbundle.x509 import parse_authority
 TOKEN_FILE: Final = Path("/var/run/secrets/federation/token")
 TRUST_FILE: Final = Path("/var/run/federation/trust/bundle.pem")
 
+_KUBELETS_PATIENCE: Final = timedelta(hours=1)
+"""More than terminationGracePeriodSeconds, which ends it before."""
 _MOST_BYTES: Final = 1 << 20
 
 
@@ -107,6 +111,14 @@ def gateway_pod(settings: ClusterSettings, place: PodPlace) -> EnvoyProcess:
     node, node_id = gateway_node(settings), f"gateway~{settings.gateway.listen}"
     pod_bootstrap(node, node_id, place, directory)
     return EnvoyProcess(find_envoy(), lambda: pod_bootstrap(node, node_id, place, directory), directory, shown=True)
+
+
+def gateway_pod_farewell(settings: ClusterSettings) -> Farewell:
+    """How it ends: with its connections, or when the kubelet's patience is over. Nobody is told: that it is about to
+    end, its EndpointSlice says."""
+    return Farewell(
+        owner=None, admin=settings.gateway.admin, drain=_KUBELETS_PATIENCE, open_statistics=GATEWAY_CONNECTIONS
+    )
 
 
 def load_installation(base: Path, directory: Path) -> ClusterSettings:

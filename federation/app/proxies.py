@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from federation.app.envoy import EnvoyProcess
+from federation.app.farewell import Farewell, Owner
+from federation.app.owner_socket import ADMIN_SOCKET
 from federation.app.programs import find_envoy
 from federation.model.addresses import HostPort, UnixSocket
 from federation.model.configuration import ClusterSettings, SidecarSettings
 from federation.model.errors import ConfigError
-from federation.storage.private_file import read_private
+from federation.storage.private_file import read_private, replace_private
 from gateway.nodes import GatewayNode, Listen, LocalPort, ProbeSpec, SidecarNode
 from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_token_source, build_trust_source
 from trustbundle.identity import TrustDomain, controller_id
@@ -22,6 +25,10 @@ TRUST_BUNDLE_FILE = "bundle.pem"
 
 TOKEN_SOURCE = "token.json"  # noqa: S105 - the name of a file that names the token's
 TRUST_SOURCE = "control-plane.json"
+
+GATEWAY_CONNECTIONS = r"^listener\.gateway\.downstream_cx_active$"
+"""The statistic of Envoy that counts the open connections of a gateway."""
+_DRAIN_FILE = "drain"
 
 # Connections of a trust domain that was removed end after this long: half of the ten seconds that they may last.
 _SIDECAR_DRAIN_SECONDS = 5
@@ -54,10 +61,16 @@ def sidecar_node(sidecar: SidecarSettings) -> SidecarNode:
     )
 
 
-def gateway_process(settings: ClusterSettings) -> EnvoyProcess:
-    """The cluster's east-west gateway. Raises MissingProgramError, and ConfigError where its token can't be read."""
+def one_gateway(settings: ClusterSettings, listen: HostPort, admin: HostPort) -> ClusterSettings:
+    """The settings as those of one gateway among several of a cluster."""
+    return replace(settings, gateway=replace(settings.gateway, listen=listen, admin=admin))
+
+
+def gateway_process(settings: ClusterSettings, name: str = "gateway") -> EnvoyProcess:
+    """The cluster's east-west gateway; ``name`` is of its directory. Raises MissingProgramError, and ConfigError where
+    its token can't be read."""
     node = gateway_node(settings)
-    directory = settings.state_directory / "gateway"
+    directory = settings.state_directory / name
     token = settings.tokens_directory / "gateway.token"
     _check_token(token, "gateway")
 
@@ -76,10 +89,42 @@ def gateway_process(settings: ClusterSettings) -> EnvoyProcess:
     return EnvoyProcess(find_envoy(), bootstrap, directory)
 
 
+def gateway_farewell(settings: ClusterSettings, drain: timedelta) -> Farewell:
+    """How the gateway ends, in at most ``drain`` once the others call another one."""
+    return Farewell(
+        owner=Owner(settings.state_directory / ADMIN_SOCKET, "gateways", settings.gateway.listen),
+        admin=settings.gateway.admin,
+        drain=drain,
+        open_statistics=GATEWAY_CONNECTIONS,
+    )
+
+
+def sidecar_farewell(sidecar: SidecarSettings, cluster: ClusterSettings, drain: timedelta) -> Farewell:
+    """How a sidecar ends, in at most ``drain`` once the others call another one."""
+    return Farewell(
+        owner=Owner(
+            cluster.state_directory / ADMIN_SOCKET, "sidecars", HostPort(sidecar.address, sidecar.inbound_port)
+        ),
+        admin=sidecar.admin,
+        drain=drain,
+        open_statistics=r"^(http\.inbound\.downstream_rq_active|tcp\.inbound_tcp\.downstream_cx_active)$",
+        end_calls=partial(_write_drain_file, _sidecar_directory(sidecar, cluster), "1"),
+    )
+
+
+def _sidecar_directory(sidecar: SidecarSettings, cluster: ClusterSettings) -> Path:
+    return cluster.state_directory / "sidecars" / f"{sidecar.namespace}~{sidecar.address}~{sidecar.inbound_port}"
+
+
+def _write_drain_file(directory: Path, content: str) -> None:
+    """Renamed into its place, by which Envoy notices it."""
+    replace_private(directory / _DRAIN_FILE, content.encode())
+
+
 def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> EnvoyProcess:
     """One workload's sidecar. Raises MissingProgramError, and ConfigError where its token can't be read."""
     node = sidecar_node(sidecar)
-    directory = cluster.state_directory / "sidecars" / f"{sidecar.namespace}~{sidecar.address}~{sidecar.inbound_port}"
+    directory = _sidecar_directory(sidecar, cluster)
     workload = f"{sidecar.namespace}/{sidecar.service_account}"
     token = cluster.tokens_directory / f"{sidecar.namespace}.{sidecar.service_account}.token"
     _check_token(token, workload)
@@ -88,6 +133,8 @@ def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> Envoy
 
     def bootstrap() -> dict[str, object]:
         _check_token(token, workload)
+        xds = _control_plane(cluster, address, trust_bundle, token, directory)
+        _write_drain_file(directory, "0")
         return build_bootstrap(
             node,
             node_id=f"sidecar~{sidecar.namespace}~{sidecar.address}~{sidecar.inbound_port}",
@@ -95,7 +142,8 @@ def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> Envoy
             region=cluster.region,
             zone=sidecar.zone or cluster.zone,
             admin=_listen(sidecar.admin),
-            xds=_control_plane(cluster, address, trust_bundle, token, directory),
+            xds=xds,
+            drain_file=str(directory / _DRAIN_FILE),
         )
 
     return EnvoyProcess(find_envoy(), bootstrap, directory, drain_seconds=_SIDECAR_DRAIN_SECONDS)

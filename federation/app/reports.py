@@ -9,6 +9,7 @@ from datetime import datetime
 from controllers.controller import Controller
 from controllers.dataplane import DataPlane
 from controllers.dns.server import DnsServer
+from controllers.drain_report import DrainReport
 from controllers.engine import Engine
 from controllers.http.metrics import Numbers
 from controllers.journal import Journal
@@ -60,6 +61,7 @@ class Reports:
     dns: DnsServer | None = None
     kubernetes: Callable[[], KubernetesStatus] | None = None
     """None where the cluster is not backed by Kubernetes."""
+    drains: Callable[[], DrainReport] | None = None
 
     def ready(self) -> tuple[bool, str]:
         """Whether nodes are answered as a member's, and if not, what is waited for."""
@@ -125,6 +127,7 @@ class Reports:
             membership=membership,
             dns=self._dns(),
             kubernetes=None if self.kubernetes is None else self.kubernetes(),
+            drains=self._drains(),
         )
 
     def services(self) -> tuple[ServiceStatus, ...]:
@@ -171,6 +174,10 @@ class Reports:
             svid_seconds_left=(min(ends) - self.clock()).total_seconds() if ends else None,
             dns=None if self.dns is None else self.dns.counters,
         )
+
+    def _drains(self) -> DrainReport | None:
+        report = None if self.drains is None else self.drains()
+        return report if report is not None and (report.is_drained or report.leaves) else None
 
     def _dns(self) -> DnsStatus | None:
         if self.dns is None:

@@ -15,6 +15,7 @@ from federation.cli import (
     credentials,
     demo,
     dns,
+    drain,
     exchange,
     inject,
     install,
@@ -67,6 +68,8 @@ app.command("join")(on_cluster(membership.join))
 app.command("leave")(on_cluster(membership.leave))
 app.command("evict")(on_cluster(membership.evict))
 app.command("members")(on_cluster(membership.members))
+app.command("drain")(on_cluster(drain.drain))
+app.command("undrain")(on_cluster(drain.undrain))
 app.command("check")(on_cluster(check.check))
 app.command("status")(on_cluster(views.status))
 app.command("services")(on_cluster(views.services))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-from contextlib import closing
-from http.client import HTTPConnection, HTTPException
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from federation.app.owner_socket import ADMIN_SOCKET, exchange
 from federation.app.sites import from_outside, load_cluster, waits_hint
 from federation.model.errors import FederationError
 
@@ -27,6 +27,10 @@ class _Refusal(msgspec.Struct):
     hint: str
 
 
+class StillUnderWayError(FederationError):
+    """What was asked for is not done yet; the controller goes on with it."""
+
+
 class ControllerUnavailableError(FederationError):
     """The controller does not answer."""
 
@@ -38,9 +42,18 @@ def ask(
 ) -> T:
     """The controller's answer; raises ControllerUnavailableError, RefusedError where it says that it can't be done, and
     ConfigError where the settings are unusable."""
-    address = load_cluster(directory).state_directory / "admin.sock"
+    address = load_cluster(directory).state_directory / ADMIN_SOCKET
     try:
-        return msgspec.json.decode(_exchange(address, method, path, timeout_seconds), type=answer)
+        status, body = exchange(address, method, path, timeout_seconds)
+        if status == HTTPStatus.CONFLICT:
+            refusal = msgspec.json.decode(body, type=_Refusal)
+            raise RefusedError(refusal.message, hint=refusal.hint)
+        if status != HTTPStatus.OK:
+            raise ControllerUnavailableError(
+                f"controller at {address} answers {method} {path} with {status} {HTTPStatus(status).phrase}",
+                hint="its log says why",
+            )
+        return msgspec.json.decode(body, type=answer)
     except PermissionError as error:
         raise ControllerUnavailableError(
             f"controller at {address} can't be asked: {error.strerror}", hint="only the user that it runs as may ask it"
@@ -61,31 +74,3 @@ def _start_hint(directory: Path) -> str:
     if outside := from_outside(directory):
         return f"{waits_hint(outside)}; where it is a member, the log of its pod says why"
     return f"`federation controller --dir {directory}` starts it"
-
-
-def _exchange(address: Path, method: str, path: str, timeout_seconds: float) -> bytes:
-    with closing(_UnixConnection(address, timeout_seconds)) as connection:
-        connection.request(method, path)
-        response = connection.getresponse()
-        body = response.read()
-        if response.status == 409:
-            refusal = msgspec.json.decode(body, type=_Refusal)
-            raise RefusedError(refusal.message, hint=refusal.hint)
-        if response.status != 200:
-            raise ControllerUnavailableError(
-                f"controller at {address} answers {method} {path} with {response.status} {response.reason}",
-                hint="its log says why",
-            )
-        return body
-
-
-class _UnixConnection(HTTPConnection):
-    def __init__(self, address: Path, timeout_seconds: float) -> None:
-        super().__init__("controller", timeout=timeout_seconds)
-        self._seconds = timeout_seconds
-        self._address = address
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self._seconds)
-        self.sock.connect(str(self._address))

@@ -12,8 +12,11 @@ from typing import TypeVar
 
 import typer
 
+from controllers.drain_report import TargetStatus
+from controllers.drains import WHOLE
 from controllers.status import DnsStatus, MembershipStatus, MeshStatus, NodeStatus, PeerStatus, StatusReport
 from federation.app.readiness import names_of, waited_for, waited_for_place
+from federation.cli.drain_progress import share_words
 from federation.cli.output import printable, table_lines
 
 # A screenful: up to here all are listed.
@@ -36,6 +39,7 @@ def status_lines(report: StatusReport, *, wide: bool) -> Iterator[str]:
         yield ""
         yield from settings
     trouble = [
+        *_drains(report),
         *_reasons(report.peers),
         *_refusals(report.nodes, wide=wide),
         *_rejections(report.peers, wide=wide),
@@ -144,6 +148,22 @@ def _reasons(peers: Sequence[PeerStatus]) -> Iterator[str]:
             alike.setdefault((peer.state, peer.reason), []).append(peer.cluster)
     for (state, reason), clusters in sorted(alike.items()):
         yield f"{_bad(state.lower())}: {names_of(clusters)}: {reason}"
+
+
+def _drains(report: StatusReport) -> Iterator[str]:
+    """What is drained, here and at the peers."""
+    if (own := report.drains) is not None:
+        targets = [(own.cluster, own.drain), *((gateway.address, gateway.drain) for gateway in own.gateways)]
+        for name, status in targets:
+            if (status.share, status.goal) != (WHOLE, WHOLE):
+                yield f"{_bad('drained')}: {name} takes {share_words(status)}"
+        if waiting := (*own.waiting_for, *own.silent):
+            yield f"{_bad('drained')}: not acknowledged by {names_of(waiting)}"
+        for address in (*(one.address for one in own.gateways if one.leaving), *own.leaving_workloads):
+            yield f"{_bad('leaving')}: {address} is about to end, or has ended, and is not called until it is back"
+    for peer in report.peers:
+        if peer.share < WHOLE:
+            yield f"{_bad('drained')}: {peer.cluster} takes {share_words(TargetStatus(peer.share, peer.share))}"
 
 
 def _is_well(peer: PeerStatus) -> bool:

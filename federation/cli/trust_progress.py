@@ -9,15 +9,10 @@ from pathlib import Path
 import typer
 
 from controllers.trust_report import TrustReport
-from federation.cli.owner import ask
+from federation.cli.owner import StillUnderWayError, ask
 from federation.cli.trust_text import progress
-from federation.model.errors import FederationError
 
 _POLL_SECONDS = 0.2
-
-
-class StillUnderWayError(FederationError):
-    """What was asked for is not done yet; the controller goes on with it."""
 
 
 def trust_of(directory: Path) -> TrustReport:

@@ -239,13 +239,13 @@ class Stage:
         self._running[name] = self._fleet.start(name, command)
 
     def _start_gateway(self, site: SitePlan) -> None:
-        command = (*FEDERATION, "gateway", "--dir", str(self.directory(site.cluster)))
+        command = (*FEDERATION, "gateway", "--dir", str(self.directory(site.cluster)), "--drain", "0s")
         self._start(f"{site.cluster}-gateway", command)
 
     def _start_sidecar(self, workload: PodPlan | ClientPlan) -> None:
         path = self.directory(workload.cluster) / f"sidecar-{workload.name}.yaml"
         path.write_text(sidecar_text(workload))
-        command = (*FEDERATION, "sidecar", "--config", str(path))
+        command = (*FEDERATION, "sidecar", "--config", str(path), "--drain", "0s")
         self._start(f"{workload.full_name}-sidecar", command)
 
     def _start_application(self, pod: PodPlan) -> None:

@@ -49,6 +49,10 @@ class TrustError(FederationError):
         self.reason = reason
 
 
+class OrderError(FederationError):
+    """What was ordered of a running controller can't be done, or would do harm; the hint says what can."""
+
+
 class InvariantError(FederationError):
     """A bug of ours, found by a check of our own before it reached the data plane."""
 

@@ -6,8 +6,11 @@ It knows no message of Envoy, which decides at request time what answers; whom i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Final
 
 from federation.model.names import ClusterId
 from federation.model.view import MergedPort, MergedService
@@ -33,6 +36,21 @@ class Site:
     """Members that share a network name reach each other's endpoints without a gateway."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How much of its calls a member still takes, in percent, while it is drained; by its gateway record."""
+
+    cluster: int = 100
+    """1 to 100, of the calls that are this cluster's turn."""
+    addresses: tuple[int, ...] = ()
+    """1 to 100, of each gateway beside the others in the order of the record; empty: all alike."""
+
+
+ALL: Final = Shares()
+NO_SHARES: Final[Mapping[ClusterId, Shares]] = MappingProxyType({})
+"""Nobody is drained."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class LocalityGroup:
     """One cluster among those that serve a port."""
@@ -43,6 +61,8 @@ class LocalityGroup:
     region: str
     weight: int
     """Ready endpoints behind the port, 1 to MAX_READY."""
+    scale: Fraction = Fraction(1)
+    """What an endpoint of it counts beside those of others: 1 unless a cluster is drained little by little."""
 
 
 def plan_localities(
@@ -53,6 +73,7 @@ def plan_localities(
     sites: Mapping[ClusterId, Site],
     local_ready: int,
     demoted: Collection[ClusterId] = (),
+    shares: Mapping[ClusterId, Shares] = NO_SHARES,
 ) -> tuple[LocalityGroup, ...]:
     """Order the clusters that back ``port``: our own, those of our region, the others; ties by cluster id.
 
@@ -63,24 +84,46 @@ def plan_localities(
     no way to them). Our own counts ``local_ready``, which is newer than what we published; it takes part
     only where it exports the port, since an unexported local service is not part of the clusterset
     (KEP-1645).
+
+    What clusters that are drained by ``shares`` give up goes to the others of their distance in proportion, and where
+    all of a distance give up something, to the next: it takes part in their priority for as much as is given up.
+    Clusters that are demoted get nothing so.
     """
     ready = {backend.cluster: backend.ready for backend in service.backends}
     ready[own.cluster] = local_ready
     known = {**sites, own.cluster: own}
     serving = [known[cluster] for cluster in port.clusters if cluster in known and ready.get(cluster, 0) > 0]
     distance = {site.cluster: (site.cluster in demoted, _distance(own, site)) for site in serving}
-    distances = sorted(set(distance.values()))
-    return tuple(
-        sorted(
-            LocalityGroup(
-                priority=distances.index(distance[site.cluster]),
-                cluster=site.cluster,
-                region=site.region,
-                weight=min(ready[site.cluster], MAX_READY),
-            )
-            for site in serving
-        )
-    )
+    levels: list[list[LocalityGroup]] = []
+    given_up = Fraction(0)
+    last_demoted = False
+    for step in sorted(set(distance.values())):
+        is_demoted, _ = step
+        level = [_group(site, ready, shares) for site in serving if distance[site.cluster] == step]
+        if given_up and is_demoted == last_demoted:
+            levels[-1] += _taking(level, given_up)
+            given_up = Fraction(0)
+        else:
+            given_up = sum((group.weight * (1 - group.scale) for group in level), Fraction(0))
+            if not all(group.scale < 1 for group in level):
+                keeping = [group for group in level if group.scale < 1]
+                whole = [group for group in level if group.scale == 1]
+                level = [*keeping, *_taking(whole, given_up + sum(group.weight for group in whole))]
+                given_up = Fraction(0)
+            levels.append(level)
+        last_demoted = is_demoted
+    return tuple(sorted(replace(group, priority=priority) for priority, level in enumerate(levels) for group in level))
+
+
+def _taking(groups: Sequence[LocalityGroup], weight: Fraction) -> list[LocalityGroup]:
+    """The groups as they count when so much weight in all is theirs."""
+    factor = weight / sum(group.weight * group.scale for group in groups)
+    return [replace(group, scale=group.scale * factor) for group in groups]
+
+
+def _group(site: Site, ready: Mapping[ClusterId, int], shares: Mapping[ClusterId, Shares]) -> LocalityGroup:
+    share = shares.get(site.cluster, ALL).cluster
+    return LocalityGroup(0, site.cluster, site.region, min(ready[site.cluster], MAX_READY), Fraction(share, 100))
 
 
 def spread_weight(ready: int, addresses: int) -> tuple[int, ...]:
@@ -96,6 +139,18 @@ def spread_weight(ready: int, addresses: int) -> tuple[int, ...]:
         return ()
     share, rest = divmod(WEIGHT_PER_ENDPOINT * min(max(ready, 1), MAX_READY), addresses)
     return tuple(max(1, share + (index < rest)) for index in range(addresses))
+
+
+def drained_weights(weights: Sequence[int], scale: Fraction, shares: Sequence[int]) -> tuple[int, ...]:
+    """The ``weights`` of a cluster's gateways as they are while something is drained: in all ``scale`` times as much,
+    and each gateway as much as it takes beside the others by its share (percent; none are given: all alike).
+
+    No weight is below 1, Envoy's minimum.
+    """
+    if not shares:
+        return tuple(max(1, round(weight * scale)) for weight in weights)
+    fair = scale * sum(weights) / sum(weight * share for weight, share in zip(weights, shares, strict=True))
+    return tuple(max(1, round(weight * share * fair)) for weight, share in zip(weights, shares, strict=True))
 
 
 def rank_clusters(

@@ -108,11 +108,26 @@ class GatewayRecord:
     """How the other members reach this one."""
 
     addresses: tuple[GatewayAddress, ...]
+    """Those that are to be called."""
     region: str
     network: str
     shards: int = 0
     """Into how many shards the gateways part the endpoints of a service port, each with an SNI of its own
     (``gateway.ir.shards``). Since schema 1.3; 0 where the gateways know the SNI of the service port alone."""
+    share: int = 100
+    """Percent that it takes of the calls that are this cluster's turn, 1 to 100: less while it is drained. Since schema
+    1.4, as all that follows; an older reader calls every address alike, and none of the drained ones."""
+    shares: tuple[int, ...] = ()
+    """How much each address takes beside the others, 1 to 100 in the order of ``addresses``; empty: all alike."""
+    drained: tuple[GatewayAddress, ...] = ()
+    """Gateways that are there and not to be called. With nothing in ``addresses``, the whole cluster is drained."""
+    revision: int = 0
+    """Grows with every change of what is drained: by it the others say what they have taken over."""
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether the member has gateways and wants no calls."""
+        return bool(self.drained) and not self.addresses
 
     @property
     def record_key(self) -> RecordKey:
@@ -139,11 +154,14 @@ class BundleRecord:
 
 @dataclass(frozen=True, slots=True)
 class TrustRecord:
-    """Which bundles of the others the member verifies by: accepted, and in its Envoys. Since schema 1.1; a member that
-    has none may have accepted all the same."""
+    """What of the others the member has taken over: accepted, and in its Envoys. Since schema 1.1; a member that has
+    none may have accepted all the same."""
 
     accepted: tuple[tuple[str, int], ...] = ()
-    """Trust domain and sequence, sorted, each domain once."""
+    """The bundles that it verifies by: trust domain and sequence, sorted, each domain once."""
+    routed: tuple[tuple[str, int], ...] = ()
+    """The gateways that it calls by: cluster and revision of its gateway record, sorted, each cluster once. Since
+    schema 1.4; left out are revisions of 0, of clusters that were never drained."""
 
     @property
     def record_key(self) -> RecordKey:

@@ -42,7 +42,7 @@ from federation.model.wire_structs import (
 )
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 3
+SCHEMA_MINOR = 4
 
 MAX_RECORD_BYTES = 256 * 1024
 MAX_KEY_CHARS = 160
@@ -176,11 +176,15 @@ def _from_wire(wire: WireRecord) -> Record:
             )
         case WireGateway():
             addresses = tuple(GatewayAddress(host, port) for host, port in wire.addresses)
-            return GatewayRecord(addresses, wire.region, wire.network, wire.shards)
+            drained = tuple(GatewayAddress(host, port) for host, port in wire.drained)
+            shares = tuple(wire.shares)
+            return GatewayRecord(
+                addresses, wire.region, wire.network, wire.shards, wire.share, shares, drained, wire.revision
+            )
         case WireBundle():
             return BundleRecord(wire.trust_domain, wire.sequence, tuple(wire.authorities), tuple(wire.leaves_until))
         case WireTrust():
-            return TrustRecord(tuple(wire.accepted))
+            return TrustRecord(tuple(wire.accepted), tuple(wire.routed))
 
 
 def _ports_of(wire: WireEndpoints) -> list[tuple[EndpointPort, ...]]:
@@ -204,13 +208,7 @@ def _check(record: Record, member: Member) -> None:
         case EndpointsRecord():
             _check_endpoints(record)
         case GatewayRecord():
-            _items("addresses", record.addresses, _MAX_ITEMS)
-            for address in record.addresses:
-                _ip("addresses.host", address.host)
-                _bounded("addresses.port", address.port, 1, 65535)
-            _label_value("region", record.region)
-            _label_value("network", record.network)
-            _bounded("shards", record.shards, 0, _MAX_SHARDS)
+            _check_gateway(record)
         case BundleRecord():
             _check_bundle(record, member)
         case TrustRecord():
@@ -290,14 +288,31 @@ def _check_bundle(record: BundleRecord, member: Member) -> None:
         _bounded("leaves_until", until, 0, _MAX_CREATED)
 
 
+def _check_gateway(record: GatewayRecord) -> None:
+    for field, addresses in (("addresses", record.addresses), ("drained", record.drained)):
+        _items(field, addresses, _MAX_ITEMS)
+        for address in addresses:
+            _ip(f"{field}.host", address.host)
+            _bounded(f"{field}.port", address.port, 1, 65535)
+    _label_value("region", record.region)
+    _label_value("network", record.network)
+    _bounded("shards", record.shards, 0, _MAX_SHARDS)
+    if len(record.shares) not in {0, len(record.addresses)}:
+        _refuse(Reason.INVALID, "shares says nothing of some address")
+    for share in (record.share, *record.shares):
+        _bounded("share", share, 1, 100)
+    _bounded("revision", record.revision, 0, _MAX_SEQUENCE)
+
+
 def _check_trust(record: TrustRecord) -> None:
-    _items("accepted", record.accepted, _MAX_TRUST_DOMAINS)
-    domains = [domain for domain, _ in record.accepted]
-    if domains != sorted(set(domains)):
-        _refuse(Reason.INVALID, "accepted is not sorted, or names a trust domain twice")
-    for domain, sequence in record.accepted:
-        _text("accepted (trust domain)", domain, 255)
-        _bounded("accepted (sequence)", sequence, 0, _MAX_SEQUENCE)
+    for field, pairs in (("accepted", record.accepted), ("routed", record.routed)):
+        _items(field, pairs, _MAX_TRUST_DOMAINS)
+        names = [name for name, _ in pairs]
+        if names != sorted(set(names)):
+            _refuse(Reason.INVALID, f"{field} is not sorted, or names something twice")
+        for name, sequence in pairs:
+            _text(f"{field} (name)", name, 255)
+            _bounded(f"{field} (sequence)", sequence, 0, _MAX_SEQUENCE)
 
 
 def _identity(identity: str, trust_domain: str) -> None:

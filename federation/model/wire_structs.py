@@ -51,6 +51,10 @@ class WireGateway(msgspec.Struct, array_like=True, tag=3):
     region: str
     network: str
     shards: int = 0
+    share: int = 100
+    shares: list[int] = []
+    drained: list[tuple[str, int]] = []
+    revision: int = 0
 
 
 class WireBundle(msgspec.Struct, array_like=True, tag=4):
@@ -62,6 +66,7 @@ class WireBundle(msgspec.Struct, array_like=True, tag=4):
 
 class WireTrust(msgspec.Struct, array_like=True, tag=5):
     accepted: list[tuple[str, int]]
+    routed: list[tuple[str, int]] = []
 
 
 WireRecord = WireExport | WireEndpoints | WireGateway | WireBundle | WireTrust
@@ -98,9 +103,17 @@ def to_wire(record: Record) -> WireRecord:
                 ports_of=[numbers[address.ports] for address in record.addresses] if found else [],
             )
         case GatewayRecord():
-            addresses = [(address.host, address.port) for address in record.addresses]
-            return WireGateway(addresses, record.region, record.network, record.shards)
+            return WireGateway(
+                addresses=[(address.host, address.port) for address in record.addresses],
+                region=record.region,
+                network=record.network,
+                shards=record.shards,
+                share=record.share,
+                shares=list(record.shares),
+                drained=[(address.host, address.port) for address in record.drained],
+                revision=record.revision,
+            )
         case BundleRecord():
             return WireBundle(record.trust_domain, record.sequence, list(record.authorities), list(record.leaves_until))
         case TrustRecord():
-            return WireTrust(list(record.accepted))
+            return WireTrust(list(record.accepted), list(record.routed))

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from fractions import Fraction
 from types import MappingProxyType
 from zlib import crc32
 
-from federation.model.locality import WEIGHT_PER_ENDPOINT, Site, plan_localities, spread_weight
+from federation.model.locality import (
+    ALL,
+    NO_SHARES,
+    WEIGHT_PER_ENDPOINT,
+    Shares,
+    Site,
+    drained_weights,
+    plan_localities,
+    spread_weight,
+)
 from federation.model.names import ClusterId, ServiceKey, shard_sni, sni
 from federation.model.records import GatewayAddress
 from federation.model.state import EndpointSlice, Protocol, ServicePort, ServiceState
@@ -50,6 +60,7 @@ def build_imports(
     shards: Mapping[ClusterId, int] = MappingProxyType({}),
     demoted: Collection[ClusterId] = (),
     withdrawn: Collection[ClusterId] = (),
+    shares: Mapping[ClusterId, Shares] = NO_SHARES,
     generation: int = 0,
 ) -> tuple[ImportedPort, ...]:
     """The outbound side of one service: own pods by address, every other cluster by its gateways.
@@ -60,7 +71,8 @@ def build_imports(
 
     ``shards``: into how many a peer's gateways part the endpoints of a port; a cluster that isn't there does not.
     ``demoted`` clusters are called behind all others. ``withdrawn`` ones are not called; their identities stay, so that
-    their coming and going changes endpoints alone. ``generation`` is of the trust that calls of the service rest on.
+    their coming and going changes endpoints alone. ``shares`` are those of clusters that are drained little by little.
+    ``generation`` is of the trust that calls of the service rest on.
     """
     callable_sites = {cluster: site for cluster, site in sites.items() if cluster not in withdrawn}
     ports = (
@@ -69,7 +81,9 @@ def build_imports(
             port=port.port,
             protocol=app_protocol(port.name, port.app_protocol),
             identities=_identities(service, port, {own.cluster, *sites}),
-            localities=_localities(service, port, own, callable_sites, demoted, gateways, shards, local, sidecar_port),
+            localities=_localities(
+                service, port, own, callable_sites, demoted, gateways, shards, shares, local, sidecar_port
+            ),
             generation=generation,
         )
         for port in service.ports
@@ -99,12 +113,15 @@ def _localities(
     demoted: Collection[ClusterId],
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]],
     shards: Mapping[ClusterId, int],
+    shares: Mapping[ClusterId, Shares],
     local: ServiceState,
     sidecar_port: int,
 ) -> tuple[UpstreamLocality, ...]:
     pods = _ready_sidecars(local, port.name, sidecar_port)
     local_ready = sum(len(zone) for zone in pods.values())
-    groups = plan_localities(port, service, own=own, sites=sites, local_ready=local_ready, demoted=demoted)
+    groups = plan_localities(
+        port, service, own=own, sites=sites, local_ready=local_ready, demoted=demoted, shares=shares
+    )
     localities: list[UpstreamLocality] = []
     for group in groups:
         if group.cluster == own.cluster:
@@ -118,33 +135,50 @@ def _localities(
             group.weight,
             gateways.get(group.cluster, ()),
             shards.get(group.cluster, 0),
+            shares.get(group.cluster, ALL).addresses,
+            group.scale,
         )
         if upstreams:
             localities.append(UpstreamLocality(group.priority, group.cluster, group.region, "", upstreams))
     return tuple(sorted(localities))
 
 
-def _behind_gateways(name: str, ready: int, gateways: Collection[GatewayAddress], shards: int) -> tuple[Upstream, ...]:
+def _behind_gateways(
+    name: str,
+    ready: int,
+    gateways: Sequence[GatewayAddress],
+    shards: int,
+    shares: Sequence[int],
+    scale: Fraction,
+) -> tuple[Upstream, ...]:
     """The hosts that stand for ``ready`` endpoints of a peer: its shards, or, where it has none, its gateways.
 
     Each may be reached through any of the gateways. The first way differs from host to host, and for services of one
-    shard from service to service.
+    shard from service to service. ``shares`` (percent, by gateway; none: all alike) and ``scale`` are of what is
+    drained little by little.
     """
-    addresses = [Way(address.host, address.port) for address in sorted(gateways)]
+    in_order = sorted(zip(gateways, shares or [100] * len(gateways), strict=True))
+    addresses = [Way(address.host, address.port) for address, _ in in_order]
+    parts = [share for _, share in in_order]
     if not addresses:
         return ()
     if shards:
         weights = [WEIGHT_PER_ENDPOINT * size for size in shard_sizes(ready, shards)]
         names = [shard_sni(name, shard) for shard in range(len(weights))]
         start = crc32(name.encode())
+        if scale != 1:
+            weights = list(drained_weights(weights, scale, ()))
     else:
         weights = list(spread_weight(ready, len(addresses)))
         names = [""] * len(addresses)
         start = 0
+        if shares or scale != 1:
+            weights = list(drained_weights(weights, scale, parts))
+    order = parts if shards and shares else [1] * len(addresses)
     return tuple(
         Upstream(first.address, first.port, weight, server_name, tuple(others))
         for (first, *others), weight, server_name in zip(
-            ways(addresses, [1] * len(addresses), start, len(weights)), weights, names, strict=True
+            ways(addresses, order, start, len(weights)), weights, names, strict=True
         )
     )
 

@@ -35,6 +35,7 @@ _STATS = (
     {"prefix": "server."},
     {"prefix": "control_plane."},
     {"prefix": "tcp.gateway."},
+    {"prefix": "tcp.inbound_tcp."},
     {"prefix": "http.inbound."},
     {"prefix": "inbound.rbac."},
     {"prefix": "http.outbound."},
@@ -88,11 +89,13 @@ def build_bootstrap(
     admin: Listen,
     xds: ControlPlane,
     health: Listen | None = None,
+    drain_file: str = "",
 ) -> dict[str, object]:
     """The bootstrap of one Envoy.
 
     ``health``: where any GET is answered with 200 as soon as the control plane has said what to listen on, for the
-    kubelet; then Envoy waits for that without limit. Without it, Envoy begins with nothing after 15 s.
+    kubelet; then Envoy waits for that without limit. Without it, Envoy begins with nothing after 15 s. ``drain_file``:
+    by a 1 in the place of its 0, all HTTP connections end with the calls that are under way.
     """
     dynamic: dict[str, object] = {
         "ads_config": {
@@ -132,6 +135,8 @@ def build_bootstrap(
         },
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": list(_STATS)}}},
     }
+    if drain_file:
+        document["overload_manager"] = _drained_by(drain_file)
     if isinstance(node, SidecarNode):
         document["layered_runtime"] = {"layers": [{"name": "static", "static_layer": _SIDECAR_RUNTIME}]}
     return document
@@ -172,6 +177,31 @@ def build_token_source(token_file: str) -> dict[str, object]:
                 "generic_secret": {"secret": {"filename": token_file}},
             }
         ]
+    }
+
+
+def _drained_by(file: str) -> dict[str, object]:
+    """Envoy's own ways to have connections end are open to whoever reaches its admin port, or close the listener and
+    cut what is left after a time. An overload that we claim does neither: answers carry GOAWAY, or Connection: close.
+    """
+    monitor = "envoy.resource_monitors.injected_resource"
+    return {
+        "refresh_interval": "0.2s",
+        "resource_monitors": [
+            {
+                "name": monitor,
+                "typed_config": {
+                    "@type": f"{_TYPE}resource_monitors.injected_resource.v3.InjectedResourceConfig",
+                    "filename": file,
+                },
+            }
+        ],
+        "actions": [
+            {
+                "name": "envoy.overload_actions.disable_http_keepalive",
+                "triggers": [{"name": monitor, "threshold": {"value": 1.0}}],
+            }
+        ],
     }
 
 

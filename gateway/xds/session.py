@@ -128,7 +128,8 @@ class Session:
         self._wake.set()
 
     def status(self) -> StreamStatus:
-        return StreamStatus(self.node, self._subject, self._since, self._stream.status())
+        unseen = bool(self._changed or self._endpoints_due)
+        return StreamStatus(self.node, self._subject, self._since, self._stream.status(), unseen)
 
     async def run(self, first: protos.Message) -> Ending:
         """Serve until the client ends the stream or `end` is called; returns why it is over."""

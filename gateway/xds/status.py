@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gateway.xds.protos import ENDPOINT
 from gateway.xds.stream import TypeStatus
 
 
@@ -19,6 +20,13 @@ class StreamStatus:
     """Whom the token proved."""
     since: datetime
     types: tuple[TypeStatus, ...]
+    unseen: bool = False
+    """Whether the view has changed and the stream has not looked yet."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the node has answered all endpoints that it is to have."""
+        return not self.unseen and not any(kind.busy for kind in self.types if kind.type_url == ENDPOINT)
 
 
 @dataclass(slots=True)

@@ -61,6 +61,8 @@ class TypeStatus:
     nacks: tuple[Nack, ...]
     taken: Mapping[str, str] = field(default_factory=dict)
     """Secrets only: the accepted version by name, empty for what was not accepted yet."""
+    busy: bool = False
+    """Whether something is to be sent or waits for its answer."""
 
 
 class DeltaStream:
@@ -121,6 +123,7 @@ class DeltaStream:
                 delivery.acked,
                 tuple(delivery.nacks.values()),
                 delivery.taken if delivery.type_url == SECRET else {},
+                delivery.busy,
             )
             for delivery in self._deliveries.values()
         )

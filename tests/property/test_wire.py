@@ -70,7 +70,15 @@ records: st.SearchStrategy[Record] = st.one_of(
         ),
         addresses=several(st.builds(EndpointAddress, st.tuples(ips), st.just("") | labels)),
     ),
-    st.builds(GatewayRecord, several(st.builds(GatewayAddress, ips, numbers)), st.just("") | labels, labels),
+    st.builds(
+        GatewayRecord,
+        several(st.builds(GatewayAddress, ips, numbers)),
+        st.just("") | labels,
+        labels,
+        share=st.integers(1, 100),
+        drained=several(st.builds(GatewayAddress, ips, numbers)),
+        revision=st.integers(0, 2**63 - 1),
+    ),
     st.builds(
         lambda sequence, said: BundleRecord("east.example", sequence, tuple(said), tuple(said.values())),
         st.integers(0, 2**63 - 1),

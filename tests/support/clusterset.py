@@ -226,6 +226,10 @@ class Cluster:
         """The controller's report, as `federation trust show -o json` prints it."""
         return self._owner("/v1/trust")
 
+    def drains(self) -> Any:
+        """The controller's report, as `federation drain -o json` prints it."""
+        return self._owner("/v1/drains")
+
     def peer(self, name: str) -> Any:
         return next(peer for peer in self.status()["peers"] if peer["cluster"] == name)
 
@@ -364,11 +368,11 @@ class ClusterSet:
 
     def _end_all(self) -> None:
         children = [child for cluster in self.clusters.values() for child in cluster.children]
-        # Side by side: each takes a while to end in peace.
+        # Side by side: each takes a while to end; SIGINT, for nobody is left to be told to call others.
         for child in children:
             child.thaw()
             if child.running:
-                os.kill(child.pid, 15)
+                os.kill(child.pid, 2)
         for child in children:
             child.end()
 

@@ -80,11 +80,11 @@ class Child:
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - takes no lock
             )
 
-    def terminate(self) -> int:
+    def terminate(self, seconds: float = STOP_SECONDS) -> int:
         """Ask for a clean end with SIGTERM, sent to the program alone; returns its exit code."""
         os.kill(self.pid, signal.SIGTERM)
         assert self._process is not None
-        return self._process.wait(STOP_SECONDS)
+        return self._process.wait(seconds)
 
     def kill(self) -> None:
         """kill -9 of the program and all that it has started."""
@@ -115,13 +115,14 @@ class Child:
         return found[0]
 
     def end(self) -> None:
-        """Whatever its state: end it, politely first."""
+        """Whatever its state: end it, politely first (SIGINT, on which nobody is told to call others)."""
         if self._process is None:
             return
         self.thaw()
         if self.running:
+            os.kill(self.pid, signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
-                self.terminate()
+                self._process.wait(STOP_SECONDS)
         self.kill()
 
     def words(self) -> str:

@@ -293,7 +293,7 @@ class ClusterSide:
 
     def _on_gateways(self, addresses: tuple[HostPort, ...]) -> None:
         if self._controller is not None:
-            self._controller.on_gateway_addresses(addresses)
+            self._controller.own_gateways.place(addresses)
             self._mark()
 
 

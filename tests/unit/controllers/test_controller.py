@@ -843,7 +843,7 @@ def test_the_others_are_told_where_the_gateways_are_now(loop: ControlLoop) -> No
     loop.step()
     told = []
     for addresses in ((), (HostPort("192.0.2.1", 15443), HostPort("192.0.2.2", 15443))):
-        loop.controller.on_gateway_addresses(addresses)
+        loop.controller.own_gateways.place(addresses)
         loop.step()
         record = loop.peers.published[-1][GATEWAY_KEY]
         assert isinstance(record, GatewayRecord)
@@ -856,7 +856,7 @@ def test_a_restart_without_a_gateway_address_tells_the_last_ones(tmp_path: Path)
     """The Service may be without one just then; what peers were told stays until there is another."""
     loop = ControlLoop(tmp_path)
     loop.own({})
-    loop.controller.on_gateway_addresses((HostPort("192.0.2.1", 15443),))
+    loop.controller.own_gateways.place((HostPort("192.0.2.1", 15443),))
     loop.step()
     settings = replace(loop.settings, gateway=GatewaySettings(()))
     told = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
@@ -12,11 +13,13 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from controllers.drain_report import DrainReport
 from controllers.http.server import owner_app, public_app, serve_tcp, serve_unix
 from controllers.status import ServiceStatus, StatusReport
 from controllers.trust_report import TrustReport
 from federation.model.addresses import HostPort
-from federation.model.errors import ConfigError, TrustError
+from federation.model.errors import ConfigError, OrderError, TrustError
+from support.drain_reports import drain_report
 from support.reports import status_report
 from support.trust_reports import trust_report
 
@@ -39,6 +42,7 @@ class Program:
         self.rekeyed = 0
         self.tainted: list[str | None] = []
         self.elsewhere = False
+        self.drains = Drains()
 
     def ready(self) -> tuple[bool, str]:
         return self.readiness
@@ -68,6 +72,36 @@ class Program:
         return name or "signing"
 
 
+class Drains:
+    """What is ordered of it."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[object, ...]] = []
+
+    def report(self) -> DrainReport:
+        return drain_report()
+
+    def drain(self, target: str, over: timedelta, *, force: bool) -> None:
+        if target == "west":
+            raise OrderError("west is another cluster", hint="run it there")
+        self.orders.append(("drain", target, over, force))
+
+    def undrain(self, target: str, over: timedelta) -> None:
+        self.orders.append(("undrain", target, over))
+
+    def gateway_leaves(self, address: str) -> None:
+        self.orders.append(("gateway leaves", address))
+
+    def gateway_serves(self, address: str) -> None:
+        self.orders.append(("gateway serves", address))
+
+    def sidecar_leaves(self, address: str) -> None:
+        self.orders.append(("sidecar leaves", address))
+
+    def sidecar_serves(self, address: str) -> None:
+        self.orders.append(("sidecar serves", address))
+
+
 @pytest.fixture
 def program() -> Program:
     return Program()
@@ -88,7 +122,7 @@ async def public(program: Program) -> AsyncIterator[aiohttp.ClientSession]:
 @asynccontextmanager
 async def owner(program: Program, path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     async with (
-        serve_unix(owner_app(program.status, program.services, program, program.rekey), path),
+        serve_unix(owner_app(program.status, program.services, program, program.rekey, program.drains), path),
         aiohttp.ClientSession("http://owner", connector=aiohttp.UnixConnector(str(path))) as session,
     ):
         yield session
@@ -205,3 +239,31 @@ async def test_an_address_that_is_taken_is_an_error_of_the_configuration(program
         with pytest.raises(ConfigError, match=f"http cannot listen on {listen}"):
             async with serve_tcp(public_app(program.ready, CollectorRegistry()), listen):
                 pytest.fail("it listens all the same")
+
+
+async def test_drains_are_ordered_undone_and_reported(program: Program, tmp_path: Path) -> None:
+    """Each order arrives with what it is of; a duration that is none is refused."""
+    async with owner(program, tmp_path / "admin.sock") as client:
+        async with client.get("/v1/drains") as answer:
+            assert msgspec.json.decode(await answer.read(), type=DrainReport) == drain_report()
+        for method, path in (
+            ("POST", "/v1/drains?target=east&over=5m&force=true"),
+            ("DELETE", "/v1/drains?target=east"),
+            ("POST", "/v1/leaving/gateways?address=192.0.2.1:15443"),
+            ("DELETE", "/v1/leaving/gateways?address=192.0.2.1:15443"),
+            ("POST", "/v1/leaving/sidecars?address=10.0.0.1:15006"),
+            ("DELETE", "/v1/leaving/sidecars?address=10.0.0.1:15006"),
+        ):
+            async with client.request(method, path) as answer:
+                assert answer.status == 200
+        for path in ("/v1/drains?target=west", "/v1/drains?target=east&over=soon"):
+            async with client.post(path) as answer:
+                assert answer.status == 409
+    assert program.drains.orders == [
+        ("drain", "east", timedelta(minutes=5), True),
+        ("undrain", "east", timedelta(0)),
+        ("gateway leaves", "192.0.2.1:15443"),
+        ("gateway serves", "192.0.2.1:15443"),
+        ("sidecar leaves", "10.0.0.1:15006"),
+        ("sidecar serves", "10.0.0.1:15006"),
+    ]

@@ -96,3 +96,55 @@ def test_several_expected_errors_are_told_by_the_first() -> None:
 def test_a_bug_beside_others_is_not_hidden() -> None:
     """A group with an error that nobody expected stays whole, for its traceback."""
     assert told_alone(ExceptionGroup("", [ConfigError("first"), KeyError("bug")])) is None
+
+
+async def test_on_sigterm_the_farewell_comes_first() -> None:
+    """Main goes on meanwhile, and is cancelled after."""
+    done: list[str] = []
+
+    async def main() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            done.append("main ended")
+
+    async def farewell() -> None:
+        await asyncio.sleep(0)
+        done.append("farewell")
+
+    await run_until_signal(main(), farewell)
+    assert done == ["farewell", "main ended"]
+
+
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]]
+)
+async def test_a_hurry_cuts_the_farewell_short(numbers: list[signal.Signals]) -> None:
+    """Ctrl-C, and a second signal of whatever kind, end it at once."""
+    begun: list[bool] = []
+
+    async def main() -> None:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(0.05)
+        await asyncio.Event().wait()
+
+    async def farewell() -> None:
+        begun.append(True)
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(10):
+        await run_until_signal(main(), farewell)
+    assert len(begun) == len(numbers) - 1
+
+
+async def test_an_end_of_main_ends_the_farewell() -> None:
+    """There is nothing left to take leave of."""
+
+    async def main() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(10):
+        await run_until_signal(main(), asyncio.Event().wait)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import msgspec.structs
 import pytest
 
+from controllers.drain_report import GatewayStatus, TargetStatus
 from controllers.status import (
     AuthorityStatus,
     DnsStatus,
@@ -21,6 +22,7 @@ from controllers.status import (
     StatusReport,
 )
 from federation.cli.status_text import status_lines
+from support.drain_reports import drain_report
 from support.reports import status_report
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -243,3 +245,23 @@ def test_the_mesh_has_its_line_and_wide_what_its_administrator_must_set() -> Non
     assert "Mesh       linkerd in linkerd, trust domain us-east.acme" in lines(linkerd, wide=True)
     assert not any("must have" in one for one in lines(linkerd, wide=True))
     assert not any(one.startswith("Mesh") for one in lines(changed(kubernetes=KubernetesStatus("pod-0", True, True))))
+
+
+def test_what_is_drained_is_told_of_us_and_of_peers() -> None:
+    """With who has not acknowledged, and whose process is away; nothing where nothing is drained."""
+    gateways = (
+        GatewayStatus("192.0.2.1:15443", TargetStatus(0, 0)),
+        GatewayStatus("192.0.2.2:15443", TargetStatus(100, 100), leaving=True),
+    )
+    own = drain_report(gateways=gateways, waiting_for=("eu-west",), leaving_workloads=("10.0.0.9:15006",))
+    peer = PeerStatus("north", "Live", trusted=True, services=1, share=40)
+    told = lines(status_report(drains=own, peers=(peer,)))
+    away = "is about to end, or has ended, and is not called until it is back"
+    assert [line for line in told if line.startswith(("drained", "leaving"))] == [
+        "drained: 192.0.2.1:15443 takes no calls of other clusters",
+        "drained: not acknowledged by eu-west",
+        f"leaving: 192.0.2.2:15443 {away}",
+        f"leaving: 10.0.0.9:15006 {away}",
+        "drained: north takes 40 % of its calls",
+    ]
+    assert not any("drained" in line for line in lines(status_report()))

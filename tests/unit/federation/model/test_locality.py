@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,9 @@ from federation.model.locality import (
     MAX_READY,
     WEIGHT_PER_ENDPOINT,
     LocalityGroup,
+    Shares,
     Site,
+    drained_weights,
     plan_localities,
     rank_clusters,
     spread_weight,
@@ -36,13 +40,30 @@ def plan(
     own: Site = OWN,
     sites: dict[ClusterId, Site] = SITES,
     demoted: frozenset[ClusterId] = frozenset(),
+    shares: dict[ClusterId, int] | None = None,
 ) -> tuple[LocalityGroup, ...]:
     """The plan of the sample's port, backed by ``clusters``, with so many endpoints ready in each."""
     port = merged_port(*clusters)
     service = merged_service(
         ports=[port], backends=[backend(cluster, zones={"a": count}) for cluster, count in ready.items()]
     )
-    return plan_localities(port, service, own=own, sites=sites, local_ready=local_ready, demoted=demoted)
+    return plan_localities(
+        port,
+        service,
+        own=own,
+        sites=sites,
+        local_ready=local_ready,
+        demoted=demoted,
+        shares={cluster: Shares(share) for cluster, share in (shares or {}).items()},
+    )
+
+
+def parts(groups: tuple[LocalityGroup, ...]) -> dict[ClusterId, tuple[int, Fraction]]:
+    """The priority of each cluster, and its part of that priority's calls."""
+    total = {priority: Fraction(0) for priority in {group.priority for group in groups}}
+    for group in groups:
+        total[group.priority] += group.weight * group.scale
+    return {group.cluster: (group.priority, group.weight * group.scale / total[group.priority]) for group in groups}
 
 
 def test_own_cluster_then_own_region_then_the_others() -> None:
@@ -70,6 +91,53 @@ def test_demoted_clusters_come_last(demoted: set[ClusterId], expected: dict[Clus
     ready = {EAST: 1, NORTH: 1, SOUTH: 1, WEST: 1}
     groups = plan(ready, local_ready=1, demoted=frozenset(demoted))
     assert {group.cluster: group.priority for group in groups} == expected
+
+
+def test_a_drained_cluster_gives_up_calls_to_those_of_its_distance() -> None:
+    """Two clusters of a region, one of them at 40 %: the other has the rest."""
+    found = parts(plan({NORTH: 5, SOUTH: 5}, shares={NORTH: 40}))
+    assert found == {NORTH: (0, Fraction(40, 200)), SOUTH: (0, Fraction(160, 200))}
+
+
+def test_what_nobody_of_the_distance_takes_goes_to_the_next() -> None:
+    """The only cluster of the region is at 70 %: 30 % of its calls go to the far one, however large that is."""
+    found = parts(plan({NORTH: 2, WEST: 50}, shares={NORTH: 70}))
+    assert found == {NORTH: (0, Fraction(7, 10)), WEST: (0, Fraction(3, 10))}
+
+
+def test_what_the_next_distance_is_drained_of_stays_among_it() -> None:
+    """Two distances drained at once: the near one's rest goes to the far one, as that shares it among itself."""
+    sites = {**SITES, SOUTH: Site(SOUTH, "us", "net-south")}
+    found = parts(plan({NORTH: 1, SOUTH: 1, WEST: 1}, sites=sites, shares={NORTH: 50, WEST: 25}))
+    assert found == {NORTH: (0, Fraction(1, 2)), SOUTH: (0, Fraction(2, 5)), WEST: (0, Fraction(1, 10))}
+
+
+def test_own_pods_keep_the_calls_of_their_cluster() -> None:
+    """Who is drained is a peer's gateway: what is at home comes first, and what is behind keeps its order."""
+    found = parts(plan({NORTH: 1, WEST: 1}, local_ready=1, shares={NORTH: 50}))
+    assert {cluster: priority for cluster, (priority, _) in found.items()} == {EAST: 0, NORTH: 1, WEST: 1}
+
+
+def test_nothing_goes_to_a_cluster_that_does_not_answer() -> None:
+    """A cluster that is drained keeps its calls where the others are demoted."""
+    found = parts(plan({NORTH: 1, WEST: 1}, demoted=frozenset({WEST}), shares={NORTH: 10}))
+    assert found == {NORTH: (0, Fraction(1)), WEST: (1, Fraction(1))}
+
+
+@pytest.mark.parametrize(
+    ("weights", "scale", "shares", "expected"),
+    [
+        ((60, 60), Fraction(1), (100, 50), (80, 40)),
+        ((60, 60), Fraction(1, 2), (), (30, 30)),
+        ((60, 60), Fraction(1, 2), (100, 20), (50, 10)),
+        ((61, 60), Fraction(1, 1000), (), (1, 1)),
+    ],
+)
+def test_weights_of_gateways_that_are_drained(
+    weights: tuple[int, ...], scale: Fraction, shares: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    """What one gateway gives up the others of its cluster take; what the cluster gives up all of them do."""
+    assert drained_weights(weights, scale, shares) == expected
 
 
 def test_priorities_have_no_gaps() -> None:
@@ -133,6 +201,8 @@ def test_priorities_are_contiguous(names: list[ClusterId], data: st.DataObject) 
         local_ready=data.draw(counts),
         clusters=tuple(sorted(names)),
         sites={name: Site(name, data.draw(regions), "n") for name in names if data.draw(st.booleans())},
+        demoted=frozenset(name for name in names if data.draw(st.booleans())),
+        shares={name: data.draw(st.sampled_from([1, 40, 100])) for name in names if name != EAST},
     )
     priorities = {group.priority for group in groups}
     assert set(range(len(priorities))) == priorities

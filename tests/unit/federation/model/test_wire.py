@@ -57,6 +57,14 @@ WITH_PORTS = replace(
         EndpointAddress(("127.0.0.4",), "", ENDPOINT_PORTS),
     ),
 )
+HALF_DRAINED = replace(
+    gateway(),
+    addresses=(GatewayAddress("127.0.0.1", 15443), GatewayAddress("127.0.0.2", 15443)),
+    share=60,
+    shares=(100, 40),
+    drained=(GatewayAddress("127.0.0.3", 15443),),
+    revision=1_767_225_600_000,
+)
 RECORDS: dict[str, Record] = {
     "export": FULL_EXPORT,
     "endpoints": FULL_ENDPOINTS,
@@ -65,8 +73,16 @@ RECORDS: dict[str, Record] = {
     "bundle": bundle(7),
     "bundle-with-ends": replace(bundle(7), leaves_until=(1_767_229_200,)),
     "trust": TrustRecord((("north.example", 3), ("west.example", 1_767_225_600))),
+    "gateway-half-drained": HALF_DRAINED,
+    "trust-with-routed": TrustRecord((("north.example", 3),), (("west", 1_767_225_600_000),)),
 }
-NEW_IN = {"trust": "schema-1.1", "bundle-with-ends": "schema-1.2", "endpoints-with-ports": "schema-1.3"}
+NEW_IN = {
+    "trust": "schema-1.1",
+    "bundle-with-ends": "schema-1.2",
+    "endpoints-with-ports": "schema-1.3",
+    "gateway-half-drained": "schema-1.4",
+    "trust-with-routed": "schema-1.4",
+}
 
 
 def with_ports(*ports: EndpointPort) -> EndpointsRecord:
@@ -162,6 +178,14 @@ PORT = ServicePort("http", Protocol.TCP, 80)
         TrustRecord((("west.example", 1), ("west.example", 2))),
         TrustRecord((("west.example", -1),)),
         TrustRecord((("", 1),)),
+        TrustRecord((), (("west", 1), ("north", 1))),
+        TrustRecord((), (("west", -1),)),
+        replace(HALF_DRAINED, share=0),
+        replace(HALF_DRAINED, share=101),
+        replace(HALF_DRAINED, shares=(100,)),
+        replace(HALF_DRAINED, shares=(100, 0)),
+        replace(HALF_DRAINED, revision=-1),
+        replace(HALF_DRAINED, drained=(GatewayAddress("gateway.example", 15443),)),
         replace(FULL_EXPORT, key=ServiceKey("demo", "Echo")),
         replace(FULL_EXPORT, key=ServiceKey("", "echo")),
         replace(FULL_EXPORT, created=datetime(2026, 1, 1, microsecond=5, tzinfo=UTC)),
@@ -273,6 +297,13 @@ def test_thousands_of_endpoints_with_ports_fit_into_a_record() -> None:
     """As many addresses as without: a combination of ports is written once."""
     addresses = tuple(EndpointAddress((f"10.1.{n // 256}.{n % 256}",), "", ENDPOINT_PORTS) for n in range(8192))
     assert len(encode_record(replace(FULL_ENDPOINTS, addresses=addresses), EAST)) < MAX_RECORD_BYTES * 3 // 4
+
+
+def test_an_older_reader_takes_a_drained_gateway_off() -> None:
+    """It knows the first three fields, and finds there what is to be called, and nothing else."""
+    fields = msgspec.msgpack.decode(encode_record(HALF_DRAINED, EAST))
+    older = decode_record(HALF_DRAINED.record_key, msgspec.msgpack.encode(fields[:4]), EAST)
+    assert older == replace(gateway(), addresses=HALF_DRAINED.addresses)
 
 
 def test_an_endpoints_record_is_compact() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from federation.model.records import EndpointAddress
+from federation.model.records import EndpointAddress, TrustRecord
 from federation.model.state import EndpointPort, Protocol
-from federation.model.wire_structs import WireEndpoints, to_wire
+from federation.model.wire_structs import WireEndpoints, WireGateway, WireTrust, to_wire
 from support.builders import ECHO, endpoints_record
 
 HTTP, ADMIN = EndpointPort("http", Protocol.TCP, 8080), EndpointPort("admin", Protocol.TCP, 9090)
@@ -30,3 +30,16 @@ def test_what_an_older_member_wrote_is_read_with_defaults() -> None:
     data = msgspec.msgpack.encode([2, "demo", "echo", [["", 1]], [[["10.0.0.1"], ""]]])
     read = msgspec.msgpack.decode(data, type=WireEndpoints)
     assert (read.ports, read.ports_of) == ([], [])
+
+
+def test_nothing_is_drained_of_an_older_member() -> None:
+    """It calls and is called as ever."""
+    data = msgspec.msgpack.encode([3, [["10.0.0.1", 15443]], "us", "lan"])
+    read = msgspec.msgpack.decode(data, type=WireGateway)
+    assert (read.share, read.shares, read.drained, read.revision) == (100, [], [], 0)
+
+
+def test_what_was_taken_over_is_written_with_the_bundles() -> None:
+    """Both are one member's word on the others."""
+    written = to_wire(TrustRecord((("west.example", 1),), (("west", 2),)))
+    assert written == WireTrust([("west.example", 1)], [("west", 2)])

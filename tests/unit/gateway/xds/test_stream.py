@@ -21,7 +21,7 @@ def test_status_tells_each_type() -> None:
 
     eds, sds = play.stream.status()
 
-    assert eds == TypeStatus(pb.ENDPOINT, wildcard=True, names=1, resources=2, acked=1, nacks=())
+    assert eds == TypeStatus(pb.ENDPOINT, wildcard=True, names=1, resources=2, acked=1, nacks=(), busy=True)
     assert (sds.wildcard, sds.names, sds.resources, sds.acked) == (False, 2, 1, 1)
     assert [(nack.type_url, nack.name, nack.message) for nack in sds.nacks] == [(pb.SECRET, "bad", "no key")]
 

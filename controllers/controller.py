@@ -29,6 +29,7 @@ from federation.model.names import BUNDLE_KEY, TRUST_KEY, ClusterId, RecordKey, 
 from federation.model.problems import Problem
 from federation.model.records import BundleRecord, Member, Record, TrustRecord
 from federation.model.state import ClusterState
+from federation.model.traffic_resolution import concerned
 from federation.model.vips import assign_vips
 from trustbundle.bundle import BundleSource, TrustView, normalised_validator_domains
 from trustbundle.generation import ended
@@ -169,10 +170,13 @@ class Controller:
 
     def on_source(self, update: SourceUpdate) -> None:
         """The own manifests changed."""
+        # Whom a policy concerns, that may be a service that this cluster has nothing of but its import.
+        known = {*self._projection.results, *update.state.services}
+        ruled = concerned(self.state.policies, update.state.policies, known)
         self._state = update.state
         self.source_problems = update.problems
-        self._dirty.services |= update.changed
-        self._dirty.own |= update.changed
+        self._dirty.services |= update.changed | ruled
+        self._dirty.own |= update.changed | ruled
 
     def on_peer(self, _cluster: ClusterId, keys: frozenset[RecordKey]) -> None:
         """Records of a peer changed; no keys: what we know of it did."""

@@ -15,6 +15,7 @@ from federation.membership.tokens import NodePrincipal
 from federation.model.names import ServiceKey
 from federation.model.problems import Problem
 from federation.model.state import ClusterState, ServiceState
+from federation.model.traffic_resolution import resolve
 from gateway.ir.build import build_inbound
 from gateway.ir.model import ImportedPort
 from gateway.nodes import GatewayNode, Node, SidecarNode
@@ -294,6 +295,7 @@ class DataPlane:
                 address=node.address,
                 inbound_port=node.inbound_port,
                 sidecar_port=self._sidecar_port,
+                capacity=resolve(self._state.policies, key).capacity,
             )
         ]
         wanted = {ServiceKey(local.namespace, local.name) for local in node.outbound}

@@ -43,6 +43,8 @@ class LocalityGroup:
     region: str
     weight: int
     """Ready endpoints behind the port, 1 to MAX_READY."""
+    share: int = 0
+    """Weight among those of its priority, as a policy states it; 0: by ``weight``."""
 
 
 def plan_localities(

@@ -35,7 +35,7 @@ from federation.model.records import (
 from federation.model.state import Protocol, ServicePort
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 2
+SCHEMA_MINOR = 3
 
 MAX_RECORD_BYTES = 256 * 1024
 MAX_KEY_CHARS = 160
@@ -54,6 +54,7 @@ UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _MAX_ITEMS = 256
 _MAX_ADDRESSES = 8192
 _MAX_READY = 1_000_000
+_MAX_CAPACITY = 10**12
 _MAX_SEQUENCE = 2**63 - 1
 _MAX_AUTHORITIES = 32
 _MAX_TRUST_DOMAINS = 4096
@@ -106,6 +107,7 @@ class _Endpoints(msgspec.Struct, array_like=True, tag=2):
     name: str
     zones: list[tuple[str, int]]
     addresses: list[tuple[list[str], str]]
+    capacity: int = 0
 
 
 class _Gateway(msgspec.Struct, array_like=True, tag=3):
@@ -199,17 +201,13 @@ def _to_wire(record: Record) -> _WireRecord:
             )
         case EndpointsRecord():
             return _Endpoints(
-                namespace=record.key.namespace,
-                name=record.key.name,
+                *(record.key.namespace, record.key.name),
                 zones=[(zone.zone, zone.ready) for zone in record.zones],
                 addresses=[(list(address.addresses), address.hostname) for address in record.addresses],
+                capacity=record.capacity,
             )
         case GatewayRecord():
-            return _Gateway(
-                addresses=[(address.host, address.port) for address in record.addresses],
-                region=record.region,
-                network=record.network,
-            )
+            return _Gateway([(each.host, each.port) for each in record.addresses], record.region, record.network)
         case BundleRecord():
             return _Bundle(record.trust_domain, record.sequence, list(record.authorities), list(record.leaves_until))
         case TrustRecord():
@@ -241,6 +239,7 @@ def _from_wire(wire: _WireRecord) -> Record:
                 key=ServiceKey(wire.namespace, wire.name),
                 zones=tuple(ZoneCount(zone, ready) for zone, ready in wire.zones),
                 addresses=tuple(EndpointAddress(tuple(ips), hostname) for ips, hostname in wire.addresses),
+                capacity=wire.capacity,
             )
         case _Gateway():
             addresses = tuple(GatewayAddress(host, port) for host, port in wire.addresses)
@@ -312,6 +311,7 @@ def _check_endpoints(record: EndpointsRecord) -> None:
     for zone in record.zones:
         _label_value("zones", zone.zone)
         _bounded("zones.ready", zone.ready, 0, _MAX_READY)
+    _bounded("capacity", record.capacity, 0, _MAX_CAPACITY)
     _items("addresses", record.addresses, _MAX_ADDRESSES)
     for address in record.addresses:
         if not 1 <= len(address.addresses) <= 2:

@@ -8,6 +8,8 @@ from federation.model.locality import Site, plan_localities, spread_weight
 from federation.model.names import ClusterId, ServiceKey
 from federation.model.records import GatewayAddress
 from federation.model.state import EndpointSlice, Protocol, ServicePort, ServiceState
+from federation.model.traffic_order import order_groups, weigh_by_capacity
+from federation.model.traffic_policy import DEFAULTS, Capacity, TrafficSettings
 from federation.model.view import MergedPort, MergedService
 from gateway.ir.model import (
     AppProtocol,
@@ -17,6 +19,7 @@ from gateway.ir.model import (
     Upstream,
     UpstreamLocality,
 )
+from gateway.ir.traffic import settings_for, sheds, weigh, with_unready
 
 _HTTP = frozenset({"http", "kubernetes.io/ws", "ws"})
 _HTTP2 = frozenset({"http2", "grpc", "h2c", "kubernetes.io/h2c"})
@@ -46,6 +49,7 @@ def build_imports(
     demoted: Collection[ClusterId] = (),
     withdrawn: Collection[ClusterId] = (),
     generation: int = 0,
+    policy: TrafficSettings = DEFAULTS,
 ) -> tuple[ImportedPort, ...]:
     """The outbound side of one service: own pods by address, every other cluster by its gateways.
 
@@ -55,6 +59,7 @@ def build_imports(
 
     ``demoted`` clusters are called behind all others. ``withdrawn`` ones are not called; their identities stay, so that
     their coming and going changes endpoints alone. ``generation`` is of the trust that calls of the service rest on.
+    ``policy`` is what counts for the service.
     """
     callable_sites = {cluster: site for cluster, site in sites.items() if cluster not in withdrawn}
     ports = (
@@ -63,8 +68,10 @@ def build_imports(
             port=port.port,
             protocol=app_protocol(port.name, port.app_protocol),
             identities=_identities(service, port, {own.cluster, *sites}),
-            localities=_localities(service, port, own, callable_sites, demoted, gateways, local, sidecar_port),
+            localities=_localities(service, port, own, callable_sites, demoted, gateways, local, sidecar_port, policy),
             generation=generation,
+            policy=settings_for(policy, service),
+            sheds=sheds(service, port, own.cluster),
         )
         for port in service.ports
         if port.protocol is Protocol.TCP
@@ -94,10 +101,13 @@ def _localities(
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]],
     local: ServiceState,
     sidecar_port: int,
+    policy: TrafficSettings,
 ) -> tuple[UpstreamLocality, ...]:
     pods = _ready_sidecars(local, port.name, sidecar_port)
     local_ready = sum(len(zone) for zone in pods.values())
-    groups = plan_localities(port, service, own=own, sites=sites, local_ready=local_ready, demoted=demoted)
+    plan = plan_localities(port, service, own=own, sites=sites, local_ready=local_ready, demoted=demoted)
+    ordered = order_groups(plan, policy.failover, own=own, demoted=demoted)
+    groups = weigh_by_capacity(ordered, {backend.cluster: backend.capacity for backend in service.backends})
     localities: list[UpstreamLocality] = []
     for group in groups:
         if group.cluster == own.cluster:
@@ -122,7 +132,10 @@ def _localities(
                 ),
             )
         )
-    return tuple(sorted(localities))
+    found = weigh(tuple(sorted(localities)), groups, own.cluster)
+    if policy.failover.threshold_percent is None:
+        return found
+    return with_unready(found, own.cluster, _sidecars(local, port.name, sidecar_port, ready=False))
 
 
 def build_exports(key: ServiceKey, state: ServiceState, *, sidecar_port: int) -> tuple[ExportedPort, ...]:
@@ -143,9 +156,18 @@ def build_exports(key: ServiceKey, state: ServiceState, *, sidecar_port: int) ->
 
 
 def build_inbound(
-    key: ServiceKey, state: ServiceState, *, address: str, inbound_port: int, sidecar_port: int
+    key: ServiceKey,
+    state: ServiceState,
+    *,
+    address: str,
+    inbound_port: int,
+    sidecar_port: int,
+    capacity: Capacity | None = None,
 ) -> tuple[InboundPort, ...]:
-    """What the sidecar at ``address``:``inbound_port`` accepts for one exported service; readiness does not matter."""
+    """What the sidecar at ``address``:``inbound_port`` accepts for one exported service; readiness does not matter.
+
+    ``capacity`` is what a policy states of each endpoint; it limits HTTP alone, where calls can be told apart.
+    """
     if state.service is None or state.export is None:
         return ()
     found: dict[int, InboundPort] = {}
@@ -157,9 +179,9 @@ def build_inbound(
         for port in state.service.ports:
             target = _target_port(piece, port)
             if port.protocol is Protocol.TCP and target is not None:
-                found[port.port] = InboundPort(
-                    key, port.port, app_protocol(port.name, port.app_protocol), address, target
-                )
+                protocol = app_protocol(port.name, port.app_protocol)
+                limit = capacity.others_per_endpoint if capacity is not None and protocol.is_http else 0
+                found[port.port] = InboundPort(key, port.port, protocol, address, target, limit)
     return tuple(sorted(found.values()))
 
 
@@ -168,7 +190,13 @@ def _target_port(piece: EndpointSlice, port: ServicePort) -> int | None:
 
 
 def _ready_sidecars(state: ServiceState, port_name: str, sidecar_port: int) -> dict[str, tuple[Upstream, ...]]:
-    """Ready endpoints of one named port by zone, each by the address of its sidecar.
+    return _sidecars(state, port_name, sidecar_port, ready=True)
+
+
+def _sidecars(
+    state: ServiceState, port_name: str, sidecar_port: int, *, ready: bool
+) -> dict[str, tuple[Upstream, ...]]:
+    """Endpoints of one named port that are ready, or are not, by zone, each by the address of its sidecar.
 
     A ``sidecar_port`` of 0 is the workload's own: a mesh that redirects what comes in (Istio) tells ports apart by it.
     """
@@ -180,7 +208,7 @@ def _ready_sidecars(state: ServiceState, port_name: str, sidecar_port: int) -> d
         if target is None:
             continue
         for endpoint in piece.endpoints:
-            if endpoint.ready and endpoint.addresses:
+            if endpoint.ready is ready and endpoint.addresses:
                 # KEP-0752: all addresses of an endpoint are fungible, consumers use the first.
                 upstream = Upstream(endpoint.addresses[0], piece.inbound_port or sidecar_port or target)
                 zones.setdefault(endpoint.zone, set()).add(upstream)

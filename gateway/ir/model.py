@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from federation.model.names import ClusterId, ServiceKey, sni
+from federation.model.traffic_policy import DEFAULTS, TrafficSettings
 
 
 class AppProtocol(StrEnum):
@@ -35,6 +36,8 @@ class Upstream:
     port: int
     weight: int = 1
     """Ready endpoints that stand behind the address, scaled (federation.model.locality.spread_weight)."""
+    healthy: bool = True
+    """Whether it may be called; who is not is counted by a threshold."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -46,6 +49,8 @@ class UpstreamLocality:
     region: str
     zone: str
     upstreams: tuple[Upstream, ...]
+    share: int = 0
+    """Weight among the localities of its priority, where any locality of the port has one; 0: none has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,10 @@ class ImportedPort:
     """Sorted; priorities contiguous from 0."""
     generation: int = 0
     """Of the trust that calls of it rest on: another one ends the connections that are open."""
+    policy: TrafficSettings = DEFAULTS
+    """How calls of it are balanced, limited, tried again and given up."""
+    sheds: bool = False
+    """Whether a cluster behind it refuses, and says so, what it can't take: such a call may be tried elsewhere."""
 
     @property
     def name(self) -> str:
@@ -90,6 +99,8 @@ class InboundPort:
     protocol: AppProtocol
     app_address: str
     app_port: int
+    others_limit: int = 0
+    """Calls of other clusters that are let through at a time; 0: all."""
 
     @property
     def name(self) -> str:

@@ -50,12 +50,13 @@ FULL_ENDPOINTS = EndpointsRecord(
 RECORDS: dict[str, Record] = {
     "export": FULL_EXPORT,
     "endpoints": FULL_ENDPOINTS,
+    "endpoints-with-capacity": replace(FULL_ENDPOINTS, capacity=40),
     "gateway": gateway(),
     "bundle": bundle(7),
     "bundle-with-ends": replace(bundle(7), leaves_until=(1_767_229_200,)),
     "trust": TrustRecord((("north.example", 3), ("west.example", 1_767_225_600))),
 }
-NEW_IN = {"trust": "schema-1.1", "bundle-with-ends": "schema-1.2"}
+NEW_IN = {"trust": "schema-1.1", "bundle-with-ends": "schema-1.2", "endpoints-with-capacity": "schema-1.3"}
 
 
 def refusal(record: Record, key: str | None = None) -> str:
@@ -174,6 +175,8 @@ PORT = ServicePort("http", Protocol.TCP, 80)
         replace(FULL_ENDPOINTS, zones=(ZoneCount("a", -1),)),
         replace(FULL_ENDPOINTS, zones=(ZoneCount("a", 1), ZoneCount("a", 2))),
         replace(FULL_ENDPOINTS, zones=(ZoneCount("a zone", 1),)),
+        replace(FULL_ENDPOINTS, capacity=-1),
+        replace(FULL_ENDPOINTS, capacity=10**13),
         replace(FULL_ENDPOINTS, addresses=(EndpointAddress(()),)),
         replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("127.0.0.1",) * 3),)),
         replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("localhost",)),)),

@@ -296,6 +296,7 @@ class DataPlane:
                 inbound_port=node.inbound_port,
                 sidecar_port=self._sidecar_port,
                 capacity=resolve(self._state.policies, key).capacity,
+                trust_domain=entry.svid.spiffe_id.trust_domain,
             )
         ]
         wanted = {ServiceKey(local.namespace, local.name) for local in node.outbound}

@@ -118,6 +118,7 @@ def node_resources(own: OfflineSite, projection: Projection, node: str) -> list[
             inbound_port=spec.inbound_port,
             sidecar_port=own.settings.mesh.sidecar_port,
             capacity=resolve(own.state.policies, key).capacity,
+            trust_domain=own.settings.trust_domain,
         )
     ]
     return [

@@ -68,14 +68,13 @@ def export_service(
         annotations=tuple(sorted(state.export.exported_annotations)),
         identities=identities,
     )
-    zones = _zone_counts(service, slices)
     return Exported(
         export=record,
         endpoints=EndpointsRecord(
             key=key,
-            zones=zones,
+            zones=_zone_counts(service, slices),
             addresses=_addresses(service, slices) if service.headless else (),
-            capacity=sum(zone.ready for zone in zones) * capacity.others_per_endpoint if capacity else 0,
+            capacity=capacity.others_per_endpoint if capacity else 0,
         ),
         conditions=(Condition("Valid", ConditionStatus.TRUE, "Valid", f"service {key} can be exported"),),
         problems=(*family_problems, *identity_problems),

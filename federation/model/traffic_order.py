@@ -38,10 +38,19 @@ def order_groups(
 def weigh_by_capacity(
     groups: Sequence[LocalityGroup], capacities: Mapping[ClusterId, int]
 ) -> tuple[LocalityGroup, ...]:
-    """The groups, those of a priority weighed by what they can take where all of them say so (0: it is not said)."""
+    """The groups, those of a priority weighed by what they can take where all of them say so.
+
+    ``capacities`` are of one ready endpoint each; 0: it is not said, and then all count by what is ready, since the two
+    can't be compared.
+    """
     silent = {group.priority for group in groups if not capacities.get(group.cluster)}
+    takes = {
+        group.cluster: group.weight * capacities[group.cluster] for group in groups if group.priority not in silent
+    }
+    # In proportion, inside the limit for weights.
+    divisor = -(-max(takes.values(), default=1) // MAX_READY)
     return tuple(
-        group if group.priority in silent else replace(group, weight=min(max(capacities[group.cluster], 1), MAX_READY))
+        replace(group, weight=max(1, takes[group.cluster] // divisor)) if group.cluster in takes else group
         for group in groups
     )
 

@@ -40,7 +40,7 @@ class Backend:
     zones: tuple[ZoneCount, ...]
     addresses: tuple[EndpointAddress, ...]
     capacity: int = 0
-    """Calls of other clusters that it takes at a time; 0: it doesn't say."""
+    """Calls of other clusters that one of its ready endpoints takes at a time; 0: it doesn't say."""
 
     @property
     def ready(self) -> int:

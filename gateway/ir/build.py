@@ -132,7 +132,9 @@ def _localities(
                 ),
             )
         )
-    found = weigh(tuple(sorted(localities)), groups, own.cluster)
+    found = tuple(sorted(localities))
+    if policy.failover.order:
+        found = weigh(found, groups)
     if policy.failover.threshold_percent is None:
         return found
     return with_unready(found, own.cluster, _sidecars(local, port.name, sidecar_port, ready=False))
@@ -163,10 +165,12 @@ def build_inbound(
     inbound_port: int,
     sidecar_port: int,
     capacity: Capacity | None = None,
+    trust_domain: str = "",
 ) -> tuple[InboundPort, ...]:
     """What the sidecar at ``address``:``inbound_port`` accepts for one exported service; readiness does not matter.
 
-    ``capacity`` is what a policy states of each endpoint; it limits HTTP alone, where calls can be told apart.
+    ``capacity`` is what a policy states of each endpoint; it limits HTTP alone, where calls can be told apart, and
+    not callers of ``trust_domain``, the own one.
     """
     if state.service is None or state.export is None:
         return ()
@@ -181,7 +185,8 @@ def build_inbound(
             if port.protocol is Protocol.TCP and target is not None:
                 protocol = app_protocol(port.name, port.app_protocol)
                 limit = capacity.others_per_endpoint if capacity is not None and protocol.is_http else 0
-                found[port.port] = InboundPort(key, port.port, protocol, address, target, limit)
+                home = trust_domain if limit else ""
+                found[port.port] = InboundPort(key, port.port, protocol, address, target, limit, home)
     return tuple(sorted(found.values()))
 
 

@@ -50,7 +50,7 @@ class UpstreamLocality:
     zone: str
     upstreams: tuple[Upstream, ...]
     share: int = 0
-    """Weight among the localities of its priority, where any locality of the port has one; 0: none has."""
+    """Weight among the localities of its priority, where a policy orders clusters; else 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,8 @@ class InboundPort:
     app_port: int
     others_limit: int = 0
     """Calls of other clusters that are let through at a time; 0: all."""
+    trust_domain: str = ""
+    """The own one, whose callers no such limit holds back; empty where there is none."""
 
     @property
     def name(self) -> str:

@@ -54,16 +54,12 @@ def with_unready(
     return tuple(sorted((*found.values(), *(one for one in localities if one.cluster != own))))
 
 
-def weigh(
-    localities: Sequence[UpstreamLocality], groups: Sequence[LocalityGroup], own: ClusterId
-) -> tuple[UpstreamLocality, ...]:
-    """The localities with their weights in their priority, where hosts alone can't say them: as a policy states
-    weights, or has own endpoints, which are hosts by themselves, beside gateways, which stand for many."""
-    counts: dict[int, int] = {}
-    for group in groups:
-        counts[group.priority] = counts.get(group.priority, 0) + 1
-    if not any(group.share or (group.cluster == own and counts[group.priority] > 1) for group in groups):
-        return tuple(localities)
+def weigh(localities: Sequence[UpstreamLocality], groups: Sequence[LocalityGroup]) -> tuple[UpstreamLocality, ...]:
+    """The localities with their weights in their priority: as the policy states them, else by what is ready.
+
+    For where a policy orders clusters. Hosts alone can't say it: own endpoints are hosts by themselves, a gateway is
+    one host and stands for many.
+    """
     by_cluster = {group.cluster: group for group in groups}
     sizes: dict[ClusterId, int] = {}
     for one in localities:

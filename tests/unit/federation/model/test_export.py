@@ -53,8 +53,8 @@ def test_labels_of_an_export_in_any_order_give_equal_records() -> None:
     assert export(one) == export(other)
 
 
-def test_what_others_may_use_is_told_of_all_ready_endpoints_together() -> None:
-    """0 where no policy states it: the consumers then count endpoints."""
+def test_what_others_may_use_is_told_of_an_endpoint() -> None:
+    """So that pods which come and go change nothing in it. 0 where no policy states it."""
     state = exported_state(
         endpoint_slice(endpoint("10.0.0.1", zone="a"), endpoint("10.0.0.2"), endpoint("10.0.0.3", ready=False))
     )
@@ -64,5 +64,5 @@ def test_what_others_may_use_is_told_of_all_ready_endpoints_together() -> None:
     )
 
     assert stated.endpoints is not None
-    assert stated.endpoints.capacity == 8
+    assert stated.endpoints.capacity == 4
     assert stated == replace(export(state), endpoints=stated.endpoints)

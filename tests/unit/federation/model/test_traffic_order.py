@@ -99,7 +99,9 @@ def test_who_does_not_answer_stays_behind_whatever_the_policy_says() -> None:
 
 
 def test_clusters_of_one_priority_count_by_what_they_can_take_where_all_say_it() -> None:
-    """Where one is silent, all count by what is ready, since the two can't be compared."""
-    assert [group.weight for group in weigh_by_capacity(PLAN, {SOUTH: 40, WEST: 8, NORTH: 6})] == [2, 6, 40, 8]
+    """What one endpoint takes, times those that are ready; in proportion where that is more than a weight can be."""
+    assert [group.weight for group in weigh_by_capacity(PLAN, {SOUTH: 40, WEST: 8, NORTH: 6})] == [2, 18, 160, 40]
     assert [group.weight for group in weigh_by_capacity(PLAN, {SOUTH: 40})] == [2, 3, 4, 5]
+    huge = weigh_by_capacity(PLAN, {SOUTH: 100_000, WEST: 40_000})
+    assert [group.weight for group in huge] == [2, 3, 133_333, 66_666]
     assert weigh_by_capacity(PLAN, {}) == PLAN

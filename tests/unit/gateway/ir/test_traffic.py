@@ -29,20 +29,11 @@ def own(zone: str, *upstreams: Upstream, priority: int = 0, share: int = 0) -> U
 REMOTE = UpstreamLocality(0, WEST, "us", "", (Upstream("192.0.2.1", 15443, 360),))
 
 
-def test_without_shares_hosts_say_all_by_themselves() -> None:
-    """Nothing is weighed where a priority is the own cluster's alone, or has gateways alone."""
-    localities = (own("a", A, B), own("b", C))
-    groups = (LocalityGroup(0, EAST, "eu", 3), LocalityGroup(1, NORTH, "eu", 1), LocalityGroup(1, WEST, "us", 3))
-
-    assert weigh(localities, groups, EAST) == localities
-
-
 def test_a_share_is_divided_among_the_zones_of_the_own_cluster() -> None:
     """By what is ready in each; and of all localities together east has four fifths."""
     found = weigh(
         (own("a", A, B), own("b", C), REMOTE),
         (LocalityGroup(0, EAST, "eu", 3, 80), LocalityGroup(0, WEST, "us", 3, 20)),
-        EAST,
     )
 
     assert [one.share for one in found] == [533_333, 266_666, 200_000]
@@ -50,7 +41,7 @@ def test_a_share_is_divided_among_the_zones_of_the_own_cluster() -> None:
 
 def test_own_endpoints_beside_gateways_count_one_by_one() -> None:
     """A gateway is one host and stands for many: by hosts alone it would get nearly all."""
-    found = weigh((own("a", A, B), REMOTE), (LocalityGroup(0, EAST, "eu", 2), LocalityGroup(0, WEST, "us", 6)), EAST)
+    found = weigh((own("a", A, B), REMOTE), (LocalityGroup(0, EAST, "eu", 2), LocalityGroup(0, WEST, "us", 6)))
 
     assert [one.share for one in found] == [2, 6]
 

@@ -202,7 +202,12 @@ class Projection:
     @property
     def imported(self) -> int:
         """How many services of the clusterset are known here."""
-        return sum(1 for result in self._results.values() if result.merged is not None)
+        return len(self.imports)
+
+    @property
+    def imports(self) -> frozenset[ServiceKey]:
+        """The services of the clusterset that are known here."""
+        return frozenset(key for key, result in self._results.items() if result.merged is not None)
 
     def backed_by(self, clusters: Collection[ClusterId]) -> set[ServiceKey]:
         """The services that any of these clusters exports."""

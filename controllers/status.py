@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from controllers.liveness import Verdict
+from controllers.policy_status import PolicyReport
 from federation.exchange.base import MemberSnapshot, Rejected
 from federation.model.merge import conflict_condition
 from federation.model.names import ClusterId, service_of
+from federation.model.traffic_policy import TrafficPolicy
 from federation.model.view import MergedService
 from gateway.ir.model import ImportedPort
 
@@ -165,6 +167,7 @@ class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
     """None where there is no DNS server."""
     kubernetes: KubernetesStatus | None = None
     """None where the cluster is not backed by Kubernetes."""
+    policies: tuple[PolicyReport, ...] = ()
 
 
 class BackendStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -186,6 +189,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, rename="camel"):
     backends: tuple[BackendStatus, ...]
     conflict: str
     """Why the exporters disagree; empty if they don't."""
+    policies: tuple[str, ...] = ()
+    """The TrafficPolicies that count for calls of it from here, the most specific first."""
 
 
 def peer_status(
@@ -214,8 +219,8 @@ def peer_status(
     )
 
 
-def service_status(result: ServiceResult, vip: str) -> ServiceStatus | None:
-    """One imported service; None where nobody exports it."""
+def service_status(result: ServiceResult, vip: str, policies: Iterable[TrafficPolicy] = ()) -> ServiceStatus | None:
+    """One imported service, for which these policies count; None where nobody exports it."""
     merged = result.merged
     if merged is None:
         return None
@@ -229,6 +234,7 @@ def service_status(result: ServiceResult, vip: str) -> ServiceStatus | None:
         ports=tuple(f"{port.port}/{port.protocol}" + (f" ({port.name})" if port.name else "") for port in merged.ports),
         backends=_backends(merged, result.imports),
         conflict=conflict.message if conflict.status == "True" else "",
+        policies=tuple(policy.name for policy in policies),
     )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import msgspec.structs
 import pytest
 
+from controllers.policy_status import PolicyReport, PolicyTargetStatus
 from controllers.status import (
     AuthorityStatus,
     DnsStatus,
@@ -243,3 +244,16 @@ def test_the_mesh_has_its_line_and_wide_what_its_administrator_must_set() -> Non
     assert "Mesh       linkerd in linkerd, trust domain us-east.acme" in lines(linkerd, wide=True)
     assert not any("must have" in one for one in lines(linkerd, wide=True))
     assert not any(one.startswith("Mesh") for one in lines(changed(kubernetes=KubernetesStatus("pod-0", True, True))))
+
+
+def test_policies_are_counted_and_those_that_do_not_count_are_told() -> None:
+    """With who says what counts instead."""
+    shaded = PolicyTargetStatus("Service", "echo", False, "Conflicted", "TrafficPolicy demo/old says what counts")
+    counts = PolicyTargetStatus("Service", "web", True, "Accepted", "counts for service demo/web")
+    told = lines(changed(policies=(PolicyReport("demo", "new", (shaded, counts)),)))
+
+    assert "Policies   1" in told
+    assert [one for one in told if one.startswith("TrafficPolicy")] == [
+        "TrafficPolicy demo/new for Service echo: TrafficPolicy demo/old says what counts (Conflicted)"
+    ]
+    assert not any("Polic" in one for one in lines(changed()))

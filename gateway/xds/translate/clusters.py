@@ -91,13 +91,12 @@ def export_assignment(port: ExportedPort) -> pb.Message:
 
 
 def app_cluster_name(port: InboundPort) -> str:
-    name = f"app|{port.app_address}|{port.app_port}|{port.protocol}"
-    # Services that share an application may have limits of their own.
-    return f"{name}|others:{port.others_limit}" if port.others_limit else name
+    return f"app|{port.app_address}|{port.app_port}|{port.protocol}"
 
 
-def app_cluster(port: InboundPort, probe: ProbeSpec | None) -> pb.Message:
-    """The sidecar's cluster for its own application, in the clear on the workload's own address."""
+def app_cluster(port: InboundPort, probe: ProbeSpec | None, others_limit: int = 0) -> pb.Message:
+    """The sidecar's cluster for its own application, in the clear on the workload's own address. ``others_limit`` is of
+    calls of other clusters at a time, whichever of its services they are for; 0: none."""
     name = app_cluster_name(port)
     cluster = pb.Cluster(
         name=name,
@@ -107,7 +106,7 @@ def app_cluster(port: InboundPort, probe: ProbeSpec | None) -> pb.Message:
             cluster_name=name,
             endpoints=[pb.LocalityLbEndpoints(lb_endpoints=_hosts([Upstream(port.app_address, port.app_port)]))],
         ),
-        circuit_breakers=circuit_breakers(others_limit=port.others_limit),
+        circuit_breakers=circuit_breakers(others_limit=others_limit),
     )
     # With one host, Envoy's panic mode would keep sending to an application that failed its probe.
     cluster.common_lb_config.healthy_panic_threshold.value = 0

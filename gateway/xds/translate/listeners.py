@@ -117,7 +117,7 @@ def _inbound_chain(port: InboundPort) -> pb.Message:
 
 
 def _inbound_routes(port: InboundPort, cluster: str) -> list[pb.Message]:
-    """All to the application; where calls of other clusters are limited, those of the own one by a way of their own.
+    """All to the application; where calls of other clusters are limited, theirs with the priority that has the limit.
 
     Who calls is told by the certificate: Envoy itself writes the header, and drops what came with the call.
     """
@@ -127,11 +127,12 @@ def _inbound_routes(port: InboundPort, cluster: str) -> list[pb.Message]:
     home = pb.HeaderMatcher(
         name="x-forwarded-client-cert", string_match=pb.StringMatcher(contains=f"URI=spiffe://{port.trust_domain}/")
     )
-    unlimited = pb.Route(
-        match=pb.RouteMatch(prefix="/", headers=[home]),
+    usual.match.headers.append(home)
+    others = pb.Route(
+        match=pb.RouteMatch(prefix="/"),
         route=pb.RouteAction(cluster=cluster, timeout=milliseconds(0), priority=pb.RoutingPriority.HIGH),
     )
-    return [unlimited, usual]
+    return [usual, others]
 
 
 def http_proxy_listener(address: Address, generation: int = 0) -> pb.Message:

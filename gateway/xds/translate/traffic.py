@@ -56,14 +56,15 @@ def circuit_breakers(policy: TrafficSettings = DEFAULTS, *, others_limit: int = 
     """No limit on connections and requests but the policy's. Retries and hedges: a fifth of what is in flight, and
     always 200; Envoy's default of three at a time is what drops calls when a host turns into a black hole.
 
-    ``others_limit`` is for calls that are routed with the usual priority: those with the high one have no limit.
+    ``others_limit`` is for calls that are routed with the high priority, which none are elsewhere. So calls on a
+    connection that is older than a limit are not taken for the others': they have the usual priority, without limit.
     """
     limits, retries = policy.limits, policy.retries
-    found = [_thresholds(limits.connections, limits.pending_requests, others_limit or limits.requests)]
+    found = [_thresholds(limits.connections, limits.pending_requests, limits.requests)]
     found[0].retry_budget.budget_percent.value = retries.budget_percent
     found[0].retry_budget.min_retry_concurrency.value = retries.min_concurrent
     if others_limit:
-        found.append(_thresholds(None, None, None))
+        found.append(_thresholds(None, None, others_limit))
         found[1].priority = pb.RoutingPriority.HIGH
     return pb.CircuitBreakers(thresholds=found)
 

@@ -38,11 +38,11 @@ def test_ejection_can_be_switched_off_and_is_as_late_as_the_policy_says() -> Non
     assert (late.consecutive_gateway_failure.value, late.consecutive_5xx.value) == (8, 8)
 
 
-def test_what_limits_others_leaves_calls_of_high_priority_alone() -> None:
-    """Those of the own cluster."""
+def test_what_limits_others_is_for_calls_of_high_priority_alone() -> None:
+    """Those of the own cluster, and of connections that are older than the limit, have the usual one."""
     usual, high = circuit_breakers(others_limit=4).thresholds
 
-    assert (usual.max_requests.value, high.max_requests.value) == (4, 1_000_000)
+    assert (usual.max_requests.value, high.max_requests.value) == (1_000_000, 4)
     assert len(circuit_breakers(DEFAULTS).thresholds) == 1
 
 

@@ -30,6 +30,7 @@ from federation.model.names import BUNDLE_KEY, TRUST_KEY, ClusterId, RecordKey, 
 from federation.model.problems import Problem
 from federation.model.records import BundleRecord, Member, Record, TrustRecord
 from federation.model.state import ClusterState
+from federation.model.traffic_resolution import concerned
 from federation.model.vips import assign_vips
 from trustbundle.bundle import BundleSource, TrustView, normalised_validator_domains
 from trustbundle.generation import ended
@@ -179,10 +180,13 @@ class Controller:
     def on_source(self, update: SourceUpdate) -> None:
         """The own manifests changed."""
         self._told = update.state
+        # Whom a policy concerns, that may be a service that this cluster has nothing of but its import.
+        known = {*self._projection.results, *update.state.services}
+        ruled = concerned(self.state.policies, update.state.policies, known)
         self._state = without(update.state, self._leaving, self._settings.mesh.sidecar_port)
         self.source_problems = update.problems
-        self._dirty.services |= update.changed
-        self._dirty.own |= update.changed
+        self._dirty.services |= update.changed | ruled
+        self._dirty.own |= update.changed | ruled
 
     def on_leaving(self, workloads: frozenset[Workload]) -> None:
         """These sidecars are about to end: whatever the manifests say, they get no new calls."""

@@ -18,6 +18,7 @@ from federation.membership.tokens import NodePrincipal
 from federation.model.names import ServiceKey
 from federation.model.problems import Problem
 from federation.model.state import ClusterState, ServiceState
+from federation.model.traffic_resolution import resolve
 from gateway.ir.build import build_inbound
 from gateway.ir.model import ImportedPort, Upstream
 from gateway.ir.shards import keep_slots
@@ -331,6 +332,8 @@ class DataPlane:
                 address=node.address,
                 inbound_port=node.inbound_port,
                 sidecar_port=self._sidecar_port,
+                capacity=resolve(self._state.policies, key).capacity,
+                trust_domain=entry.svid.spiffe_id.trust_domain,
             )
         ]
         wanted = {ServiceKey(local.namespace, local.name) for local in node.outbound}

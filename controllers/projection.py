@@ -27,6 +27,8 @@ from federation.model.records import (
     Record,
 )
 from federation.model.state import ClusterState, ServiceState
+from federation.model.traffic_policy import DEFAULTS, TrafficSettings
+from federation.model.traffic_resolution import resolve
 from federation.model.view import MergedService
 from gateway.ir.build import build_exports, build_imports
 from gateway.ir.model import ExportedPort, ImportedPort
@@ -129,10 +131,18 @@ def _seen(around: Surroundings, cluster: ClusterId) -> tuple[object, ...]:
 
 
 def project_service(
-    key: ServiceKey, local: ServiceState, peers: ExchangeSnapshot, around: Surroundings, first_seen: datetime
+    key: ServiceKey,
+    local: ServiceState,
+    peers: ExchangeSnapshot,
+    around: Surroundings,
+    first_seen: datetime,
+    policy: TrafficSettings = DEFAULTS,
 ) -> ServiceResult:
-    """What ``key`` comes to. ``first_seen`` dates an export whose manifest has no creationTimestamp."""
-    exported = export_service(key, local, trust_domain=around.trust_domain, first_seen=first_seen)
+    """What ``key`` comes to. ``first_seen`` dates an export whose manifest has no creationTimestamp; ``policy`` is what
+    TrafficPolicies of this cluster say of the service."""
+    exported = export_service(
+        key, local, trust_domain=around.trust_domain, first_seen=first_seen, capacity=policy.capacity
+    )
     exports: dict[ClusterId, tuple[ExportRecord, EndpointsRecord | None]] = {}
     for cluster, member in peers.members.items():
         export = member.records.get(export_key(key))
@@ -157,6 +167,7 @@ def project_service(
             withdrawn=around.withdrawn,
             shares=around.shares,
             generation=around.revocations.of(key),
+            policy=policy,
         )
     )
     served = build_exports(key, local, sidecar_port=around.sidecar_port) if exported.export is not None else ()
@@ -194,7 +205,12 @@ class Projection:
     @property
     def imported(self) -> int:
         """How many services of the clusterset are known here."""
-        return sum(1 for result in self._results.values() if result.merged is not None)
+        return len(self.imports)
+
+    @property
+    def imports(self) -> frozenset[ServiceKey]:
+        """The services of the clusterset that are known here."""
+        return frozenset(key for key, result in self._results.items() if result.merged is not None)
 
     def backed_by(self, clusters: Collection[ClusterId]) -> set[ServiceKey]:
         """The services that any of these clusters exports."""
@@ -231,7 +247,8 @@ class Projection:
         changed: dict[ServiceKey, tuple[ServiceResult | None, ServiceResult | None]] = {}
         for key in keys:
             local = state.services.get(key, ServiceState())
-            result = project_service(key, local, peers, around, first_seen.get(key, now))
+            policy = resolve(state.policies, key)
+            result = project_service(key, local, peers, around, first_seen.get(key, now), policy)
             after = None if result.merged is None and not result.exported.conditions else result
             before = self._results.get(key)
             if before != after:

@@ -13,10 +13,12 @@ import msgspec
 
 from controllers.drain_report import DrainReport
 from controllers.liveness import Verdict
+from controllers.policy_status import PolicyReport
 from federation.exchange.base import MemberSnapshot, Rejected
 from federation.model.merge import conflict_condition
 from federation.model.names import GATEWAY_KEY, ClusterId, service_of
 from federation.model.records import GatewayRecord, Record
+from federation.model.traffic_policy import TrafficPolicy
 from federation.model.view import MergedService
 from gateway.ir.model import ImportedPort
 
@@ -171,6 +173,7 @@ class StatusReport(msgspec.Struct, frozen=True, rename="camel"):
     """None where the cluster is not backed by Kubernetes."""
     drains: DrainReport | None = None
     """What of this cluster is drained; None where nothing is."""
+    policies: tuple[PolicyReport, ...] = ()
 
 
 class BackendStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -192,6 +195,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, rename="camel"):
     backends: tuple[BackendStatus, ...]
     conflict: str
     """Why the exporters disagree; empty if they don't."""
+    policies: tuple[str, ...] = ()
+    """The TrafficPolicies that count for calls of it from here, the most specific first."""
 
 
 def peer_status(
@@ -227,8 +232,8 @@ def _share(record: Record | None) -> int:
     return 0 if record.is_drained else record.share
 
 
-def service_status(result: ServiceResult, vip: str) -> ServiceStatus | None:
-    """One imported service; None where nobody exports it."""
+def service_status(result: ServiceResult, vip: str, policies: Iterable[TrafficPolicy] = ()) -> ServiceStatus | None:
+    """One imported service, for which these policies count; None where nobody exports it."""
     merged = result.merged
     if merged is None:
         return None
@@ -242,6 +247,7 @@ def service_status(result: ServiceResult, vip: str) -> ServiceStatus | None:
         ports=tuple(f"{port.port}/{port.protocol}" + (f" ({port.name})" if port.name else "") for port in merged.ports),
         backends=_backends(merged, result.imports),
         conflict=conflict.message if conflict.status == "True" else "",
+        policies=tuple(policy.name for policy in policies),
     )
 
 

@@ -36,6 +36,11 @@ class Fields:
             return f"{self._path}[{key}]"
         return f"{self._path}.{key}" if self._path else key
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields that are there, those without a value among them."""
+        return tuple(self._raw)
+
     def has(self, key: str) -> bool:
         return self._raw.get(key) is not None
 

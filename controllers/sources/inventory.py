@@ -16,6 +16,7 @@ from types import MappingProxyType
 from controllers.sources.manifests import ManifestObject, Namespace, ObjectId
 from federation.model.names import ServiceKey
 from federation.model.state import ClusterState, EndpointSlice, Service, ServiceExport, ServiceState
+from federation.model.traffic_policy import TrafficPolicy
 
 _NOTHING = ServiceState()
 
@@ -28,6 +29,7 @@ class Inventory:
         self._slices: dict[ServiceKey, dict[str, EndpointSlice]] = {}
         self._services: dict[ServiceKey, ServiceState] = {}
         """What the state has, as a plain dict: a copy of such is quick, however many there are."""
+        self._policies: dict[str, dict[str, TrafficPolicy]] = {}
         self._namespaces: Counter[str] = Counter()
         """How many objects are in each, itself included."""
         self._terminating: frozenset[str] = frozenset()
@@ -44,10 +46,13 @@ class Inventory:
     def apply(self, changes: Mapping[ObjectId, ManifestObject | None]) -> frozenset[ServiceKey]:
         """Put objects in, or take them out (None); returns the services whose state is another by value."""
         touched: set[ServiceKey] = set()
+        ruled: set[str] = set()
         for key, value in changes.items():
             before = self._objects.get(key)
             if before == value:
                 continue
+            if isinstance(before, TrafficPolicy) or isinstance(value, TrafficPolicy):
+                ruled.add(key.namespace)
             if before is not None:
                 touched |= self._unlink(key, before)
             if value is not None:
@@ -64,8 +69,9 @@ class Inventory:
             self._namespaces.keys() - self._terminating if self._terminating else self._namespaces.keys()
         ) != namespaces:
             namespaces = frozenset(self._namespaces.keys() - self._terminating)
-        if changed or namespaces is not self._state.namespaces:
-            self._state = ClusterState(MappingProxyType(self._services), namespaces)
+        policies = self._ruled(ruled) if ruled else self._state.policies
+        if changed or namespaces is not self._state.namespaces or policies is not self._state.policies:
+            self._state = ClusterState(MappingProxyType(self._services), namespaces, policies)
         return frozenset(changed)
 
     def _unlink(self, key: ObjectId, value: ManifestObject) -> set[ServiceKey]:
@@ -87,6 +93,10 @@ class Inventory:
                 return {value.service}
             case Service() | ServiceExport():
                 return {value.key}
+            case TrafficPolicy():
+                # Which services it concerns, depends on those of other clusters, too: the controller finds out.
+                del self._policies[value.namespace][value.name]
+                return set()
 
     def _link(self, key: ObjectId, value: ManifestObject) -> set[ServiceKey]:
         self._objects[key] = value
@@ -99,6 +109,20 @@ class Inventory:
                 return {value.service}
             case Service() | ServiceExport():
                 return {value.key}
+            case TrafficPolicy():
+                self._policies.setdefault(value.namespace, {})[value.name] = value
+                return set()
+
+    def _ruled(self, namespaces: set[str]) -> Mapping[str, tuple[TrafficPolicy, ...]]:
+        """The policies of all namespaces, after those of some have changed."""
+        policies = dict(self._state.policies)
+        for namespace in namespaces:
+            there = self._policies.get(namespace, {})
+            policies[namespace] = tuple(there[name] for name in sorted(there))
+            if not there:
+                self._policies.pop(namespace, None)
+                del policies[namespace]
+        return MappingProxyType(policies)
 
     def _mark(self, namespace: Namespace) -> set[ServiceKey]:
         """Take in whether a namespace is about to go; returns the services in it where that is news."""

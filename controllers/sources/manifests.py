@@ -1,10 +1,10 @@
-"""One loaded document to the objects that it states: Namespaces, Services, EndpointSlices and ServiceExports.
+"""One loaded document to the objects that it states: Services, slices, exports, policies and Namespaces.
 
 Pure. The rules are those by which a Kubernetes API server would have refused the object, as far as this program looks
 at it; unknown fields are ignored, since real objects carry many that concern others. Trouble is a value: an object with
 a problem keeps its identity (so that its last good version can stand in) and has no value.
 
-The envelope is here; the bodies are in ``service_bodies`` and ``slice_bodies``.
+The envelope is here; the bodies are in ``service_bodies``, ``slice_bodies`` and ``policy_bodies``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from sys import intern
 from typing import Final
 
 from controllers.sources.fields import Fields
+from controllers.sources.policy_bodies import read_traffic_policy
 from controllers.sources.service_bodies import read_service, read_service_export
 from controllers.sources.slice_bodies import read_endpoint_slice
 from federation.model.names import is_dns_label
 from federation.model.problems import Problem
 from federation.model.state import EndpointSlice, Service, ServiceExport
+from federation.model.traffic_policy import API_VERSION, TrafficPolicy
+from federation.model.traffic_policy import KIND as TRAFFIC_POLICY
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Namespace:
     """Whether it was deleted, and only what is in it has to go yet; never said by manifests."""
 
 
-ManifestObject = Namespace | Service | EndpointSlice | ServiceExport
+ManifestObject = Namespace | Service | EndpointSlice | ServiceExport | TrafficPolicy
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,6 +76,7 @@ _READERS: Final[dict[tuple[str, str], _Reader]] = {
     ("discovery.k8s.io/v1", "EndpointSlice"): read_endpoint_slice,
     (f"{_MCS_GROUP}/v1beta1", "ServiceExport"): read_service_export,
     (f"{_MCS_GROUP}/v1alpha1", "ServiceExport"): read_service_export,
+    (API_VERSION, TRAFFIC_POLICY): read_traffic_policy,
 }
 KINDS: Final = frozenset(kind for _, kind in _READERS)
 _GROUPS: Final = {(api_version.rpartition("/")[0], kind) for api_version, kind in _READERS}
@@ -140,7 +144,7 @@ def _read_names(root: Fields, kind: str) -> tuple[str, str]:
         metadata.note("namespace", "Required", "is required: a file has no current namespace")
     if namespace and not is_dns_label(namespace):
         metadata.note("namespace", "InvalidName", f"{namespace!r} is not a DNS label")
-    if kind == "EndpointSlice":
+    if kind in {"EndpointSlice", TRAFFIC_POLICY}:
         if name and (len(name) > 253 or _SUBDOMAIN.fullmatch(name) is None):
             metadata.note("name", "InvalidName", f"{name!r} is not a DNS subdomain name")
     elif name and not is_dns_label(name):

@@ -105,6 +105,8 @@ class ResourceWatch:
         """Where the next watch begins; empty: a list is needed."""
         self._failures = 0
         self._reported = ""
+        self._listed = False
+        """Whether it ever was: what is not served any more is not gone, an API server that starts serves less."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -144,6 +146,7 @@ class ResourceWatch:
                 break
             query["continue"] = str(rest)
         self._objects.replace(self.resource, Packed(packed))
+        self._listed = True
         self._read()
         return str(metadata.get("resourceVersion", ""))
 
@@ -192,6 +195,8 @@ class ResourceWatch:
 
     async def _wait(self, error: KubeError) -> None:
         """Tell of a failure, and wait before the next attempt, longer each time."""
+        if error.not_served and self.resource.optional and not self._listed:
+            self._objects.replace(self.resource, ())
         if error.not_served:
             self._version = ""
             self._served = (self._served + 1) % len(self.resource.api_versions)

@@ -48,7 +48,7 @@ def read_service_export(namespace: str, name: str, root: Fields) -> ServiceExpor
     spec = root.section("spec")
     return ServiceExport(
         key=ServiceKey(namespace, name),
-        created=_read_created(root.section("metadata")),
+        created=read_created(root.section("metadata")),
         exported_labels=tuple(sorted(spec.text_map("exportedLabels").items())),
         exported_annotations=tuple(sorted(spec.text_map("exportedAnnotations").items())),
     )
@@ -115,7 +115,8 @@ def _read_word(spec: Fields, key: str, allowed: frozenset[str]) -> str | None:
     return spec.choice(key, allowed, "") or None
 
 
-def _read_created(metadata: Fields) -> datetime | None:
+def read_created(metadata: Fields) -> datetime | None:
+    """``metadata.creationTimestamp`` in UTC and whole seconds; None where there is none."""
     text = metadata.optional_text("creationTimestamp")
     if text is None:
         return None

@@ -23,6 +23,8 @@ from controllers.sources.pod_accounts import INJECTED_LABEL, PodAccounts, trim_p
 from controllers.sources.slice_bodies import SERVICE_LABEL
 from federation.model.names import ServiceKey
 from federation.model.problems import Problem
+from federation.model.traffic_policy import API_VERSION as POLICY_VERSION
+from federation.model.traffic_policy import KIND as TRAFFIC_POLICY
 
 _by_order = attrgetter("subject", "reason", "message", "path")
 
@@ -40,6 +42,8 @@ class Resource:
     """Takes from an object what nobody looks at, before a list of thousands is whole."""
     field_selector: str = ""
     """``metadata.name=...`` where a role allows one name only."""
+    optional: bool = False
+    """Whether a cluster may lack it: one whose definitions are of an older release is not waited for."""
 
     def path(self, api_version: str) -> str:
         """Where all objects of the cluster are, in every namespace."""
@@ -65,6 +69,7 @@ RESOURCES: Final = (
         "serviceexports",
         trim=trim_managed_fields,
     ),
+    Resource(TRAFFIC_POLICY, (POLICY_VERSION,), "trafficpolicies", trim=trim_managed_fields, optional=True),
 )
 
 

@@ -24,6 +24,7 @@ from federation.model.names import ClusterId, RecordKey
 from federation.model.problems import Problem
 from federation.model.records import Record
 from federation.model.state import ClusterState
+from federation.model.traffic_resolution import resolve
 from federation.model.view import MergedService
 from gateway.ir.build import build_inbound
 from gateway.xds import protos as pb
@@ -117,6 +118,8 @@ def node_resources(own: OfflineSite, projection: Projection, node: str) -> list[
             address=spec.address,
             inbound_port=spec.inbound_port,
             sidecar_port=own.settings.mesh.sidecar_port,
+            capacity=resolve(own.state.policies, key).capacity,
+            trust_domain=own.settings.trust_domain,
         )
     ]
     return [

@@ -14,6 +14,7 @@ from controllers.engine import Engine
 from controllers.http.metrics import Numbers
 from controllers.journal import Journal
 from controllers.liveness import UNJUDGED
+from controllers.policy_status import policy_reports
 from controllers.probes import GatewayProbes
 from controllers.status import (
     AuthorityStatus,
@@ -35,6 +36,7 @@ from federation.app.trust import TrustKeeper
 from federation.exchange.session import ExchangeSession
 from federation.model.configuration import ClusterSettings
 from federation.model.problems import Problem
+from federation.model.traffic_resolution import counting
 from gateway.xds.server import XdsServer
 from gateway.xds.status import StreamStatus
 
@@ -128,12 +130,13 @@ class Reports:
             dns=self._dns(),
             kubernetes=None if self.kubernetes is None else self.kubernetes(),
             drains=self._drains(),
+            policies=policy_reports(self.controller.state.policies, self.controller.projection.imports),
         )
 
     def services(self) -> tuple[ServiceStatus, ...]:
         vips = self.journal.vips
         found = (
-            service_status(result, str(vips.get(key, "")))
+            service_status(result, str(vips.get(key, "")), counting(self.controller.state.policies, key))
             for key, result in sorted(self.controller.projection.results.items())
         )
         return tuple(status for status in found if status is not None)

@@ -15,8 +15,9 @@ def service_rows(services: Sequence[ServiceStatus], *, wide: bool) -> tuple[list
         return [*headers, "conflict"], [
             [*row, "yes" if one.conflict else "no"] for one, row in zip(services, rows, strict=True)
         ]
-    return [*headers, "host", "vip", "conflict"], [
-        [*row, one.host, one.vip, one.conflict or "no"] for one, row in zip(services, rows, strict=True)
+    return [*headers, "host", "vip", "policies", "conflict"], [
+        [*row, one.host, one.vip, ", ".join(one.policies) or "none", one.conflict or "no"]
+        for one, row in zip(services, rows, strict=True)
     ]
 
 

@@ -44,6 +44,7 @@ def status_lines(report: StatusReport, *, wide: bool) -> Iterator[str]:
         *_refusals(report.nodes, wide=wide),
         *_rejections(report.peers, wide=wide),
         *(f"{_bad('needs attention')}: {_words(warning, wide=wide)}" for warning in report.warnings),
+        *_shaded(report, wide=wide),
         *_problems(report, wide=wide),
     ]
     if trouble:
@@ -72,6 +73,8 @@ def _summary(report: StatusReport) -> Iterator[str]:
     if report.membership is not None:
         yield from _membership(report.membership)
     yield f"Services   {report.exported} exported, {report.imported} imported"
+    if report.policies:
+        yield f"Policies   {len(report.policies)}"
     if report.dns is not None:
         yield _dns(report.dns)
     if report.kubernetes is not None:
@@ -92,6 +95,15 @@ def _summary(report: StatusReport) -> Iterator[str]:
     yield f"Envoys     {len(report.nodes)} connected" + _listed(
         [f"{refusing} refusing configuration"] if refusing else []
     )
+
+
+def _shaded(report: StatusReport, *, wide: bool) -> Iterator[str]:
+    """The policies that do not count everywhere that they say."""
+    for policy in report.policies:
+        for target in policy.targets:
+            if not target.accepted:
+                words = _words(f"{target.message} ({target.reason})", wide=wide)
+                yield f"TrafficPolicy {policy.namespace}/{policy.name} for {target.kind} {target.name}: {words}"
 
 
 def _mesh(mesh: MeshStatus) -> str:

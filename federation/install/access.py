@@ -46,6 +46,7 @@ CLUSTER_RULES: Final = (
     Rule("Services that are exported; derived Services, which hold clusterset IPs", "", ("services",), (*_SEE, *_KEEP)),
     Rule("endpoints of exports, and of imports", "discovery.k8s.io", ("endpointslices",), (*_SEE, *_KEEP)),
     Rule("exports", "multicluster.x-k8s.io", ("serviceexports",), _SEE),
+    Rule("how calls are to go", "federation-gateway.dev", ("trafficpolicies",), _SEE),
     Rule("imports", "multicluster.x-k8s.io", ("serviceimports",), (*_SEE, *_KEEP)),
     Rule(
         "conditions of exports and imports",

@@ -16,6 +16,7 @@ from federation.model.names import ServiceKey
 from federation.model.problems import Problem
 from federation.model.records import EndpointAddress, EndpointsRecord, ExportRecord, ImportType, ZoneCount
 from federation.model.state import Endpoint, EndpointPort, EndpointSlice, Service, ServiceState, ServiceType
+from federation.model.traffic_policy import Capacity
 
 DEFAULT_SERVICE_ACCOUNT = "default"
 
@@ -35,12 +36,14 @@ class Exported:
     problems: tuple[Problem, ...] = ()
 
 
-def export_service(key: ServiceKey, state: ServiceState, *, trust_domain: str, first_seen: datetime) -> Exported:
+def export_service(
+    key: ServiceKey, state: ServiceState, *, trust_domain: str, first_seen: datetime, capacity: Capacity | None = None
+) -> Exported:
     """Apply the MCS API's export rules to one service.
 
     ``first_seen`` (aware) stands in for the creation time where the source has none. NodePort and
     LoadBalancer are exported as ClusterIP; a missing or ExternalName Service makes the export invalid and
-    sends nothing.
+    sends nothing. ``capacity`` is what a policy states of each endpoint.
     """
     if state.export is None:
         return Exported()
@@ -71,6 +74,7 @@ def export_service(key: ServiceKey, state: ServiceState, *, trust_domain: str, f
             key=key,
             zones=_zone_counts(service, slices),
             addresses=_addresses(service, slices) if service.headless else (),
+            capacity=capacity.others_per_endpoint if capacity else 0,
         ),
         conditions=(Condition("Valid", ConditionStatus.TRUE, "Valid", f"service {key} can be exported"),),
         problems=(*family_problems, *identity_problems),

@@ -63,6 +63,8 @@ class LocalityGroup:
     """Ready endpoints behind the port, 1 to MAX_READY."""
     scale: Fraction = Fraction(1)
     """What an endpoint of it counts beside those of others: 1 unless a cluster is drained little by little."""
+    share: int = 0
+    """Weight among those of its priority, as a policy states it; 0: by ``weight``."""
 
 
 def plan_localities(

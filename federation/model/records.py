@@ -86,6 +86,8 @@ class EndpointsRecord:
     key: ServiceKey
     zones: tuple[ZoneCount, ...] = ()
     addresses: tuple[EndpointAddress, ...] = ()
+    capacity: int = 0
+    """Calls of other clusters that one ready endpoint takes at a time; 0: the member doesn't say. Since schema 1.3."""
 
     @property
     def record_key(self) -> RecordKey:

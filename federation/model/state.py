@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from federation.model.names import ServiceKey
+from federation.model.traffic_policy import TrafficPolicy
 
 
 class Protocol(StrEnum):
@@ -107,3 +108,5 @@ class ServiceState:
 class ClusterState:
     services: Mapping[ServiceKey, ServiceState] = field(default_factory=dict)
     namespaces: frozenset[str] = frozenset()
+    policies: Mapping[str, tuple[TrafficPolicy, ...]] = field(default_factory=dict)
+    """By namespace, sorted by name."""

@@ -39,6 +39,8 @@ class Backend:
     identities: tuple[str, ...]
     zones: tuple[ZoneCount, ...]
     addresses: tuple[EndpointAddress, ...]
+    capacity: int = 0
+    """Calls of other clusters that one of its ready endpoints takes at a time; 0: it doesn't say."""
 
     @property
     def ready(self) -> int:

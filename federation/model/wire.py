@@ -62,6 +62,7 @@ _MAX_ITEMS = 256
 _MAX_ADDRESSES = 8192
 _MAX_READY = 1_000_000
 _MAX_SHARDS = 64
+_MAX_CAPACITY = 1_000_000
 _MAX_SEQUENCE = 2**63 - 1
 _MAX_AUTHORITIES = 32
 _MAX_TRUST_DOMAINS = 4096
@@ -173,6 +174,7 @@ def _from_wire(wire: WireRecord) -> Record:
                     EndpointAddress(tuple(ips), hostname, ports)
                     for (ips, hostname), ports in zip(wire.addresses, _ports_of(wire), strict=True)
                 ),
+                capacity=wire.capacity,
             )
         case WireGateway():
             addresses = tuple(GatewayAddress(host, port) for host, port in wire.addresses)
@@ -257,6 +259,7 @@ def _check_endpoints(record: EndpointsRecord) -> None:
     for zone in record.zones:
         _label_value("zones", zone.zone)
         _bounded("zones.ready", zone.ready, 0, _MAX_READY)
+    _bounded("capacity", record.capacity, 0, _MAX_CAPACITY)
     _items("addresses", record.addresses, _MAX_ADDRESSES)
     for address in record.addresses:
         if not 1 <= len(address.addresses) <= 2:

@@ -44,6 +44,7 @@ class WireEndpoints(msgspec.Struct, array_like=True, tag=2):
     """Each combination of ports once: most workloads of a service listen on the same."""
     ports_of: list[int] = []
     """By address, in their order, the number of its combination from 1 on, or 0; empty where all have 0."""
+    capacity: int = 0
 
 
 class WireGateway(msgspec.Struct, array_like=True, tag=3):
@@ -101,6 +102,7 @@ def to_wire(record: Record) -> WireRecord:
                 addresses=[(list(address.addresses), address.hostname) for address in record.addresses],
                 ports=[[(port.name, port.protocol, port.port) for port in ports] for ports in found],
                 ports_of=[numbers[address.ports] for address in record.addresses] if found else [],
+                capacity=record.capacity,
             )
         case GatewayRecord():
             return WireGateway(

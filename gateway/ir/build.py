@@ -20,6 +20,8 @@ from federation.model.locality import (
 from federation.model.names import ClusterId, ServiceKey, shard_sni, sni
 from federation.model.records import GatewayAddress
 from federation.model.state import EndpointSlice, Protocol, ServicePort, ServiceState
+from federation.model.traffic_order import order_groups, weigh_by_capacity
+from federation.model.traffic_policy import DEFAULTS, Capacity, TrafficSettings
 from federation.model.view import MergedPort, MergedService
 from gateway.ir.model import (
     AppProtocol,
@@ -31,6 +33,7 @@ from gateway.ir.model import (
     Way,
 )
 from gateway.ir.shards import shard_sizes, ways
+from gateway.ir.traffic import settings_for, sheds, weigh, with_unready
 
 _HTTP = frozenset({"http", "kubernetes.io/ws", "ws"})
 _HTTP2 = frozenset({"http2", "grpc", "h2c", "kubernetes.io/h2c"})
@@ -62,6 +65,7 @@ def build_imports(
     withdrawn: Collection[ClusterId] = (),
     shares: Mapping[ClusterId, Shares] = NO_SHARES,
     generation: int = 0,
+    policy: TrafficSettings = DEFAULTS,
 ) -> tuple[ImportedPort, ...]:
     """The outbound side of one service: own pods by address, every other cluster by its gateways.
 
@@ -72,7 +76,7 @@ def build_imports(
     ``shards``: into how many a peer's gateways part the endpoints of a port; a cluster that isn't there does not.
     ``demoted`` clusters are called behind all others. ``withdrawn`` ones are not called; their identities stay, so that
     their coming and going changes endpoints alone. ``shares`` are those of clusters that are drained little by little.
-    ``generation`` is of the trust that calls of the service rest on.
+    ``generation`` is of the trust that calls of the service rest on. ``policy`` is what counts for the service.
     """
     callable_sites = {cluster: site for cluster, site in sites.items() if cluster not in withdrawn}
     ports = (
@@ -82,9 +86,11 @@ def build_imports(
             protocol=app_protocol(port.name, port.app_protocol),
             identities=_identities(service, port, {own.cluster, *sites}),
             localities=_localities(
-                service, port, own, callable_sites, demoted, gateways, shards, shares, local, sidecar_port
+                service, port, own, callable_sites, demoted, gateways, shards, shares, local, sidecar_port, policy
             ),
             generation=generation,
+            policy=settings_for(policy, service),
+            sheds=sheds(service, port, own.cluster),
         )
         for port in service.ports
         if port.protocol is Protocol.TCP
@@ -116,12 +122,13 @@ def _localities(
     shares: Mapping[ClusterId, Shares],
     local: ServiceState,
     sidecar_port: int,
+    policy: TrafficSettings,
 ) -> tuple[UpstreamLocality, ...]:
     pods = _ready_sidecars(local, port.name, sidecar_port)
     local_ready = sum(len(zone) for zone in pods.values())
-    groups = plan_localities(
-        port, service, own=own, sites=sites, local_ready=local_ready, demoted=demoted, shares=shares
-    )
+    plan = plan_localities(port, service, own=own, sites=sites, local_ready=local_ready, demoted=demoted, shares=shares)
+    ordered = order_groups(plan, policy.failover, own=own, demoted=demoted)
+    groups = weigh_by_capacity(ordered, {backend.cluster: backend.capacity for backend in service.backends})
     localities: list[UpstreamLocality] = []
     for group in groups:
         if group.cluster == own.cluster:
@@ -140,7 +147,12 @@ def _localities(
         )
         if upstreams:
             localities.append(UpstreamLocality(group.priority, group.cluster, group.region, "", upstreams))
-    return tuple(sorted(localities))
+    found = tuple(sorted(localities))
+    if policy.failover.order:
+        found = weigh(found, groups)
+    if policy.failover.threshold_percent is None:
+        return found
+    return with_unready(found, own.cluster, _sidecars(local, port.name, sidecar_port, ready=False))
 
 
 def _behind_gateways(
@@ -201,9 +213,20 @@ def build_exports(key: ServiceKey, state: ServiceState, *, sidecar_port: int) ->
 
 
 def build_inbound(
-    key: ServiceKey, state: ServiceState, *, address: str, inbound_port: int, sidecar_port: int
+    key: ServiceKey,
+    state: ServiceState,
+    *,
+    address: str,
+    inbound_port: int,
+    sidecar_port: int,
+    capacity: Capacity | None = None,
+    trust_domain: str = "",
 ) -> tuple[InboundPort, ...]:
-    """What the sidecar at ``address``:``inbound_port`` accepts for one exported service; readiness does not matter."""
+    """What the sidecar at ``address``:``inbound_port`` accepts for one exported service; readiness does not matter.
+
+    ``capacity`` is what a policy states of each endpoint; it limits HTTP alone, where calls can be told apart, and
+    not callers of ``trust_domain``, the own one.
+    """
     if state.service is None or state.export is None:
         return ()
     found: dict[int, InboundPort] = {}
@@ -215,9 +238,10 @@ def build_inbound(
         for port in state.service.ports:
             target = _target_port(piece, port)
             if port.protocol is Protocol.TCP and target is not None:
-                found[port.port] = InboundPort(
-                    key, port.port, app_protocol(port.name, port.app_protocol), address, target
-                )
+                protocol = app_protocol(port.name, port.app_protocol)
+                limit = capacity.others_per_endpoint if capacity is not None and protocol.is_http else 0
+                home = trust_domain if limit else ""
+                found[port.port] = InboundPort(key, port.port, protocol, address, target, limit, home)
     return tuple(sorted(found.values()))
 
 
@@ -226,7 +250,13 @@ def _target_port(piece: EndpointSlice, port: ServicePort) -> int | None:
 
 
 def _ready_sidecars(state: ServiceState, port_name: str, sidecar_port: int) -> dict[str, tuple[Upstream, ...]]:
-    """Ready endpoints of one named port by zone, each by the address of its sidecar.
+    return _sidecars(state, port_name, sidecar_port, ready=True)
+
+
+def _sidecars(
+    state: ServiceState, port_name: str, sidecar_port: int, *, ready: bool
+) -> dict[str, tuple[Upstream, ...]]:
+    """Endpoints of one named port that are ready, or are not, by zone, each by the address of its sidecar.
 
     A ``sidecar_port`` of 0 is the workload's own: a mesh that redirects what comes in (Istio) tells ports apart by it.
     """
@@ -238,7 +268,7 @@ def _ready_sidecars(state: ServiceState, port_name: str, sidecar_port: int) -> d
         if target is None:
             continue
         for endpoint in piece.endpoints:
-            if endpoint.ready and endpoint.addresses:
+            if endpoint.ready is ready and endpoint.addresses:
                 # KEP-0752: all addresses of an endpoint are fungible, consumers use the first.
                 upstream = Upstream(endpoint.addresses[0], piece.inbound_port or sidecar_port or target)
                 zones.setdefault(endpoint.zone, set()).add(upstream)

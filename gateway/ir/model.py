@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from federation.model.names import ClusterId, ServiceKey, sni
+from federation.model.traffic_policy import DEFAULTS, TrafficSettings
 
 
 class AppProtocol(StrEnum):
@@ -47,6 +48,8 @@ class Upstream:
     """SNI that it is asked for by, where that is not the service port's."""
     others: tuple[Way, ...] = ()
     """Where it is connected to, in this order, when the address before doesn't answer."""
+    healthy: bool = True
+    """Whether it may be called; who is not is counted by a threshold."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,6 +61,8 @@ class UpstreamLocality:
     region: str
     zone: str
     upstreams: tuple[Upstream, ...]
+    share: int = 0
+    """Weight among the localities of its priority, where a policy orders clusters; else 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,10 @@ class ImportedPort:
     """Sorted; priorities contiguous from 0."""
     generation: int = 0
     """Of the trust that calls of it rest on: another one ends the connections that are open."""
+    policy: TrafficSettings = DEFAULTS
+    """How calls of it are balanced, limited, tried again and given up."""
+    sheds: bool = False
+    """Whether a cluster behind it refuses, and says so, what it can't take: such a call may be tried elsewhere."""
 
     @property
     def name(self) -> str:
@@ -102,6 +111,10 @@ class InboundPort:
     protocol: AppProtocol
     app_address: str
     app_port: int
+    others_limit: int = 0
+    """Calls of other clusters that are let through at a time; 0: all."""
+    trust_domain: str = ""
+    """The own one, whose callers no such limit holds back; empty where there is none."""
 
     @property
     def name(self) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
+from envoy.config.common.matcher.v3.matcher_pb2 import HttpHeadersMatch, MatchPredicate
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation as HeaderMutationRule
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from envoy.config.core.v3.backoff_pb2 import BackoffStrategy
@@ -21,6 +23,7 @@ from envoy.config.core.v3.base_pb2 import (
     HeaderValueOption,
     Locality,
     Node,
+    RoutingPriority,
     TrafficDirection,
     TransportSocket,
 )
@@ -32,7 +35,7 @@ from envoy.config.core.v3.config_source_pb2 import (
 )
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
-from envoy.config.core.v3.health_check_pb2 import HealthCheck
+from envoy.config.core.v3.health_check_pb2 import HealthCheck, HealthStatus
 from envoy.config.core.v3.protocol_pb2 import (
     Http2ProtocolOptions,
 )
@@ -67,7 +70,9 @@ from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
     HttpFilter,
+    LocalReplyConfig,
     Rds,
+    ResponseMapper,
 )
 from envoy.extensions.filters.network.rbac.v3.rbac_pb2 import RBAC
 from envoy.extensions.filters.network.sni_cluster.v3.sni_cluster_pb2 import SniCluster
@@ -101,6 +106,7 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from envoy.type.v3.hash_policy_pb2 import HashPolicy as TcpHashPolicy
 from envoy.type.v3.http_pb2 import CodecClientType
 from envoy.type.v3.range_pb2 import Int64Range
 from google.protobuf import json_format
@@ -155,6 +161,7 @@ __all__ = [
     "RBAC",
     "ROUTE",
     "SECRET",
+    "AccessLogFilter",
     "Address",
     "AggregatedConfigSource",
     "AnyMessage",
@@ -186,16 +193,20 @@ __all__ = [
     "HeaderValue",
     "HeaderValueOption",
     "HealthCheck",
+    "HealthStatus",
     "Http2ProtocolOptions",
     "HttpConnectionManager",
     "HttpFilter",
+    "HttpHeadersMatch",
     "HttpProtocolOptions",
     "Int64Range",
     "LbEndpoint",
     "Listener",
     "ListenerFilter",
+    "LocalReplyConfig",
     "Locality",
     "LocalityLbEndpoints",
+    "MatchPredicate",
     "Matcher",
     "Message",
     "Mutations",
@@ -208,12 +219,15 @@ __all__ = [
     "Rds",
     "RegexMatcher",
     "Resource",
+    "ResponseFlagFilter",
+    "ResponseMapper",
     "RetryPolicy",
     "Route",
     "RouteAction",
     "RouteConfiguration",
     "RouteMatch",
     "Router",
+    "RoutingPriority",
     "SPIFFECertValidatorConfig",
     "SdsSecretConfig",
     "Secret",
@@ -222,6 +236,7 @@ __all__ = [
     "Status",
     "StringMatcher",
     "SubjectAltNameMatcher",
+    "TcpHashPolicy",
     "TcpProxy",
     "TlsCertificate",
     "TlsInspector",

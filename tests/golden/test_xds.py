@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from msgspec import field
 
 from controllers.dataplane import DataPlane, new_cache
 from controllers.projection import Projection, Surroundings, meet
+from controllers.sources.manifests import parse_manifests
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.membership.tokens import NodePrincipal
 from federation.model.locality import Site
 from federation.model.names import ClusterId
 from federation.model.state import ClusterState, ServiceState
+from federation.model.traffic_policy import API_VERSION, KIND, TrafficPolicy
+from federation.model.traffic_resolution import Policies
 from federation.model.vips import assign_vips
 from gateway.nodes import GatewayNode, SidecarNode
 from gateway.xds import protos as pb
@@ -83,6 +87,9 @@ class PeerService(StrictInput):
     ports: tuple[Port, ...] = (Port(),)
     service_accounts: tuple[str, ...] = ("default",)
     ready: int = 1
+    session_affinity: str = "None"
+    capacity: int = 0
+    """Calls of other clusters that one endpoint takes at a time."""
 
 
 class Peer(StrictInput):
@@ -102,6 +109,8 @@ class Input(StrictInput):
     peers: dict[str, Peer] = field(default_factory=dict)
     asks: tuple[str, ...] = ()
     """Names that are found only by whom asks for them: a gateway's shards."""
+    policy: dict[str, Any] = field(default_factory=dict)
+    """The spec of a TrafficPolicy for all services of namespace demo; none where it is empty."""
     shows: frozenset[str] = frozenset(KINDS.values())
     """The types that the case is about."""
 
@@ -163,8 +172,18 @@ def _own(given: Input) -> ClusterState:
                 ),
             )
             for of, own in given.services.items()
-        }
+        },
+        policies=_policies(given.policy),
     )
+
+
+def _policies(spec: dict[str, Any]) -> Policies:
+    if not spec:
+        return {}
+    metadata = {"name": "policy", "namespace": "demo"}
+    (manifest,) = parse_manifests({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec})
+    assert isinstance(manifest.value, TrafficPolicy), manifest.problems
+    return {"demo": (manifest.value,)}
 
 
 def _peers(given: Input) -> ExchangeSnapshot:
@@ -174,8 +193,10 @@ def _peers(given: Input) -> ExchangeSnapshot:
         for of, theirs in peer.services.items():
             ids = sorted(spiffe_id(cluster, account) for account in theirs.service_accounts)
             records += [
-                export_record(key(of), ports=_ports(theirs.ports), identities=ids),
-                endpoints_record(key(of), zones={"": theirs.ready}),
+                export_record(
+                    key(of), ports=_ports(theirs.ports), identities=ids, session_affinity=theirs.session_affinity
+                ),
+                replace(endpoints_record(key(of), zones={"": theirs.ready}), capacity=theirs.capacity),
             ]
         members[ClusterId(cluster)] = MemberSnapshot(
             ClusterId(cluster), records={record.record_key: record for record in records}, synced=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import count
@@ -17,6 +18,17 @@ from federation.membership.tokens import NodePrincipal
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, ServiceKey, endpoints_key, export_key, sni
 from federation.model.records import EndpointAddress, ImportType
 from federation.model.state import EndpointSlice, ServiceState
+from federation.model.traffic_policy import (
+    Capacity,
+    ClusterShare,
+    Failover,
+    Limits,
+    PolicySpec,
+    Target,
+    Tier,
+    TrafficPolicy,
+    Unlisted,
+)
 from gateway.nodes import Listen, LocalPort, Node, SidecarNode
 from support.builders import (
     NORTH,
@@ -109,11 +121,33 @@ def peer_services(draw: st.DrawFn) -> Action:
             counts = draw(st.sampled_from([{}, {"": 1}, {"a": 2, "b": 1}]))
             hosts = draw(st.sampled_from([(), ("192.0.2.1",), ("192.0.2.1", "192.0.2.2")]))
             addresses = [EndpointAddress((host,)) for host in hosts]
-            return lambda loop: loop.say(peer, endpoints_record(of, zones=counts, addresses=addresses))
+            capacity = draw(st.sampled_from([0, 5]))
+            told = replace(endpoints_record(of, zones=counts, addresses=addresses), capacity=capacity)
+            return lambda loop: loop.say(peer, told)
         case "withdraw export":
             return lambda loop: loop.withdraw(peer, export_key(of))
         case _:
             return lambda loop: loop.withdraw(peer, endpoints_key(of))
+
+
+SPECS = [
+    PolicySpec(limits=Limits(requests=5)),
+    PolicySpec(capacity=Capacity(10, 40)),
+    PolicySpec(failover=Failover((Tier((ClusterShare(WEST, 80), ClusterShare(NORTH, 20))),), Unlisted.NEVER, 50)),
+]
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Action:
+    """The policies of a namespace, for one of its services or for all, as old as one another or not."""
+    namespace = draw(st.sampled_from(["demo", "shop"]))
+    targets = st.lists(st.sampled_from([Target("echo"), Target("web")]), max_size=2, unique=True).map(tuple)
+    ages = st.sampled_from([None, after(0), after(60)])
+    found = [
+        TrafficPolicy(namespace, name, draw(st.sampled_from(SPECS)), draw(targets), draw(ages))
+        for name in draw(st.sampled_from(["", "a", "ab", "abc"]))
+    ]
+    return lambda loop: loop.rule(namespace, *found)
 
 
 @st.composite
@@ -180,6 +214,7 @@ events = (
     | peer_services()
     | peer_standing()
     | judgements()
+    | policies()
     | st.builds(lambda act, node: partial(act, node=node), connections, st.sampled_from(sorted(NODES)))
     | st.just(wait)
 )
@@ -210,8 +245,8 @@ def test_any_history_of_passes_ends_where_one_whole_pass_ends(
 ) -> None:
     """Results, records, trust, clusterset IPs, names and each node's view are those of a controller that started now.
 
-    In the history the own services, the peers' records, gateways and bundles change, authorities expire, a peer falls
-    silent or dies, nodes come and go, and passes fail half way.
+    In the history the own services and policies, the peers' records, gateways and bundles change, authorities expire, a
+    peer falls silent or dies, nodes come and go, and passes fail half way.
     """
     directory = tmp_path_factory.mktemp("state")
     clock, peers = ManualClock(), FakePeers(*PEERS)
@@ -231,6 +266,7 @@ def test_any_history_of_passes_ends_where_one_whole_pass_ends(
     fresh.peers.members = peers.members
     for node in nodes:
         connect(fresh, node)
+    fresh.policies = lived.policies
     fresh.own(lived.services)
     # Who lives is judged over time: both have seen the same for as long as it takes to count.
     fresh.gateways.followed, fresh.gateways.up = lived.gateways.followed, lived.gateways.up

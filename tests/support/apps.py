@@ -1,7 +1,7 @@
 """Sample applications behind the sidecars, as a program: ``python -m support.apps NAME HOST KIND:PORT ...``.
 
-Kinds: ``http`` (HTTP/1.1 and WebSocket), ``slow`` (the same, each answer takes 2 s), ``h2c`` (HTTP/2 with prior
-knowledge), ``grpc``, ``tcp``. Every answer names the application.
+Kinds: ``http`` (HTTP/1.1 and WebSocket), ``slow`` (the same, each answer takes 2 s), ``busy`` (the same, 0.2 s),
+``h2c`` (HTTP/2 with prior knowledge), ``grpc``, ``tcp``. Every answer names the application.
 """
 
 from __future__ import annotations
@@ -19,17 +19,27 @@ from aiohttp import WSMsgType, web
 from support import h2c
 
 SLOW_SECONDS = 2.0
+BUSY_SECONDS = 0.2
 UNARY = "/echo.Echo/Unary"
 STREAM = "/echo.Echo/Stream"
 
 
 def web_app(name: str, seconds: float) -> web.Application:
-    """Answers every request with what it saw; echoes WebSocket messages on ``/ws``; ``/healthz`` is always quick."""
+    """Answers every request with what it saw, and how many it was answering when that came; echoes WebSocket messages
+    on ``/ws``; ``/healthz`` is always quick."""
+    in_flight = 0
 
     async def answer(request: web.Request) -> web.Response:
-        await asyncio.sleep(seconds)
+        nonlocal in_flight
+        in_flight += 1
+        found = in_flight
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            in_flight -= 1
         seen = {
             "app": name,
+            "in_flight": found,
             "method": request.method,
             "path": request.path_qs,
             "body": await request.text(),
@@ -122,6 +132,8 @@ async def serve(name: str, host: str, kind: str, port: int) -> Callable[[], Awai
             return await serve_web(name, host, port, 0.0)
         case "slow":
             return await serve_web(name, host, port, SLOW_SECONDS)
+        case "busy":
+            return await serve_web(name, host, port, BUSY_SECONDS)
         case "h2c":
             return await serve_h2c(name, host, port)
         case "grpc":

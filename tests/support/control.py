@@ -31,6 +31,7 @@ from federation.model.configuration import (
 from federation.model.names import ClusterId, RecordKey, ServiceKey, parse_shard_sni
 from federation.model.records import BundleRecord, GatewayAddress, Record, Version
 from federation.model.state import ClusterState, ServiceState
+from federation.model.traffic_policy import TrafficPolicy
 from gateway.nodes import GatewayNode, Listen, Node, SidecarNode
 from gateway.xds import protos as pb
 from gateway.xds.cache import Changed, Listener, NodeView
@@ -201,12 +202,22 @@ class ControlLoop:
             monotonic=lambda: self.clock().timestamp(),
         )
         self.services: dict[ServiceKey, ServiceState] = {}
+        self.policies: dict[str, tuple[TrafficPolicy, ...]] = {}
 
     def own(self, services: Mapping[ServiceKey, ServiceState | None]) -> None:
         """The own manifests of these services are now so; None: they are gone."""
         self.services |= {key: state for key, state in services.items() if state is not None}
         self.services = {key: state for key, state in self.services.items() if services.get(key, state) is not None}
-        self.controller.on_source(SourceUpdate(ClusterState(dict(self.services)), frozenset(services), ()))
+        self._tell(frozenset(services))
+
+    def rule(self, namespace: str, *policies: TrafficPolicy) -> None:
+        """These are all policies of a namespace from now on."""
+        self.policies[namespace] = policies
+        self._tell(frozenset())
+
+    def _tell(self, changed: frozenset[ServiceKey]) -> None:
+        state = ClusterState(dict(self.services), policies=dict(self.policies))
+        self.controller.on_source(SourceUpdate(state, changed, ()))
 
     def say(self, peer: ClusterId, *records: Record) -> None:
         self.controller.on_peer(peer, self.peers.say(peer, *records))

@@ -14,8 +14,13 @@ from gateway.nodes import ProbeSpec
 from gateway.xds import protos as pb
 from gateway.xds.translate.messages import milliseconds, socket_address
 from gateway.xds.translate.tls import ads, upstream_tls
-
-_UNLIMITED = 1_000_000
+from gateway.xds.translate.traffic import (
+    circuit_breakers,
+    failure_matcher,
+    outlier_detection,
+    overprovisioning_factor,
+    set_balancing,
+)
 
 # Covers TCP and the TLS handshake with the far sidecar, so it must hold two round trips around the world; a frozen host
 # costs a new connection this long.
@@ -36,25 +41,30 @@ def import_cluster(port: ImportedPort) -> pb.Message:
         name=port.name,
         type=pb.Cluster.EDS,
         eds_cluster_config=pb.Cluster.EdsClusterConfig(eds_config=ads()),
-        connect_timeout=milliseconds(_CONNECT_TIMEOUT_MS),
-        lb_policy=pb.Cluster.LEAST_REQUEST,
+        connect_timeout=milliseconds(port.policy.timeouts.connect_ms),
         transport_socket=upstream_tls(port.name, port.identities, http=port.protocol.is_http),
-        circuit_breakers=_circuit_breakers(),
+        circuit_breakers=circuit_breakers(port.policy),
         common_lb_config=_common_lb(),
-        outlier_detection=_outlier_detection(3 if port.protocol.is_http else 1),
+        outlier_detection=outlier_detection(3 if port.protocol.is_http else 1, port.policy.outlier_detection),
     )
+    set_balancing(cluster, port)
     if port.protocol.is_http:
-        _set_http(cluster, http2_options(keepalive=True))
+        _set_http(cluster, http2_options(keepalive=True), failure_matcher() if port.sheds else None)
     else:
         _tcp_keepalive(cluster)
     return cluster
 
 
 def import_assignment(port: ImportedPort) -> pb.Message:
-    """The endpoints of one imported port: own cluster, then same region, then the rest, as contiguous priorities."""
-    return pb.ClusterLoadAssignment(
+    """The endpoints of one imported port: own cluster, then same region, then the rest, as contiguous priorities, or in
+    the order of a policy."""
+    assignment = pb.ClusterLoadAssignment(
         cluster_name=port.name, endpoints=[_locality(locality) for locality in port.localities]
     )
+    threshold = port.policy.failover.threshold_percent
+    if threshold is not None:
+        assignment.policy.overprovisioning_factor.value = overprovisioning_factor(threshold)
+    return assignment
 
 
 def export_cluster(name: str) -> pb.Message:
@@ -67,9 +77,9 @@ def export_cluster(name: str) -> pb.Message:
         eds_cluster_config=pb.Cluster.EdsClusterConfig(eds_config=ads()),
         connect_timeout=milliseconds(_CONNECT_TIMEOUT_MS),
         lb_policy=pb.Cluster.LEAST_REQUEST,
-        circuit_breakers=_circuit_breakers(),
+        circuit_breakers=circuit_breakers(),
         common_lb_config=_common_lb(),
-        outlier_detection=_outlier_detection(1),
+        outlier_detection=outlier_detection(1),
     )
     _tcp_keepalive(cluster)
     return cluster
@@ -85,8 +95,9 @@ def app_cluster_name(port: InboundPort) -> str:
     return f"app|{port.app_address}|{port.app_port}|{port.protocol}"
 
 
-def app_cluster(port: InboundPort, probe: ProbeSpec | None) -> pb.Message:
-    """The sidecar's cluster for its own application, in the clear on the workload's own address."""
+def app_cluster(port: InboundPort, probe: ProbeSpec | None, others_limit: int = 0) -> pb.Message:
+    """The sidecar's cluster for its own application, in the clear on the workload's own address. ``others_limit`` is of
+    calls of other clusters at a time, whichever of its services they are for; 0: none."""
     name = app_cluster_name(port)
     cluster = pb.Cluster(
         name=name,
@@ -96,7 +107,7 @@ def app_cluster(port: InboundPort, probe: ProbeSpec | None) -> pb.Message:
             cluster_name=name,
             endpoints=[pb.LocalityLbEndpoints(lb_endpoints=_hosts([Upstream(port.app_address, port.app_port)]))],
         ),
-        circuit_breakers=_circuit_breakers(),
+        circuit_breakers=circuit_breakers(others_limit=others_limit),
     )
     # With one host, Envoy's panic mode would keep sending to an application that failed its probe.
     cluster.common_lb_config.healthy_panic_threshold.value = 0
@@ -120,9 +131,10 @@ def http2_options(*, keepalive: bool) -> pb.Message:
     return options
 
 
-def _set_http(cluster: pb.Message, http2: pb.Message) -> None:
+def _set_http(cluster: pb.Message, http2: pb.Message, failures: pb.Message | None = None) -> None:
     options = pb.HttpProtocolOptions(
-        explicit_http_config=pb.HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=http2)
+        explicit_http_config=pb.HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=http2),
+        outlier_detection=failures,
     )
     cluster.typed_extension_protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].CopyFrom(
         pb.pack(options)
@@ -136,19 +148,6 @@ def _tcp_keepalive(cluster: pb.Message) -> None:
     keepalive.keepalive_probes.value = 3
 
 
-def _circuit_breakers() -> pb.Message:
-    """No limit on connections and requests. Retries and hedges: a fifth of what is in flight, and always 200.
-
-    Envoy's default of three retries at a time is what drops calls when a host turns into a black hole.
-    """
-    thresholds = pb.CircuitBreakers.Thresholds()
-    for limit in (thresholds.max_connections, thresholds.max_pending_requests, thresholds.max_requests):
-        limit.value = _UNLIMITED
-    thresholds.retry_budget.budget_percent.value = 20
-    thresholds.retry_budget.min_retry_concurrency.value = 200
-    return pb.CircuitBreakers(thresholds=[thresholds])
-
-
 def _common_lb() -> pb.Message:
     config = pb.Cluster.CommonLbConfig()
     # Off as long as any endpoint of any cluster is healthy; with none left, trying all beats failing at once. (Envoy
@@ -157,23 +156,6 @@ def _common_lb() -> pb.Message:
     # The default of 1 s holds back the second ejection: a second of failures.
     config.update_merge_window.CopyFrom(milliseconds(0))
     return config
-
-
-def _outlier_detection(consecutive: int) -> pb.Message:
-    """Ejects after ``consecutive`` connection failures, resets or 502/503/504 answers.
-
-    Local and upstream errors are counted together on purpose: a hedge's timeout then counts as the response code that
-    the route gives to it (204, see routes), so that a slow but healthy server is never ejected.
-    """
-    detection = pb.OutlierDetection()
-    detection.consecutive_gateway_failure.value = consecutive
-    detection.enforcing_consecutive_gateway_failure.value = 100
-    detection.enforcing_success_rate.value = 0
-    detection.interval.CopyFrom(milliseconds(1000))
-    detection.base_ejection_time.CopyFrom(milliseconds(5000))
-    detection.max_ejection_time.CopyFrom(milliseconds(30000))
-    detection.max_ejection_percent.value = 100
-    return detection
 
 
 def _health_check(probe: ProbeSpec, port: InboundPort) -> pb.Message:
@@ -196,12 +178,15 @@ def _health_check(probe: ProbeSpec, port: InboundPort) -> pb.Message:
 
 
 def _locality(locality: UpstreamLocality) -> pb.Message:
-    return pb.LocalityLbEndpoints(
+    found = pb.LocalityLbEndpoints(
         # The sub-zone tells clusters of one region apart in Envoy's own views.
         locality=pb.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.cluster),
         priority=locality.priority,
         lb_endpoints=_hosts(locality.upstreams),
     )
+    if locality.share:
+        found.load_balancing_weight.value = locality.share
+    return found
 
 
 def _hosts(upstreams: Sequence[Upstream]) -> list[pb.Message]:
@@ -210,6 +195,8 @@ def _hosts(upstreams: Sequence[Upstream]) -> list[pb.Message]:
         host = pb.LbEndpoint(endpoint=_endpoint(upstream))
         if upstream.weight != 1:
             host.load_balancing_weight.value = upstream.weight
+        if not upstream.healthy:
+            host.health_status = pb.HealthStatus.UNHEALTHY
         hosts.append(host)
     return hosts
 

@@ -14,9 +14,10 @@ from gateway.xds.translate.routes import (
     CALLER_OVERRIDES,
     HEADER_MUTATION,
     OUTBOUND_ROUTES,
-    outbound_routes,
+    imported_routes,
 )
 from gateway.xds.translate.tls import ads, caller_filter, downstream_tls
+from gateway.xds.translate.traffic import overloaded_reply, tcp_hash_policy
 
 PASSTHROUGH_CLUSTER = "passthrough"
 GENERATION_NAMESPACE = "federation"
@@ -96,16 +97,13 @@ def _inbound_chain(port: InboundPort) -> pb.Message:
                     pb.VirtualHost(
                         name="inbound",
                         domains=["*"],
-                        routes=[
-                            pb.Route(
-                                match=pb.RouteMatch(prefix="/"),
-                                route=pb.RouteAction(cluster=cluster, timeout=milliseconds(0)),
-                            )
-                        ],
+                        routes=_inbound_routes(port, cluster),
                     )
                 ],
             )
         )
+        if port.others_limit:
+            manager.local_reply_config.CopyFrom(overloaded_reply())
         manager.http_filters.append(_router())
         filters = [_filter("envoy.filters.network.http_connection_manager", manager)]
     else:
@@ -117,6 +115,25 @@ def _inbound_chain(port: InboundPort) -> pb.Message:
         filters=[caller_filter(), *filters],
         transport_socket=downstream_tls(http=port.protocol.is_http),
     )
+
+
+def _inbound_routes(port: InboundPort, cluster: str) -> list[pb.Message]:
+    """All to the application; where calls of other clusters are limited, theirs with the priority that has the limit.
+
+    Who calls is told by the certificate: Envoy itself writes the header, and drops what came with the call.
+    """
+    usual = pb.Route(match=pb.RouteMatch(prefix="/"), route=pb.RouteAction(cluster=cluster, timeout=milliseconds(0)))
+    if not port.others_limit:
+        return [usual]
+    home = pb.HeaderMatcher(
+        name="x-forwarded-client-cert", string_match=pb.StringMatcher(contains=f"URI=spiffe://{port.trust_domain}/")
+    )
+    usual.match.headers.append(home)
+    others = pb.Route(
+        match=pb.RouteMatch(prefix="/"),
+        route=pb.RouteAction(cluster=cluster, timeout=milliseconds(0), priority=pb.RoutingPriority.HIGH),
+    )
+    return [usual, others]
 
 
 def http_proxy_listener(address: Address, generation: int = 0) -> pb.Message:
@@ -185,14 +202,17 @@ def vip_listener(vip: str, port: ImportedPort) -> pb.Message:
 
 def _outbound_filters(port: ImportedPort) -> list[pb.Message]:
     if port.protocol is AppProtocol.TCP:
-        proxy = pb.TcpProxy(stat_prefix="outbound_tcp", cluster=port.name)
+        hashed = tcp_hash_policy(port.policy.load_balancing)
+        proxy = pb.TcpProxy(stat_prefix="outbound_tcp", cluster=port.name, hash_policy=hashed)
         _try_again(proxy)
+        if port.policy.timeouts.idle_ms:
+            proxy.idle_timeout.CopyFrom(milliseconds(port.policy.timeouts.idle_ms))
         return [_filter("envoy.filters.network.tcp_proxy", proxy)]
     manager = _outbound_manager()
     manager.route_config.CopyFrom(
         pb.RouteConfiguration(
             name=port.name,
-            virtual_hosts=[pb.VirtualHost(name=port.name, domains=["*"], routes=outbound_routes(port.name))],
+            virtual_hosts=[pb.VirtualHost(name=port.name, domains=["*"], routes=imported_routes(port))],
         )
     )
     return [_filter("envoy.filters.network.http_connection_manager", manager)]

@@ -95,10 +95,11 @@ def sidecar_node_resources(
     any trust domain, and the proxy port leads to all services.
     """
     found: list[Resource] = []
-    for cluster in {
-        clusters.app_cluster_name(port): clusters.app_cluster(port, node.probe) for port in inbound
-    }.values():
-        found.append(make_resource(pb.CLUSTER, cluster.name, cluster))
+    for name, app in {clusters.app_cluster_name(each): each for each in inbound}.items():
+        # Services that share an application share what it can take: the least that any of them states.
+        limits = [each.others_limit for each in inbound if clusters.app_cluster_name(each) == name]
+        strictest = min(filter(None, limits), default=0)
+        found.append(make_resource(pb.CLUSTER, name, clusters.app_cluster(app, node.probe, strictest)))
     made = []
     if inbound:
         address = listeners.Address(node.address, node.inbound_port)

@@ -93,7 +93,7 @@ def test_repeated_keys_of_an_input_fail() -> None:
 
 def test_values_have_one_spelling() -> None:
     """Model values become YAML with fields in declared order, without those that are empty."""
-    expected = "key: demo/echo\nzones:\n- {zone: a, ready: 2}\n"
+    expected = "key: demo/echo\nzones:\n- {zone: a, ready: 2}\ncapacity: 0\n"
     assert expected == to_yaml(endpoints_record(ECHO, zones={"a": 2}))
 
 

@@ -6,6 +6,7 @@ from controllers.sources.inventory import Inventory
 from controllers.sources.manifests import Namespace, ObjectId
 from federation.model.names import ServiceKey
 from federation.model.state import ServiceExport, ServiceState
+from federation.model.traffic_policy import Limits, PolicySpec, TrafficPolicy
 
 KEY = ServiceKey("demo", "echo")
 EXPORT = ObjectId("ServiceExport", "demo", "echo")
@@ -78,3 +79,24 @@ def test_of_a_namespace_that_went_with_all_in_it_nothing_is_remembered() -> None
     inventory.apply({EXPORT: None})
 
     assert inventory.apply({EXPORT: ServiceExport(KEY)}) == {KEY}
+
+
+def test_policies_are_by_namespace_and_concern_no_state_of_a_service() -> None:
+    """Sorted by name; a state that was given keeps those that it had."""
+    inventory = Inventory()
+    a, b = (TrafficPolicy("demo", name, PolicySpec(limits=Limits(requests=1))) for name in ("a", "b"))
+    id_a, id_b = (ObjectId("TrafficPolicy", "demo", name) for name in ("a", "b"))
+
+    assert inventory.apply({id_b: b, id_a: a}) == frozenset()
+    before = inventory.state
+    assert dict(before.policies) == {"demo": (a, b)}
+    assert before.namespaces == {"demo"}
+    assert inventory.apply({id_a: a}) == frozenset()
+    assert inventory.state is before
+
+    inventory.apply({id_a: None})
+    assert dict(inventory.state.policies) == {"demo": (b,)}
+    inventory.apply({id_b: None})
+    assert dict(inventory.state.policies) == {}
+    assert inventory.state.namespaces == frozenset()
+    assert dict(before.policies) == {"demo": (a, b)}

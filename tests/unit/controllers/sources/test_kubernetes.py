@@ -21,7 +21,7 @@ from support.kube.server import multicluster_definitions
 from support.kubernetes_site import EXPORTS, QUICK, SERVICES, KubernetesSite, kubernetes_site
 
 ECHO, OTHER = ServiceKey("demo", "echo"), ServiceKey("demo", "other")
-PLURALS = ["endpointslices", "namespaces", "serviceexports", "services"]
+PLURALS = ["endpointslices", "namespaces", "serviceexports", "services", "trafficpolicies"]
 
 
 @pytest.fixture
@@ -183,14 +183,14 @@ async def test_an_api_server_without_the_mcs_api_is_waited_for(tmp_path: Path) -
 
 
 async def test_exports_are_read_in_the_version_that_is_served(tmp_path: Path) -> None:
-    """An older CRD serves v1alpha1 alone, and its exports count as much."""
+    """An older CRD serves v1alpha1 alone, and its exports count as much; that there are no policies yet is told."""
     exports = next(one for one in multicluster_definitions() if one["spec"]["names"]["kind"] == "ServiceExport")
     (alpha,) = [one for one in exports["spec"]["versions"] if one["name"] == "v1alpha1"]
     older = {**exports, "spec": {**exports["spec"], "versions": [{**alpha, "storage": True}]}}
     async with kubernetes_site(tmp_path, definitions=[older]) as site:
         site.put("export", export().replace("v1beta1", "v1alpha1"))
         async with aclosing(site.source.updates()) as updates:
-            update = await update_where(updates, healthy)
+            update = await update_where(updates, lambda update: unreadable(update) == ["trafficpolicies"])
 
     assert update.state.services[ECHO].export is not None
 

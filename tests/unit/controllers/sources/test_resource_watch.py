@@ -17,6 +17,7 @@ from support.virtual_time import run_virtually
 SERVICES = next(one for one in RESOURCES if one.kind == "Service")
 EXPORTS = next(one for one in RESOURCES if one.kind == "ServiceExport")
 SLICES = next(one for one in RESOURCES if one.kind == "EndpointSlice")
+POLICIES = next(one for one in RESOURCES if one.kind == "TrafficPolicy")
 UNREACHABLE = KubeError("the API server can't be reached")
 GONE = KubeError("too old", status=410)
 NOT_SERVED = KubeError("not found", status=404)
@@ -180,6 +181,14 @@ def test_a_resource_that_is_not_served_is_asked_for_in_its_other_version() -> No
     beta, alpha = f"{root}/v1beta1/serviceexports", f"{root}/v1alpha1/serviceexports"
     assert [path for path, _ in api.asked] == [beta, alpha, alpha, beta, beta, beta]
     assert words[0] == "unreadable: the API server does not serve serviceexports"
+
+
+def test_a_resource_that_a_cluster_may_lack_is_not_waited_for() -> None:
+    """While it never was served there is none of it; once it was, what is known of it stays."""
+    _, words = play(NOT_SERVED, page(service("a")), NOT_SERVED, resource=POLICIES)
+
+    assert words[:3] == ["list ", "unreadable: the API server does not serve trafficpolicies", "list a"]
+    assert words[3:] == ["unreadable: the API server does not serve trafficpolicies"]
 
 
 def test_a_selection_goes_along_with_lists_and_watches() -> None:

@@ -8,7 +8,7 @@ from controllers.mcs.objects import MANAGED_BY, MANAGER
 from controllers.sources.watched_objects import PODS, RESOURCES, Resource, WatchedObjects
 from federation.model.names import ServiceKey
 
-NAMESPACES, SERVICES, SLICES, EXPORTS = RESOURCES
+NAMESPACES, SERVICES, SLICES, EXPORTS, POLICIES = RESOURCES
 ECHO, OTHER = ServiceKey("demo", "echo"), ServiceKey("demo", "other")
 
 
@@ -34,7 +34,7 @@ def test_nothing_comes_before_every_resource_was_listed() -> None:
     """Events don't make a list."""
     objects = WatchedObjects()
     objects.put(EXPORTS, service())
-    for resource in (NAMESPACES, SERVICES, SLICES):
+    for resource in (NAMESPACES, SERVICES, SLICES, POLICIES):
         objects.replace(resource, [])
         assert objects.update() is None
     objects.replace(EXPORTS, [])
@@ -121,6 +121,7 @@ def test_resources_are_found_by_group_and_version() -> None:
         "/api/v1/services",
         "/apis/discovery.k8s.io/v1/endpointslices",
         "/apis/multicluster.x-k8s.io/v1alpha1/serviceexports",
+        "/apis/federation-gateway.dev/v1alpha1/trafficpolicies",
     ]
     assert isinstance(SERVICES, Resource)
 
@@ -203,3 +204,18 @@ def test_derived_services_are_none_of_the_cluster_s_own() -> None:
 
     assert None not in [first, second, third]
     assert [len(one.state.services) for one in (first, second, third) if one] == [1, 2, 1]
+
+
+def test_policies_are_taken_in_and_bad_ones_told_of() -> None:
+    """They are no state of a service."""
+    objects = listed(service())
+    assert objects.update() is not None
+    metadata = {"namespace": "demo", "name": "p"}
+    objects.put(POLICIES, {"metadata": metadata, "spec": {"limits": {"requests": 3}}})
+
+    update = objects.update()
+    assert update is not None
+    assert update.changed == frozenset()
+    assert [policy.name for policy in update.state.policies["demo"]] == ["p"]
+    objects.put(POLICIES, {"metadata": metadata, "spec": {"limits": {"requests": 0}}})
+    assert problems(objects) == [("TrafficPolicy demo/p", "InvalidValue"), ("TrafficPolicy demo/p", "LastGoodInUse")]

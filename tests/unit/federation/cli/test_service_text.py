@@ -34,14 +34,14 @@ def test_a_row_says_where_calls_go() -> None:
 
 
 def test_wide_adds_host_address_and_the_conflict_in_words() -> None:
-    """What is yes or no elsewhere is told in wide."""
-    conflicting = msgspec.structs.replace(ECHO, conflict="ports differ")
+    """And the policies that count; what is yes or no elsewhere is told in wide."""
+    conflicting = msgspec.structs.replace(ECHO, conflict="ports differ", policies=("own", "all"))
     headers, rows = service_rows([ECHO, conflicting], wide=True)
-    assert (headers[-3:], [row[-3:] for row in rows]) == (
-        ["host", "vip", "conflict"],
+    assert (headers[-4:], [row[-4:] for row in rows]) == (
+        ["host", "vip", "policies", "conflict"],
         [
-            ["echo.demo.svc.clusterset.local", "240.96.0.1", "no"],
-            ["echo.demo.svc.clusterset.local", "240.96.0.1", "ports differ"],
+            ["echo.demo.svc.clusterset.local", "240.96.0.1", "none", "no"],
+            ["echo.demo.svc.clusterset.local", "240.96.0.1", "own, all", "ports differ"],
         ],
     )
 

@@ -9,6 +9,7 @@ import msgspec.structs
 import pytest
 
 from controllers.drain_report import GatewayStatus, TargetStatus
+from controllers.policy_status import PolicyReport, PolicyTargetStatus
 from controllers.status import (
     AuthorityStatus,
     DnsStatus,
@@ -265,3 +266,16 @@ def test_what_is_drained_is_told_of_us_and_of_peers() -> None:
         "drained: north takes 40 % of its calls",
     ]
     assert not any("drained" in line for line in lines(status_report()))
+
+
+def test_policies_are_counted_and_those_that_do_not_count_are_told() -> None:
+    """With who says what counts instead."""
+    shaded = PolicyTargetStatus("Service", "echo", False, "Conflicted", "TrafficPolicy demo/old says what counts")
+    counts = PolicyTargetStatus("Service", "web", True, "Accepted", "counts for service demo/web")
+    told = lines(changed(policies=(PolicyReport("demo", "new", (shaded, counts)),)))
+
+    assert "Policies   1" in told
+    assert [one for one in told if one.startswith("TrafficPolicy")] == [
+        "TrafficPolicy demo/new for Service echo: TrafficPolicy demo/old says what counts (Conflicted)"
+    ]
+    assert not any("Polic" in one for one in lines(changed()))

@@ -7,6 +7,7 @@ from itertools import permutations
 
 from federation.model.export import Exported, export_service
 from federation.model.state import ServiceState
+from federation.model.traffic_policy import Capacity
 from support.builders import CREATED, ECHO, endpoint, endpoint_slice, exported_state, service
 
 
@@ -50,3 +51,18 @@ def test_labels_of_an_export_in_any_order_give_equal_records() -> None:
         for order in (pairs, pairs[::-1])
     )
     assert export(one) == export(other)
+
+
+def test_what_others_may_use_is_told_of_an_endpoint() -> None:
+    """So that pods which come and go change nothing in it. 0 where no policy states it."""
+    state = exported_state(
+        endpoint_slice(endpoint("10.0.0.1", zone="a"), endpoint("10.0.0.2"), endpoint("10.0.0.3", ready=False))
+    )
+
+    stated = export_service(
+        ECHO, state, trust_domain="east.test", first_seen=CREATED, capacity=Capacity(10, others_percent=45)
+    )
+
+    assert stated.endpoints is not None
+    assert stated.endpoints.capacity == 4
+    assert stated == replace(export(state), endpoints=stated.endpoints)

@@ -69,6 +69,7 @@ RECORDS: dict[str, Record] = {
     "export": FULL_EXPORT,
     "endpoints": FULL_ENDPOINTS,
     "endpoints-with-ports": WITH_PORTS,
+    "endpoints-with-capacity": replace(FULL_ENDPOINTS, capacity=40),
     "gateway": gateway(),
     "bundle": bundle(7),
     "bundle-with-ends": replace(bundle(7), leaves_until=(1_767_229_200,)),
@@ -80,6 +81,7 @@ NEW_IN = {
     "trust": "schema-1.1",
     "bundle-with-ends": "schema-1.2",
     "endpoints-with-ports": "schema-1.3",
+    "endpoints-with-capacity": "schema-1.3",
     "gateway-half-drained": "schema-1.4",
     "trust-with-routed": "schema-1.4",
 }
@@ -213,6 +215,8 @@ PORT = ServicePort("http", Protocol.TCP, 80)
         replace(FULL_ENDPOINTS, zones=(ZoneCount("a", -1),)),
         replace(FULL_ENDPOINTS, zones=(ZoneCount("a", 1), ZoneCount("a", 2))),
         replace(FULL_ENDPOINTS, zones=(ZoneCount("a zone", 1),)),
+        replace(FULL_ENDPOINTS, capacity=-1),
+        replace(FULL_ENDPOINTS, capacity=10**7),
         replace(FULL_ENDPOINTS, addresses=(EndpointAddress(()),)),
         replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("127.0.0.1",) * 3),)),
         replace(FULL_ENDPOINTS, addresses=(EndpointAddress(("localhost",)),)),
@@ -279,9 +283,10 @@ def test_lists_have_limits(record: Record) -> None:
 @pytest.mark.parametrize("ports_of", [[1], [1, 0, 2, 3], [1, 0, 2, -1], [1, 0, 2, 1, 0]])
 def test_ports_of_no_address_are_refused(ports_of: list[int]) -> None:
     """Whoever says for some addresses which ports they have says it for all, by numbers that exist."""
-    *fields, _ = msgspec.msgpack.decode(encode_record(WITH_PORTS, EAST))
+    fields = msgspec.msgpack.decode(encode_record(WITH_PORTS, EAST))
+    fields[6] = ports_of
     with pytest.raises(WireError) as caught:
-        decode_record(WITH_PORTS.record_key, msgspec.msgpack.encode([*fields, ports_of]), EAST)
+        decode_record(WITH_PORTS.record_key, msgspec.msgpack.encode(fields), EAST)
     assert caught.value.reason == Reason.INVALID
 
 

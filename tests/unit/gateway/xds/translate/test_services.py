@@ -144,3 +144,17 @@ def test_secrets_are_two_and_no_repr_shows_them() -> None:
     found = (svid_resource(b"chain", b"the private key"), bundles_resource([("east.test", "PEM")]))
     assert keys(found) == [("Secret", "default"), ("Secret", "ALL")]
     assert "the private key" not in repr(found)
+
+
+def test_services_that_share_an_application_share_the_least_that_is_stated() -> None:
+    """A limit of one of them is the application's; a service without one has its calls unlimited."""
+    ports = [
+        InboundPort(
+            ServiceKey("demo", name), 80, AppProtocol.HTTP, "10.0.0.1", 8080, limit, "east.test" if limit else ""
+        )
+        for name, limit in (("a", 5), ("b", 3), ("c", 0))
+    ]
+    found = sidecar_node_resources(SidecarNode("10.0.0.1", 15006), ports, {})
+
+    (cluster,) = (message_of(one) for one in found if one.type_url == pb.CLUSTER)
+    assert [limit.max_requests.value for limit in cluster.circuit_breakers.thresholds] == [1_000_000, 3]

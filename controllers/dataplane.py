@@ -22,6 +22,7 @@ from gateway.nodes import GatewayNode, Node, SidecarNode
 from gateway.xds.cache import GroupChange, NodeChange, SnapshotCache
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource
+from gateway.xds.translate.egress import egress_listener, egress_upstreams
 from gateway.xds.translate.services import (
     RouteEntry,
     bundles_resource,
@@ -43,6 +44,8 @@ SIDECARS = "sidecar"
 REDIRECTING = "sidecar-redirect"
 """Sidecars that take redirected traffic also have a listener per clusterset IP; filled when the first one connects."""
 GATEWAYS = "gateway"
+EGRESS = "gateway-egress"
+"""Gateways that serve callers without a sidecar also have all imports; filled when the first one connects."""
 
 Workload = tuple[str, int]
 """Address and inbound port of a sidecar."""
@@ -59,6 +62,7 @@ class _Service:
     served: tuple[Resource, ...] = ()
     slots: Mapping[int, tuple[Upstream, ...]] = field(default_factory=dict)
     """By exported port: its endpoints in the order of their slots (``gateway.ir.shards``)."""
+    egress: tuple[Resource, ...] = ()
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ class _Node:
     node: Node
     principal: NodePrincipal
     svid: Svid | None
-    """None for a gateway: it decrypts nothing, so it gets no key."""
+    """None for a gateway that decrypts nothing: it gets no key."""
     keys: frozenset[Reference] = frozenset()
 
 
@@ -97,7 +101,7 @@ class _Pending:
 
 def new_cache() -> SnapshotCache:
     """A cache for a data plane: gateways also find the shards of what is exported."""
-    return SnapshotCache({GATEWAYS: ShardDerivation()})
+    return SnapshotCache({GATEWAYS: ShardDerivation(), EGRESS: ShardDerivation()})
 
 
 class DataPlane:
@@ -117,6 +121,7 @@ class DataPlane:
         self._bundles = bundles_resource(())
         self._generation = 0
         self._redirecting = False
+        self._egressing = False
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -151,7 +156,8 @@ class DataPlane:
             for group in self._sidecar_groups():
                 pending.group(group).replace((), [self._routes])
         if first:
-            pending.group(GATEWAYS)
+            for group in self._gateway_groups():
+                pending.group(group)
         for name in concerned:
             self._change_node(name, pending)
         return self._commit(pending)
@@ -160,13 +166,11 @@ class DataPlane:
         self, name: str, node: Node, principal: NodePrincipal, issue: Callable[[NodePrincipal], Svid]
     ) -> tuple[Problem, ...]:
         """Make or renew the view ``name`` of a node that has proved to be ``principal``."""
-        group = GATEWAYS
-        if isinstance(node, SidecarNode):
-            group = SIDECARS if node.redirect_port is None else REDIRECTING
+        group = _group(node)
         known = self._nodes.get(name)
         if known is None or known.node != node:
             # First, for it may fail: then nothing has changed.
-            svid = issue(principal) if isinstance(node, SidecarNode) else None
+            svid = issue(principal) if isinstance(node, SidecarNode) or node.egress else None
             # Started again with another configuration, which may put it in another group.
             self.disconnect(name)
             self._nodes[name] = _Node(node, principal, svid)
@@ -174,6 +178,9 @@ class DataPlane:
         if group == REDIRECTING and not self._redirecting:
             self._redirecting = True
             self._fill_redirecting(pending)
+        if group == EGRESS and not self._egressing:
+            self._egressing = True
+            self._fill_egress(pending)
         self._cache.add_node(name, group)
         self._change_node(name, pending)
         return self._commit(pending)
@@ -244,12 +251,16 @@ class DataPlane:
                 new.slots = {port.port: port.upstreams for port in exports}
                 new.served = tuple(resource for port in exports for resource in export_resources(port))
             new.vips = self._vip_listeners(key, after.imports)
+            new.egress = self._egress(key, new)
             self._services[key] = new
         for group in self._sidecar_groups():
             pending.group(group).replace(_keys(old.shared), new.shared)
         if self._redirecting:
             pending.group(REDIRECTING).replace(_keys(old.vips), new.vips)
-        pending.group(GATEWAYS).replace(_keys(old.served), new.served)
+        for group in self._gateway_groups():
+            pending.group(group).replace(_keys(old.served), new.served)
+        if self._egressing:
+            pending.group(EGRESS).replace(_keys(old.egress), new.egress)
         return old.routes != new.routes
 
     def _vip_listeners(self, key: ServiceKey, imports: Iterable[ImportedPort]) -> tuple[Resource, ...]:
@@ -257,6 +268,16 @@ class DataPlane:
         if vip is None or not self._redirecting:
             return ()
         return tuple(vip_resource(str(vip), port) for port in imports)
+
+    def _egress(self, key: ServiceKey, service: _Service) -> tuple[Resource, ...]:
+        vip = self._vips.get(key)
+        if vip is None or not self._egressing:
+            return ()
+        listeners = (egress_listener(str(vip), port) for port in service.imports)
+        return (*egress_upstreams(service.shared), *listeners)
+
+    def _gateway_groups(self) -> tuple[str, ...]:
+        return (GATEWAYS, EGRESS) if self._egressing else (GATEWAYS,)
 
     def _sidecar_groups(self) -> tuple[str, ...]:
         return (SIDECARS, REDIRECTING) if self._redirecting else (SIDECARS,)
@@ -269,6 +290,14 @@ class DataPlane:
             service.vips = self._vip_listeners(key, service.imports)
             layer.replace((), (*service.shared, *service.vips))
         layer.replace((), [self._routes])
+
+    def _fill_egress(self, pending: _Pending) -> None:
+        if self._state is None:
+            return
+        layer = pending.group(EGRESS)
+        for key, service in self._services.items():
+            service.egress = self._egress(key, service)
+            layer.replace((), (*service.served, *service.egress))
 
     def _index(self, key: ServiceKey, local: ServiceState) -> set[str]:
         """Note which workloads back ``key`` now; returns the nodes whose inbound side that concerns."""
@@ -306,9 +335,10 @@ class DataPlane:
         entry.keys = frozenset(_keys(new))
 
     def _node_resources(self, entry: _Node) -> tuple[Resource, ...]:
+        secrets = () if entry.svid is None else self._secrets(entry.svid)
         if isinstance(entry.node, GatewayNode):
-            return gateway_node_resources(entry.node)
-        if entry.svid is None or self._state is None:
+            return (*secrets, *gateway_node_resources(entry.node))
+        if self._state is None:
             return ()
         node = entry.node
         inbound = [
@@ -326,11 +356,13 @@ class DataPlane:
         imports = {
             (key, port.port): port for key in wanted if key in self._services for port in self._services[key].imports
         }
+        return (*secrets, *sidecar_node_resources(node, inbound, imports, self._generation))
+
+    def _secrets(self, svid: Svid) -> tuple[Resource, ...]:
         return (
-            svid_resource(entry.svid.chain_pem.encode(), entry.svid.key_pem.reveal()),
-            ticket_resource(self._tickets.of(entry.svid).reveal()),
+            svid_resource(svid.chain_pem.encode(), svid.key_pem.reveal()),
+            ticket_resource(self._tickets.of(svid).reveal()),
             self._bundles,
-            *sidecar_node_resources(node, inbound, imports, self._generation),
         )
 
     def _commit(self, pending: _Pending) -> tuple[Problem, ...]:
@@ -349,6 +381,13 @@ class DataPlane:
 
 def _keys(resources: Iterable[Resource]) -> list[Reference]:
     return [resource.key for resource in resources]
+
+
+def _group(node: Node) -> str:
+    """Whom a node shares its resources with."""
+    if isinstance(node, GatewayNode):
+        return EGRESS if node.egress else GATEWAYS
+    return SIDECARS if node.redirect_port is None else REDIRECTING
 
 
 def _workload(node: Node) -> Workload | None:

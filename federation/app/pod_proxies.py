@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from federation.app.envoy import EnvoyProcess
 from federation.app.kube.base_settings import parse_base_settings
 from federation.app.programs import find_envoy
-from federation.app.proxies import control_plane, gateway_node
+from federation.app.proxies import DRAIN_SECONDS, control_plane, gateway_node
 from federation.app.sites import read_installation
 from federation.model.addresses import HostPort, parse_host_port
 from federation.model.configuration import ClusterSettings, KubernetesSettings
@@ -106,7 +106,13 @@ def gateway_pod(settings: ClusterSettings, place: PodPlace) -> EnvoyProcess:
     directory = settings.state_directory / "gateway"
     node, node_id = gateway_node(settings), f"gateway~{settings.gateway.listen}"
     pod_bootstrap(node, node_id, place, directory)
-    return EnvoyProcess(find_envoy(), lambda: pod_bootstrap(node, node_id, place, directory), directory, shown=True)
+    return EnvoyProcess(
+        find_envoy(),
+        lambda: pod_bootstrap(node, node_id, place, directory),
+        directory,
+        drain_seconds=DRAIN_SECONDS,
+        shown=True,
+    )
 
 
 def load_installation(base: Path, directory: Path) -> ClusterSettings:

@@ -23,13 +23,13 @@ TRUST_BUNDLE_FILE = "bundle.pem"
 TOKEN_SOURCE = "token.json"  # noqa: S105 - the name of a file that names the token's
 TRUST_SOURCE = "control-plane.json"
 
-# Connections of a trust domain that was removed end after this long: half of the ten seconds that they may last.
-_SIDECAR_DRAIN_SECONDS = 5
+DRAIN_SECONDS = 5
+"""Connections of a trust domain that was removed end after this long: half of the ten seconds that they may last."""
 
 
 def gateway_node(settings: ClusterSettings) -> GatewayNode:
     """What the cluster's gateway tells the control plane of itself."""
-    return GatewayNode(_listen(settings.gateway.listen))
+    return GatewayNode(_listen(settings.gateway.listen), egress=settings.gateway.egress)
 
 
 def sidecar_node(sidecar: SidecarSettings) -> SidecarNode:
@@ -73,7 +73,7 @@ def gateway_process(settings: ClusterSettings) -> EnvoyProcess:
             xds=_control_plane(settings, settings.xds.listen, None, token, directory),
         )
 
-    return EnvoyProcess(find_envoy(), bootstrap, directory)
+    return EnvoyProcess(find_envoy(), bootstrap, directory, drain_seconds=DRAIN_SECONDS)
 
 
 def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> EnvoyProcess:
@@ -98,7 +98,7 @@ def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> Envoy
             xds=_control_plane(cluster, address, trust_bundle, token, directory),
         )
 
-    return EnvoyProcess(find_envoy(), bootstrap, directory, drain_seconds=_SIDECAR_DRAIN_SECONDS)
+    return EnvoyProcess(find_envoy(), bootstrap, directory, drain_seconds=DRAIN_SECONDS)
 
 
 def control_plane(

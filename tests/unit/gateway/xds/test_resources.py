@@ -12,6 +12,7 @@ from gateway.xds.resources import (
     check_consistency,
     difference,
     make_resource,
+    message_bytes,
     message_of,
     resource_of_bytes,
     response_bytes,
@@ -49,6 +50,12 @@ def test_a_resource_of_bytes_equals_that_of_the_message() -> None:
     content = message_of(made).SerializeToString(deterministic=True)
 
     assert resource_of_bytes(pb.CLUSTER, "a", content, made.references) == made
+
+
+def test_the_bytes_of_a_message_make_the_same_resource_again() -> None:
+    """What is joined to others is the message's own bytes."""
+    made = envoy_cluster("a")
+    assert resource_of_bytes(pb.CLUSTER, "a", message_bytes(made), made.references) == made
 
 
 def test_a_response_is_a_join_of_cached_bytes() -> None:

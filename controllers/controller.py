@@ -197,6 +197,7 @@ class Controller:
         """The others reach the own gateways there from now on."""
         self._gateway_addresses = addresses
         self._journal.place_gateways(addresses)
+        self._dirty.members = True
 
     def on_vips(self, vips: Mapping[ServiceKey, IPv4Address], ipv6_vips: Ipv6Vips = NO_VIPS) -> None:
         """Somebody else allocates the clusterset IPs, and these are all there are now: IPv6 for names alone."""
@@ -308,6 +309,7 @@ class Controller:
             demoted=demoted,
             withdrawn=withdrawn,
             revocations=revocations,
+            own_gateways=self._gateway_addresses,
         )
         self._gateways.follow(after.gateways)
         return self._projection.backed_by(moved(around, after)) | self._projection.outdated(revocations)

@@ -248,4 +248,5 @@ def _backend(claim: _Claim) -> Backend:
         identities=claim.export.identities,
         zones=claim.endpoints.zones if claim.endpoints else (),
         addresses=claim.endpoints.addresses if claim.endpoints else (),
+        direct=claim.endpoints.direct if claim.endpoints else (),
     )

@@ -70,6 +70,18 @@ class EndpointAddress:
     hostname: str = ""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class DirectEndpoint:
+    """Where a ready endpoint takes mutual TLS itself: for members of the same network."""
+
+    address: str
+    port: int
+    """Of its sidecar."""
+    zone: str = ""
+    ports: tuple[str, ...] = ()
+    """Names of the service's ports that are behind it, sorted."""
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointsRecord:
     """Where a service is ready: counts per zone, so that pod churn with equal counts sends nothing."""
@@ -77,6 +89,8 @@ class EndpointsRecord:
     key: ServiceKey
     zones: tuple[ZoneCount, ...] = ()
     addresses: tuple[EndpointAddress, ...] = ()
+    direct: tuple[DirectEndpoint, ...] = ()
+    """Since schema 1.3; empty where no member is of the exporter's network, and where there are too many."""
 
     @property
     def record_key(self) -> RecordKey:

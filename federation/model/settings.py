@@ -273,6 +273,8 @@ def _cluster_relations(settings: ClusterSettings, directory: Path) -> list[str]:
         broken.append("gateway.addresses: is required where gateway.listen means every address of the host")
     if settings.gateway.egress and settings.ca.external:
         broken.append("gateway.egress: needs a certificate of the gateway's own, which no CA elsewhere gives it")
+    if settings.gateway.egress and settings.kubernetes is not None:
+        broken.append("gateway.egress: has no way in Kubernetes, where a gateway's pods have no clusterset IPs")
     broken += bundle_relations(settings)
     if settings.ca.leaf_ttl >= settings.ca.ca_ttl:
         broken.append("ca.leafTtl: must be shorter than ca.caTtl")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from federation.model.names import ClusterId, ServiceKey
-from federation.model.records import EndpointAddress, ImportType, ZoneCount
+from federation.model.records import DirectEndpoint, EndpointAddress, ImportType, ZoneCount
 from federation.model.state import Protocol
 
 
@@ -39,6 +39,7 @@ class Backend:
     identities: tuple[str, ...]
     zones: tuple[ZoneCount, ...]
     addresses: tuple[EndpointAddress, ...]
+    direct: tuple[DirectEndpoint, ...] = ()
 
     @property
     def ready(self) -> int:

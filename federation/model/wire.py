@@ -8,12 +8,8 @@ nothing of signatures and storage (see federation.exchange), and must not raise 
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import NoReturn
 
 import msgspec
 
@@ -21,6 +17,7 @@ from federation.model.errors import WireError
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, TRUST_KEY, RecordKey, ServiceKey, is_dns_label, service_of
 from federation.model.records import (
     BundleRecord,
+    DirectEndpoint,
     EndpointAddress,
     EndpointsRecord,
     ExportRecord,
@@ -33,6 +30,20 @@ from federation.model.records import (
     ZoneCount,
 )
 from federation.model.state import Protocol, ServicePort
+from federation.model.wire_checks import (
+    Reason as Reason,  # noqa: PLC0414  for those who catch WireError
+)
+from federation.model.wire_checks import (
+    check_bounded,
+    check_distinct,
+    check_identity,
+    check_ip,
+    check_items,
+    check_label_value,
+    check_service,
+    check_text,
+    refuse,
+)
 
 SCHEMA_MAJOR = 1
 SCHEMA_MINOR = 3
@@ -48,6 +59,9 @@ MAX_MEMBER_RECORDS = 200_000
 MAX_MEMBER_BYTES = 60 * 1024 * 1024
 """Of all records together: what one member may occupy in the memory of every other."""
 
+MAX_DIRECT = 1024
+"""Endpoints of a service that members of the same network are told of one by one."""
+
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """All that decoding untrusted bytes may raise; text that is no UTF-8 and numbers out of range are ValueErrors."""
 
@@ -62,28 +76,7 @@ _MAX_AUTHORITY_BYTES = 16 * 1024
 _MAX_CREATED = 253_402_300_799  # 9999-12-31, the last that datetime can hold
 _MAX_AFFINITY_SECONDS = 86_400  # Kubernetes: ClientIP timeout is at most a day
 
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-_SPIFFE_SEGMENT = re.compile(r"[A-Za-z0-9._-]+")
 _IP_FAMILIES = ("IPv4", "IPv6")
-
-
-class Reason(StrEnum):
-    """Why something of a peer was not accepted: stable codes, the ``reason`` of WireError and Rejected."""
-
-    OVERSIZED = "Oversized"
-    UNREADABLE = "Unreadable"
-    MALFORMED = "Malformed"
-    INVALID = "Invalid"
-    INCOMPLETE = "Incomplete"
-    UNKNOWN_SCHEMA = "UnknownSchema"
-    UNKNOWN_KIND = "UnknownKind"
-    WRONG_KEY = "WrongKey"
-    WRONG_TRUST_DOMAIN = "WrongTrustDomain"
-    WRONG_CLUSTERSET = "WrongClusterset"
-    WRONG_MEMBER = "WrongMember"
-    BAD_SIGNATURE = "BadSignature"
-    REPLAYED = "Replayed"
-    BUNDLE_ROLLBACK = "BundleRollback"
 
 
 class _Export(msgspec.Struct, array_like=True, tag=1):
@@ -107,6 +100,7 @@ class _Endpoints(msgspec.Struct, array_like=True, tag=2):
     name: str
     zones: list[tuple[str, int]]
     addresses: list[tuple[list[str], str]]
+    direct: list[tuple[str, int, str, list[str]]] = []
 
 
 class _Gateway(msgspec.Struct, array_like=True, tag=3):
@@ -147,7 +141,7 @@ def encode_record(record: Record, member: Member) -> bytes:
     except UnicodeEncodeError as error:
         raise WireError(Reason.INVALID, f"{record.record_key} holds text that is no Unicode") from error
     if len(data) > MAX_RECORD_BYTES:
-        _refuse(Reason.OVERSIZED, f"{record.record_key} has {len(data)} bytes, more than {MAX_RECORD_BYTES}")
+        refuse(Reason.OVERSIZED, f"{record.record_key} has {len(data)} bytes, more than {MAX_RECORD_BYTES}")
     return data
 
 
@@ -155,14 +149,14 @@ def decode_record(key: RecordKey, data: bytes, member: Member) -> Record:
     """The record that ``member`` stores under ``key``; raises WireError unless every field of it is sound."""
     kind = _kind_of(key)
     if len(data) > MAX_RECORD_BYTES:
-        _refuse(Reason.OVERSIZED, f"{key} has {len(data)} bytes, more than {MAX_RECORD_BYTES}")
+        refuse(Reason.OVERSIZED, f"{key} has {len(data)} bytes, more than {MAX_RECORD_BYTES}")
     try:
         record = _from_wire(_decoders[kind].decode(data))
     except UNREADABLE as error:
         raise WireError(Reason.MALFORMED, f"{key} is no record of this schema: {error}") from error
     _check(record, member)
     if record.record_key != key:
-        _refuse(Reason.WRONG_KEY, f"{key} holds the record {record.record_key}")
+        refuse(Reason.WRONG_KEY, f"{key} holds the record {record.record_key}")
     return record
 
 
@@ -175,9 +169,9 @@ def _kind_of(key: RecordKey) -> type[Record]:
         return TrustRecord
     kind = key.partition("/")[0]
     if kind not in {"export", "endpoints"}:
-        _refuse(Reason.UNKNOWN_KIND, f"{key[:MAX_KEY_CHARS]!r} is of a kind that this version does not know")
+        refuse(Reason.UNKNOWN_KIND, f"{key[:MAX_KEY_CHARS]!r} is of a kind that this version does not know")
     if service_of(key) is None:
-        _refuse(Reason.WRONG_KEY, f"{key[:MAX_KEY_CHARS]!r} names no service")
+        refuse(Reason.WRONG_KEY, f"{key[:MAX_KEY_CHARS]!r} names no service")
     return ExportRecord if kind == "export" else EndpointsRecord
 
 
@@ -205,6 +199,7 @@ def _to_wire(record: Record) -> _WireRecord:
                 name=record.key.name,
                 zones=[(zone.zone, zone.ready) for zone in record.zones],
                 addresses=[(list(address.addresses), address.hostname) for address in record.addresses],
+                direct=[(item.address, item.port, item.zone, list(item.ports)) for item in record.direct],
             )
         case GatewayRecord():
             addresses = [(address.host, address.port) for address in record.addresses]
@@ -218,7 +213,7 @@ def _to_wire(record: Record) -> _WireRecord:
 def _from_wire(wire: _WireRecord) -> Record:
     match wire:
         case _Export():
-            _bounded("created", wire.created, 0, _MAX_CREATED)
+            check_bounded("created", wire.created, 0, _MAX_CREATED)
             return ExportRecord(
                 key=ServiceKey(wire.namespace, wire.name),
                 created=datetime.fromtimestamp(wire.created, UTC),
@@ -240,6 +235,7 @@ def _from_wire(wire: _WireRecord) -> Record:
                 key=ServiceKey(wire.namespace, wire.name),
                 zones=tuple(ZoneCount(zone, ready) for zone, ready in wire.zones),
                 addresses=tuple(EndpointAddress(tuple(ips), hostname) for ips, hostname in wire.addresses),
+                direct=tuple(DirectEndpoint(ip, port, zone, tuple(names)) for ip, port, zone, names in wire.direct),
             )
         case _Gateway():
             addresses = tuple(GatewayAddress(host, port) for host, port in wire.addresses)
@@ -257,13 +253,13 @@ def _check(record: Record, member: Member) -> None:
         case EndpointsRecord():
             _check_endpoints(record)
         case GatewayRecord():
-            _items("addresses", record.addresses, _MAX_ITEMS)
+            check_items("addresses", record.addresses, _MAX_ITEMS)
             for address in record.addresses:
-                _ip("addresses.host", address.host)
-                _bounded("addresses.port", address.port, 1, 65535)
-            _label_value("region", record.region)
-            _label_value("network", record.network)
-            _bounded("shards", record.shards, 0, _MAX_SHARDS)
+                check_ip("addresses.host", address.host)
+                check_bounded("addresses.port", address.port, 1, 65535)
+            check_label_value("region", record.region)
+            check_label_value("network", record.network)
+            check_bounded("shards", record.shards, 0, _MAX_SHARDS)
         case BundleRecord():
             _check_bundle(record, member)
         case TrustRecord():
@@ -271,130 +267,89 @@ def _check(record: Record, member: Member) -> None:
 
 
 def _check_export(record: ExportRecord, member: Member) -> None:
-    _service("export", record.key)
+    check_service("export", record.key)
     if record.created.tzinfo is None or record.created.microsecond:
-        _refuse(Reason.INVALID, f"created is {record.created.isoformat()}, must be whole seconds with a time zone")
-    _bounded("created", int(record.created.timestamp()), 0, _MAX_CREATED)
-    _items("ports", record.ports, _MAX_ITEMS)
-    _distinct("ports.name", [port.name for port in record.ports])
-    _distinct("ports.port", [(port.protocol, port.port) for port in record.ports])
+        refuse(Reason.INVALID, f"created is {record.created.isoformat()}, must be whole seconds with a time zone")
+    check_bounded("created", int(record.created.timestamp()), 0, _MAX_CREATED)
+    check_items("ports", record.ports, _MAX_ITEMS)
+    check_distinct("ports.name", [port.name for port in record.ports])
+    check_distinct("ports.port", [(port.protocol, port.port) for port in record.ports])
     for port in record.ports:
         if port.name and not is_dns_label(port.name):
-            _refuse(Reason.INVALID, f"ports.name {port.name[:80]!r} is not a DNS label")
-        _bounded("ports.port", port.port, 1, 65535)
-        _text("ports.app_protocol", port.app_protocol, 317)
+            refuse(Reason.INVALID, f"ports.name {port.name[:80]!r} is not a DNS label")
+        check_bounded("ports.port", port.port, 1, 65535)
+        check_text("ports.app_protocol", port.app_protocol, 317)
     if record.session_affinity not in {"None", "ClientIP"}:
-        _refuse(Reason.INVALID, f"session_affinity {record.session_affinity[:80]!r} is neither None nor ClientIP")
+        refuse(Reason.INVALID, f"session_affinity {record.session_affinity[:80]!r} is neither None nor ClientIP")
     if record.session_affinity_timeout_seconds is not None:
         timeout = record.session_affinity_timeout_seconds
-        _bounded("session_affinity_timeout_seconds", timeout, 1, _MAX_AFFINITY_SECONDS)
-    _text("internal_traffic_policy", record.internal_traffic_policy, 63)
-    _text("traffic_distribution", record.traffic_distribution, 63)
-    _distinct("ip_families", record.ip_families)
+        check_bounded("session_affinity_timeout_seconds", timeout, 1, _MAX_AFFINITY_SECONDS)
+    check_text("internal_traffic_policy", record.internal_traffic_policy, 63)
+    check_text("traffic_distribution", record.traffic_distribution, 63)
+    check_distinct("ip_families", record.ip_families)
     if not set(record.ip_families) <= set(_IP_FAMILIES):
-        _refuse(Reason.INVALID, "ip_families holds more than IPv4 and IPv6")
+        refuse(Reason.INVALID, "ip_families holds more than IPv4 and IPv6")
     for field, pairs in (("labels", record.labels), ("annotations", record.annotations)):
-        _items(field, pairs, _MAX_ITEMS)
-        _distinct(field, [name for name, _ in pairs])
+        check_items(field, pairs, _MAX_ITEMS)
+        check_distinct(field, [name for name, _ in pairs])
         for name, _ in pairs:
-            _text(field, name, 317)  # a DNS subdomain, a slash and a name
+            check_text(field, name, 317)  # a DNS subdomain, a slash and a name
     for name, value in record.labels:
-        _label_value(f"labels.{name}", value)
-    _items("identities", record.identities, _MAX_ITEMS)
+        check_label_value(f"labels.{name}", value)
+    check_items("identities", record.identities, _MAX_ITEMS)
     for identity in record.identities:
-        _identity(identity, member.trust_domain)
+        check_identity(identity, member.trust_domain)
 
 
 def _check_endpoints(record: EndpointsRecord) -> None:
-    _service("endpoints", record.key)
-    _items("zones", record.zones, _MAX_ITEMS)
-    _distinct("zones", [zone.zone for zone in record.zones])
+    check_service("endpoints", record.key)
+    check_items("zones", record.zones, _MAX_ITEMS)
+    check_distinct("zones", [zone.zone for zone in record.zones])
     for zone in record.zones:
-        _label_value("zones", zone.zone)
-        _bounded("zones.ready", zone.ready, 0, _MAX_READY)
-    _items("addresses", record.addresses, _MAX_ADDRESSES)
+        check_label_value("zones", zone.zone)
+        check_bounded("zones.ready", zone.ready, 0, _MAX_READY)
+    check_items("addresses", record.addresses, _MAX_ADDRESSES)
     for address in record.addresses:
         if not 1 <= len(address.addresses) <= 2:
-            _refuse(Reason.INVALID, f"addresses holds an endpoint with {len(address.addresses)} addresses")
+            refuse(Reason.INVALID, f"addresses holds an endpoint with {len(address.addresses)} addresses")
         for ip in address.addresses:
-            _ip("addresses", ip)
+            check_ip("addresses", ip)
         if address.hostname and not is_dns_label(address.hostname):
-            _refuse(Reason.INVALID, f"addresses.hostname {address.hostname[:80]!r} is not a DNS label")
+            refuse(Reason.INVALID, f"addresses.hostname {address.hostname[:80]!r} is not a DNS label")
+    _check_direct(record.direct)
+
+
+def _check_direct(direct: Sequence[DirectEndpoint]) -> None:
+    check_items("direct", direct, MAX_DIRECT)
+    for item in direct:
+        check_ip("direct.address", item.address)
+        check_bounded("direct.port", item.port, 1, 65535)
+        check_label_value("direct.zone", item.zone)
+        check_items("direct.ports", item.ports, _MAX_ITEMS)
+        for name in item.ports:
+            if name and not is_dns_label(name):
+                refuse(Reason.INVALID, f"direct.ports {name[:80]!r} is not a DNS label")
 
 
 def _check_bundle(record: BundleRecord, member: Member) -> None:
     if record.trust_domain != member.trust_domain:
         theirs, claimed = member.trust_domain, record.trust_domain[:253]
-        _refuse(Reason.WRONG_TRUST_DOMAIN, f"bundle is for {claimed!r}, but {member.cluster} speaks for {theirs!r}")
-    _bounded("sequence", record.sequence, 0, _MAX_SEQUENCE)
-    _items("authorities", record.authorities, _MAX_AUTHORITIES)
+        refuse(Reason.WRONG_TRUST_DOMAIN, f"bundle is for {claimed!r}, but {member.cluster} speaks for {theirs!r}")
+    check_bounded("sequence", record.sequence, 0, _MAX_SEQUENCE)
+    check_items("authorities", record.authorities, _MAX_AUTHORITIES)
     for authority in record.authorities:
-        _bounded("authorities (bytes)", len(authority), 1, _MAX_AUTHORITY_BYTES)
+        check_bounded("authorities (bytes)", len(authority), 1, _MAX_AUTHORITY_BYTES)
     if len(record.leaves_until) not in {0, len(record.authorities)}:
-        _refuse(Reason.INVALID, "leaves_until says nothing of some authority")
+        refuse(Reason.INVALID, "leaves_until says nothing of some authority")
     for until in record.leaves_until:
-        _bounded("leaves_until", until, 0, _MAX_CREATED)
+        check_bounded("leaves_until", until, 0, _MAX_CREATED)
 
 
 def _check_trust(record: TrustRecord) -> None:
-    _items("accepted", record.accepted, _MAX_TRUST_DOMAINS)
+    check_items("accepted", record.accepted, _MAX_TRUST_DOMAINS)
     domains = [domain for domain, _ in record.accepted]
     if domains != sorted(set(domains)):
-        _refuse(Reason.INVALID, "accepted is not sorted, or names a trust domain twice")
+        refuse(Reason.INVALID, "accepted is not sorted, or names a trust domain twice")
     for domain, sequence in record.accepted:
-        _text("accepted (trust domain)", domain, 255)
-        _bounded("accepted (sequence)", sequence, 0, _MAX_SEQUENCE)
-
-
-def _identity(identity: str, trust_domain: str) -> None:
-    # SPIFFE-ID standard, section 2: at most 2048 bytes; path segments are not empty, "." or "..".
-    prefix = f"spiffe://{trust_domain}/"
-    if not identity.startswith(prefix):
-        _refuse(Reason.WRONG_TRUST_DOMAIN, f"identity {identity[:253]!r} is not in trust domain {trust_domain!r}")
-    segments = identity.removeprefix(prefix).split("/")
-    sound = all(_SPIFFE_SEGMENT.fullmatch(part) and part not in {".", ".."} for part in segments)
-    if len(identity) > 2048 or not sound:
-        _refuse(Reason.INVALID, f"identity {identity[:253]!r} is no SPIFFE ID")
-
-
-def _service(field: str, key: ServiceKey) -> None:
-    if not (is_dns_label(key.namespace) and is_dns_label(key.name)):
-        _refuse(Reason.INVALID, f"{field} {str(key)[:140]!r} names no service: both parts must be DNS labels")
-
-
-def _bounded(field: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        _refuse(Reason.INVALID, f"{field} is {value}, must be {low} to {high}")
-
-
-def _items(field: str, items: Sequence[object], limit: int) -> None:
-    if len(items) > limit:
-        _refuse(Reason.OVERSIZED, f"{field} has {len(items)} items, more than {limit}")
-
-
-def _distinct(field: str, items: Sequence[object]) -> None:
-    if len(set(items)) != len(items):
-        _refuse(Reason.INVALID, f"{field} holds one value twice")
-
-
-def _text(field: str, value: str | None, limit: int) -> None:
-    if value is not None and not (0 < len(value) <= limit and value.isprintable()):
-        _refuse(Reason.INVALID, f"{field} is not 1 to {limit} printable characters")
-
-
-def _label_value(field: str, value: str) -> None:
-    if _LABEL_VALUE.fullmatch(value) is None:
-        _refuse(Reason.INVALID, f"{field} {value[:80]!r} is not a label value")
-
-
-def _ip(field: str, value: str) -> None:
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        _refuse(Reason.INVALID, f"{field} {value[:80]!r} is not an IP address")
-    if address.is_unspecified or address.is_multicast or "%" in value:
-        _refuse(Reason.INVALID, f"{field} {value!r} is no address of one host")
-
-
-def _refuse(reason: Reason, message: str) -> NoReturn:
-    raise WireError(reason, message)
+        check_text("accepted (trust domain)", domain, 255)
+        check_bounded("accepted (sequence)", sequence, 0, _MAX_SEQUENCE)

@@ -23,7 +23,15 @@ from support.paths import (
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(180)]
 
-WAYS = ["local mesh", "sidecar to sidecar", "unmeshed caller"]
+WAYS = [
+    "local mesh",
+    "sidecar to sidecar",
+    "unmeshed caller",
+    "terminated",
+    "unmeshed caller and terminated",
+    "flat",
+    "unmeshed caller and flat",
+]
 PROTOCOLS = [http1, http2, grpc_unary, grpc_stream, websocket, half_closed]
 
 MEGABYTES, SOAK_MEGABYTES = 16, 1024

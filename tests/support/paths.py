@@ -1,6 +1,7 @@
 """The ways of a call between clusters, side by side in one set of real processes; and a client of each protocol.
 
-East calls. West serves ``echo`` by sidecars. Each way is an address in east for every port of a service.
+East calls. West serves ``echo`` by sidecars and ``plain`` without any; north, of east's network, serves ``near`` by
+sidecars, and its gateway does not run. Each way is an address in east for every port of a service.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ class Way:
     ports: Mapping[str, int]
     app: str
     caller: str
-    """Path of the SPIFFE ID that the server is told; empty where nobody tells it."""
+    """Path of the SPIFFE ID that the server is told."""
 
 
 @dataclass(frozen=True)
 class Paths:
     east: Cluster
     west: Cluster
+    north: Cluster
     ways: Mapping[str, Way]
 
 
@@ -49,30 +51,40 @@ class Paths:
 def paths(directory: Path) -> Iterator[Paths]:
     """Start the set, and wait until each way leads to its server."""
     with ClusterSet(directory) as clusters:
-        east = clusters.add("east", "eu", gateway={"egress": True})
+        east = clusters.add("east", "eu", gateway={"egress": True}, network="shared")
         east.settings["vipRange"] = f"{east.host(0).removesuffix('.1.0')}.128.0/24"
-        west = clusters.add("west", "us")
+        west, north = clusters.add("west", "us"), clusters.add("north", "us", network="shared")
         clusters.introduce()
-        own, served = east.pod(11, *SERVED), west.pod(11, *SERVED)
+        own, served, near = (cluster.pod(11, *SERVED) for cluster in (east, west, north))
+        bare = west.pod(12, *SERVED).app
         east.export("own", PORTS, [own.sidecar.address])
         west.export("echo", PORTS, [served.sidecar.address])
-        caller, local = _caller(east, "own", "echo")
-        for child in (east.controller, west.controller, east.gateway, west.gateway):
+        west.export("plain", PORTS, [west.host(12)], mode="terminate")
+        north.export("near", PORTS, [near.sidecar.address])
+        caller, local = _caller(east, "own", "echo", "plain", "near")
+        for cluster in (east, west, north):
+            cluster.controller.start()
+        for child in (east.gateway, west.gateway, bare):
             child.start()
-        for pod in (own, served):
+        for pod in (own, served, near):
             pod.start()
         caller.start()
-        all_ready(east, west)
-        eventually(lambda: {"own", "echo"} <= east.services().keys(), "east imports all")
-        echo = east.services()["echo"]["vip"]
+        all_ready(east, west, north)
+        eventually(lambda: local.keys() <= east.services().keys(), "east imports all")
+        vips = {name: service["vip"] for name, service in east.services().items()}
+        sidecar, gateway = "/ns/demo/sa/caller", "/federation/gateway"
         ways = [
-            Way("local mesh", caller.address, local["own"], "east-11", "/ns/demo/sa/caller"),
-            Way("sidecar to sidecar", caller.address, local["echo"], "west-11", "/ns/demo/sa/caller"),
-            Way("unmeshed caller", echo, PORTS, "west-11", "/federation/gateway"),
+            Way("local mesh", caller.address, local["own"], "east-11", sidecar),
+            Way("sidecar to sidecar", caller.address, local["echo"], "west-11", sidecar),
+            Way("unmeshed caller", vips["echo"], PORTS, "west-11", gateway),
+            Way("terminated", caller.address, local["plain"], "west-12", sidecar),
+            Way("unmeshed caller and terminated", vips["plain"], PORTS, "west-12", gateway),
+            Way("flat", caller.address, local["near"], "north-11", sidecar),
+            Way("unmeshed caller and flat", vips["near"], PORTS, "north-11", gateway),
         ]
         for way in ways:
             eventually(lambda way=way: get(way.host, way.ports["http"])[0] == 200, f"{way.name} leads to its server")
-        yield Paths(east, west, {way.name: way for way in ways})
+        yield Paths(east, west, north, {way.name: way for way in ways})
 
 
 def _caller(cluster: Cluster, *services: str) -> tuple[Sidecar, Mapping[str, Mapping[str, int]]]:

@@ -41,10 +41,10 @@ def import_cluster(port: ImportedPort) -> pb.Message:
         transport_socket=upstream_tls(port.name, port.identities, http=port.protocol.is_http),
         circuit_breakers=_circuit_breakers(),
         common_lb_config=_common_lb(),
-        outlier_detection=_outlier_detection(3 if port.protocol.is_http else 1),
+        outlier_detection=outlier_detection(3 if port.protocol.is_http else 1),
     )
     if port.protocol.is_http:
-        _set_http(cluster, http2_options(keepalive=True))
+        set_http(cluster, http2_options(keepalive=True))
     else:
         _tcp_keepalive(cluster)
     return cluster
@@ -69,7 +69,7 @@ def export_cluster(name: str) -> pb.Message:
         lb_policy=pb.Cluster.LEAST_REQUEST,
         circuit_breakers=_circuit_breakers(),
         common_lb_config=_common_lb(),
-        outlier_detection=_outlier_detection(1),
+        outlier_detection=outlier_detection(1),
     )
     _tcp_keepalive(cluster)
     return cluster
@@ -101,7 +101,7 @@ def app_cluster(port: InboundPort, probe: ProbeSpec | None) -> pb.Message:
     # With one host, Envoy's panic mode would keep sending to an application that failed its probe.
     cluster.common_lb_config.healthy_panic_threshold.value = 0
     if port.protocol is AppProtocol.HTTP2:
-        _set_http(cluster, http2_options(keepalive=False))
+        set_http(cluster, http2_options(keepalive=False))
     if probe is not None and port.protocol.is_http:
         cluster.health_checks.append(_health_check(probe, port))
         host = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint
@@ -120,7 +120,7 @@ def http2_options(*, keepalive: bool) -> pb.Message:
     return options
 
 
-def _set_http(cluster: pb.Message, http2: pb.Message) -> None:
+def set_http(cluster: pb.Message, http2: pb.Message) -> None:
     options = pb.HttpProtocolOptions(
         explicit_http_config=pb.HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=http2)
     )
@@ -159,7 +159,7 @@ def _common_lb() -> pb.Message:
     return config
 
 
-def _outlier_detection(consecutive: int) -> pb.Message:
+def outlier_detection(consecutive: int) -> pb.Message:
     """Ejects after ``consecutive`` connection failures, resets or 502/503/504 answers.
 
     Local and upstream errors are counted together on purpose: a hedge's timeout then counts as the response code that

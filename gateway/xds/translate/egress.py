@@ -14,12 +14,8 @@ from gateway.xds import protos as pb
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource, make_resource, message_bytes, resource_of_bytes
 from gateway.xds.translate.listeners import Address, network_filter, outbound_listener, outbound_manager, try_again
-from gateway.xds.translate.messages import milliseconds
+from gateway.xds.translate.on_demand import route_on_demand, tcp_proxy
 from gateway.xds.translate.routes import outbound_routes
-from gateway.xds.translate.tls import ads
-
-# As long as any connection may take: what is not answered by then is not imported any more.
-_ON_DEMAND_TIMEOUT_MS = 1000
 
 
 def egress_name(name: str) -> str:
@@ -61,11 +57,7 @@ def egress_listener(vip: str, port: ImportedPort) -> Resource:
 
 
 def _tcp(port: ImportedPort) -> pb.Message:
-    proxy = pb.TcpProxy(
-        stat_prefix="outbound_tcp",
-        cluster=egress_name(port.name),
-        on_demand=pb.TcpProxy.OnDemand(odcds_config=ads(), timeout=milliseconds(_ON_DEMAND_TIMEOUT_MS)),
-    )
+    proxy = tcp_proxy("outbound_tcp", egress_name(port.name))
     try_again(proxy)
     return network_filter("envoy.filters.network.tcp_proxy", proxy)
 
@@ -73,15 +65,5 @@ def _tcp(port: ImportedPort) -> pb.Message:
 def _http(port: ImportedPort) -> pb.Message:
     name = egress_name(port.name)
     manager = outbound_manager()
-    on_demand = pb.OnDemandCds(source=ads(), timeout=milliseconds(_ON_DEMAND_TIMEOUT_MS))
-    manager.http_filters.insert(
-        0,
-        pb.HttpFilter(
-            name="envoy.filters.http.on_demand",
-            typed_config=pb.pack(pb.OnDemand(odcds=on_demand)),
-        ),
-    )
-    hosts = [pb.VirtualHost(name=name, domains=["*"], routes=outbound_routes(name))]
-    manager.route_config.CopyFrom(pb.RouteConfiguration(name=name, virtual_hosts=hosts))
-    manager.route_config.validate_clusters.value = False
+    route_on_demand(manager, name, outbound_routes(name))
     return network_filter("envoy.filters.network.http_connection_manager", manager)

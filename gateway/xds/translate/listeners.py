@@ -34,10 +34,11 @@ class Address:
     port: int
 
 
-def gateway_listener(address: Address) -> pb.Message:
+def gateway_listener(address: Address, terminating: Sequence[pb.Message] = ()) -> pb.Message:
     """SNI passthrough for every exported service: the SNI is the cluster's name, taken on demand.
 
-    Refused without asking the control plane: plaintext, and any SNI outside the clusterset's domain. Never decrypts.
+    Refused without asking the control plane: plaintext, and any SNI outside the clusterset's domain. Nothing is
+    decrypted but by the chains of ``terminating``, for the SNIs that they name.
     """
     proxy = pb.TcpProxy(
         stat_prefix="gateway",
@@ -63,7 +64,7 @@ def gateway_listener(address: Address) -> pb.Message:
         stat_prefix="gateway",
         address=socket_address(address.host, address.port),
         listener_filters=[_tls_inspector()],
-        filter_chains=[chain],
+        filter_chains=[chain, *terminating],
         traffic_direction=pb.TrafficDirection.INBOUND,
     )
 

@@ -86,8 +86,13 @@ def outbound_routes(cluster: str) -> list[pb.Message]:
     return [
         pb.Route(match=upgrade, route=_action(cluster, _NEVER_REACHED)),
         hedged,
-        pb.Route(match=pb.RouteMatch(prefix="/"), route=_action(cluster, _NEVER_REACHED)),
+        never_reached_route(cluster),
     ]
+
+
+def never_reached_route(cluster: str) -> pb.Message:
+    """All calls, tried again where nothing was sent."""
+    return pb.Route(match=pb.RouteMatch(prefix="/"), route=_action(cluster, _NEVER_REACHED))
 
 
 def _action(cluster: str, retry_on: str) -> pb.Message:

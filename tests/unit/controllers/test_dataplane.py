@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -153,7 +154,7 @@ def test_a_gateway_with_egress_has_a_listener_for_every_import(loop: ControlLoop
         "CDS": [name],
         "EDS": [name],
         "LDS": [name, "gateway"],
-        "SDS": ["ALL", "default"],
+        "SDS": ["ALL", "default", "tickets"],
     }
     address = loop.message("gateway", "LDS", name).address.socket_address
     assert (address.address, address.port_value) == (str(loop.journal.vips[ECHO]), 80)
@@ -204,6 +205,39 @@ def test_the_clusterset_ip_of_an_egress_listener_moves(loop: ControlLoop) -> Non
     listener = loop.message("gateway", "LDS", egress_name(HTTP))
     assert listener.address.socket_address.address == "240.96.0.5"
     assert {of for of, version in after.items() if before[of] != version} == {("LDS", egress_name(HTTP))}
+
+
+# Servers without a sidecar
+
+
+def test_a_gateway_that_ends_tls_has_a_certificate_as_long_as_it_does(loop: ControlLoop) -> None:
+    """It comes with the first service of that mode and goes with the last: what is passed through needs none."""
+    loop.connect("gateway", GATEWAY)
+    state = own("10.0.0.1")
+    assert state.export is not None
+    loop.own({ECHO: replace(state, export=replace(state.export, terminate=True))})
+    loop.step()
+    assert loop.names("gateway", "SDS") == ["ALL", "default", "tickets"]
+    assert loop.names("gateway", "CDS") == [f"terminate|{HTTP}"]
+    chains = loop.message("gateway", "LDS", "gateway").filter_chains
+    assert [list(chain.filter_chain_match.server_names) for chain in chains][1:] == [[HTTP, f"*.{HTTP}"]]
+
+    loop.own({ECHO: state})
+    loop.step()
+    assert loop.names("gateway", "SDS") == []
+    assert loop.names("gateway", "CDS") == [HTTP]
+    assert len(loop.message("gateway", "LDS", "gateway").filter_chains) == 1
+
+
+def test_a_gateway_that_gets_no_certificate_passes_through_what_needs_none(loop: ControlLoop) -> None:
+    """Where the CA is elsewhere it ends no TLS, and says so; all else goes on."""
+    state = own("10.0.0.1")
+    assert state.export is not None
+    loop.own({ECHO: replace(state, export=replace(state.export, terminate=True))})
+    loop.step()
+    (problem,) = loop.dataplane.connect("gateway", GATEWAY, GATEWAYS, refuse)
+    assert (problem.subject, problem.reason) == ("node gateway", "NoCertificate")
+    assert len(loop.message("gateway", "LDS", "gateway").filter_chains) == 1
 
 
 # Inbound

@@ -214,6 +214,10 @@ def test_a_wrong_value_is_refused_under_its_path(changes: dict[str, object], pat
             "gateway.egress: needs a certificate of the gateway's own, which no CA elsewhere gives it",
         ),
         (
+            {"gateway": {"egress": True}, "kubernetes": {}},
+            "gateway.egress: has no way in Kubernetes, where a gateway's pods have no clusterset IPs",
+        ),
+        (
             {"stateDirectory": "."},
             "stateDirectory: must not contain the cluster's directory, whose manifests would be left out",
         ),

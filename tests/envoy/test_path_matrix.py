@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from federation.app.admissions import opened_authority
+from federation.app.sites import load_cluster
+from federation.model.names import ClusterId
 from support.paths import (
     Paths,
     Way,
     bodies,
+    ended,
     grpc_stream,
     grpc_unary,
     half_closed,
@@ -80,3 +86,29 @@ async def test_bodies_of_a_gigabyte_arrive_whole(way: Way, call: Callable[[Way, 
 async def test_connections_that_are_idle_for_minutes_live_on(way: Way) -> None:
     """Longer than Envoy's own default for a stream."""
     await idle(way, SOAK_IDLE_SECONDS)
+
+
+async def test_trust_that_is_withdrawn_ends_what_callers_without_a_sidecar_have_open(served: Paths) -> None:
+    """West is evicted: connections to it end, whoever ends TLS there, and others are called as before.
+
+    The last test, for west does not come back.
+    """
+    lines = []
+    for name in ("unmeshed caller", "unmeshed caller and terminated"):
+        way = served.ways[name]
+        lines.append(await asyncio.open_connection(way.host, way.ports["tcp"]))
+        assert await said(*lines[-1]) == b"word"
+    async with opened_authority(load_cluster(served.east.directory)) as (authority, _):
+        await authority.evict(ClusterId("west"))
+    async with asyncio.timeout(60):
+        for reader, writer in lines:
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            await ended(writer)
+    await half_closed(served.ways["unmeshed caller and flat"])
+
+
+async def said(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """What comes back of a word."""
+    writer.write(b"word")
+    return await asyncio.wait_for(reader.readexactly(4), 20)

@@ -7,6 +7,7 @@ sidecars, and its gateway does not run. Each way is an address in east for every
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import socket
@@ -189,6 +190,13 @@ async def bodies(way: Way, megabytes: int) -> None:
         assert received.digest() == digest.digest()
 
 
+async def ended(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, and wait until it is."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
 async def tcp_bodies(way: Way, megabytes: int) -> None:
     """The same over TCP: all comes back."""
     reader, writer = await asyncio.open_connection(way.host, way.ports["tcp"])
@@ -206,7 +214,7 @@ async def tcp_bodies(way: Way, megabytes: int) -> None:
         count += len(data)
         tail = (tail + data)[-100:]
     await sending
-    writer.close()
+    await ended(writer)
     last = f"|{way.app} {megabytes << 20}".encode()
     assert (count, tail.endswith(last)) == ((megabytes << 20) + len(last), True)
 
@@ -236,4 +244,4 @@ async def idle(way: Way, seconds: float) -> None:
             # Time itself is what is tried here.
             await asyncio.sleep(seconds if text == "before" else 0)
         stream.cancel()
-        writer.close()
+        await ended(writer)

@@ -29,7 +29,8 @@ def terminated_upstreams(port: TerminatedPort) -> tuple[Resource, Resource]:
         # An answer may count here: only one that comes again and again takes a workload out.
         cluster.outlier_detection.CopyFrom(outlier_detection(3))
     if port.protocol is AppProtocol.HTTP2:
-        set_http(cluster, http2_options(keepalive=True))
+        # Servers of gRPC end the connections of who pings them without a call (gRPC's "too_many_pings").
+        set_http(cluster, http2_options(keepalive=False))
     assignment = export_assignment(ExportedPort(port.service, port.port, port.upstreams))
     assignment.cluster_name = name
     return make_resource(pb.CLUSTER, name, cluster), make_resource(pb.ENDPOINT, name, assignment)

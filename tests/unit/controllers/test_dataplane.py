@@ -229,6 +229,19 @@ def test_a_gateway_that_ends_tls_has_a_certificate_as_long_as_it_does(loop: Cont
     assert len(loop.message("gateway", "LDS", "gateway").filter_chains) == 1
 
 
+def test_withdrawn_trust_ends_what_a_gateway_terminates_and_nothing_else(loop: ControlLoop) -> None:
+    """Its chain is another one; that of what passes through stays the same."""
+    loop.connect("gateway", GATEWAY)
+    state = own("10.0.0.1")
+    assert state.export is not None
+    loop.own({ECHO: replace(state, export=replace(state.export, terminate=True))})
+    loop.step()
+    before = loop.message("gateway", "LDS", "gateway").filter_chains
+    loop.dataplane.update_trust([], 7)
+    after = loop.message("gateway", "LDS", "gateway").filter_chains
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
+
+
 def test_a_gateway_that_gets_no_certificate_passes_through_what_needs_none(loop: ControlLoop) -> None:
     """Where the CA is elsewhere it ends no TLS, and says so; all else goes on."""
     state = own("10.0.0.1")

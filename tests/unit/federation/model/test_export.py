@@ -50,3 +50,12 @@ def test_labels_of_an_export_in_any_order_give_equal_records() -> None:
         for order in (pairs, pairs[::-1])
     )
     assert export(one) == export(other)
+
+
+def test_the_gateway_is_who_answers_where_it_ends_tls() -> None:
+    """Whoever the workloads are: consumers expect the gateway of the exporter."""
+    state = exported_state(endpoint_slice(endpoint(), service_account="echo"))
+    assert state.export is not None
+    found = export(replace(state, export=replace(state.export, terminate=True))).export
+    assert found is not None
+    assert found.identities == ("spiffe://east.test/federation/gateway",)

@@ -12,6 +12,7 @@ import pytest
 from federation.model.errors import WireError
 from federation.model.names import RecordKey, ServiceKey
 from federation.model.records import (
+    DirectEndpoint,
     EndpointAddress,
     EndpointsRecord,
     ExportRecord,
@@ -50,12 +51,15 @@ FULL_ENDPOINTS = EndpointsRecord(
 RECORDS: dict[str, Record] = {
     "export": FULL_EXPORT,
     "endpoints": FULL_ENDPOINTS,
+    "endpoints-direct": replace(
+        FULL_ENDPOINTS, direct=(DirectEndpoint("10.0.0.1", 15006, "us-east-1a", ("dns", "http")),)
+    ),
     "gateway": gateway(),
     "bundle": bundle(7),
     "bundle-with-ends": replace(bundle(7), leaves_until=(1_767_229_200,)),
     "trust": TrustRecord((("north.example", 3), ("west.example", 1_767_225_600))),
 }
-NEW_IN = {"trust": "schema-1.1", "bundle-with-ends": "schema-1.2"}
+NEW_IN = {"trust": "schema-1.1", "bundle-with-ends": "schema-1.2", "endpoints-direct": "schema-1.3"}
 
 
 def refusal(record: Record, key: str | None = None) -> str:

@@ -7,9 +7,14 @@ import pytest
 from gateway.ir.model import AppProtocol, TerminatedPort, Upstream
 from gateway.xds import protos as pb
 from gateway.xds.resources import message_of
+from gateway.xds.translate.clusters import http2_options
 from gateway.xds.translate.terminate import terminated_name, terminated_upstreams, terminating_chain
 from gateway.xds.translate.tls import caller_filter, downstream_tls
 from support.builders import ECHO
+
+
+def options(packed: pb.Message) -> pb.Message:
+    return pb.unpack(packed, pb.HttpProtocolOptions).explicit_http_config.http2_protocol_options
 
 
 def port(protocol: str) -> TerminatedPort:
@@ -39,7 +44,9 @@ def test_workloads_are_called_in_the_clear(protocol: str, speaks_http2: bool) ->
     cluster, endpoints = (message_of(each) for each in terminated_upstreams(port(protocol)))
     assert cluster.name == endpoints.cluster_name == terminated_name(port(protocol))
     assert not cluster.HasField("transport_socket")
-    assert bool(cluster.typed_extension_protocol_options) is speaks_http2
+    assert [options(packed) for packed in cluster.typed_extension_protocol_options.values()] == (
+        [http2_options(keepalive=False)] if speaks_http2 else []
+    )
     (host,) = endpoints.endpoints[0].lb_endpoints
     assert host.endpoint.address.socket_address.port_value == 8080
 

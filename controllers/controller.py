@@ -266,7 +266,7 @@ class Controller:
 
     def _pass(self, state: ClusterState, peers: ExchangeSnapshot, dirty: _Dirty) -> None:
         now = self._clock()
-        if dirty.members:
+        if dirty.members or self._around.own_gateways != self.own_gateways.ways:
             # Marked, for a peer moves once: were this pass to fail, the next one would not see it move.
             dirty.services |= self._meet(peers, now)
         keys = set(dirty.services)
@@ -299,8 +299,7 @@ class Controller:
             self._zone.update(self._changed, results, self._journal.vips, seconds, self._ipv6_vips)
         for problem in self.refused:
             _log.error("data plane refused a change", problem=str(problem))
-        self.touched, self.unread = frozenset({*self._changed, *dirty.own}), unread(peers)
-        self._changed = {}
+        self.touched, self.unread, self._changed = frozenset({*self._changed, *dirty.own}), unread(peers), {}
         self._started = True
 
     def _meet(self, peers: ExchangeSnapshot, now: datetime) -> set[ServiceKey]:
@@ -333,6 +332,7 @@ class Controller:
             demoted=demoted,
             withdrawn=withdrawn,
             revocations=revocations,
+            own_gateways=self.own_gateways.ways,
         )
         records = gateway_records(peers, self.trusted)
         self._routes = routes(records)

@@ -13,19 +13,23 @@ from itertools import islice
 
 from controllers.dns.zone import NO_VIPS, Ipv6Vips
 from controllers.leaving import Workload
+from controllers.node_groups import EGRESS, GATEWAYS, REDIRECTING, SIDECARS, group_of
+from controllers.pending_changes import PendingChanges, keys_of
 from controllers.projection import Changes, ServiceResult
 from federation.membership.tokens import NodePrincipal
+from federation.model.errors import TrustError
 from federation.model.names import ServiceKey
 from federation.model.problems import Problem
 from federation.model.state import ClusterState, ServiceState
 from federation.model.traffic_resolution import resolve
 from gateway.ir.build import build_inbound
-from gateway.ir.model import ImportedPort, Upstream
+from gateway.ir.model import AppProtocol, ImportedPort, TerminatedPort, Upstream
 from gateway.ir.shards import keep_slots
 from gateway.nodes import GatewayNode, Node, SidecarNode
-from gateway.xds.cache import GroupChange, NodeChange, SnapshotCache
+from gateway.xds.cache import SnapshotCache
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource
+from gateway.xds.translate.egress import egress_listener, egress_upstreams
 from gateway.xds.translate.services import (
     RouteEntry,
     bundles_resource,
@@ -40,14 +44,9 @@ from gateway.xds.translate.services import (
     ticket_resource,
     vip_resource,
 )
-from gateway.xds.translate.shards import ShardDerivation
+from gateway.xds.translate.terminate import terminated_upstreams
 from trustbundle.authority import Svid
 from trustbundle.session_tickets import SessionTicketKeys
-
-SIDECARS = "sidecar"
-REDIRECTING = "sidecar-redirect"
-"""Sidecars that take redirected traffic also have a listener per clusterset IP; filled when the first one connects."""
-GATEWAYS = "gateway"
 
 
 @dataclass(slots=True)
@@ -61,45 +60,18 @@ class _Service:
     served: tuple[Resource, ...] = ()
     slots: Mapping[int, tuple[Upstream, ...]] = field(default_factory=dict)
     """By exported port: its endpoints in the order of their slots (``gateway.ir.shards``)."""
+    egress: tuple[Resource, ...] = ()
+    terminated: tuple[TerminatedPort, ...] = ()
 
 
 @dataclass(slots=True)
 class _Node:
     node: Node
     principal: NodePrincipal
+    issue: Callable[[NodePrincipal], Svid]
     svid: Svid | None
-    """None for a gateway: it decrypts nothing, so it gets no key."""
+    """None for a gateway that decrypts nothing: it gets no key."""
     keys: frozenset[Reference] = frozenset()
-
-
-@dataclass(slots=True)
-class _Layer:
-    upserts: dict[Reference, Resource] = field(default_factory=dict)
-    removals: set[Reference] = field(default_factory=set)
-
-    def replace(self, old: Iterable[Reference], new: Iterable[Resource]) -> None:
-        fresh = {resource.key: resource for resource in new}
-        self.upserts.update(fresh)
-        self.removals.update(key for key in old if key not in fresh)
-
-
-@dataclass(slots=True)
-class _Pending:
-    """Changes of one pass, by layer: the cache takes all of them or none."""
-
-    groups: dict[str, _Layer] = field(default_factory=dict)
-    nodes: dict[str, _Layer] = field(default_factory=dict)
-
-    def group(self, name: str) -> _Layer:
-        return self.groups.setdefault(name, _Layer())
-
-    def node(self, name: str) -> _Layer:
-        return self.nodes.setdefault(name, _Layer())
-
-
-def new_cache() -> SnapshotCache:
-    """A cache for a data plane: gateways also find the shards of what is exported."""
-    return SnapshotCache({GATEWAYS: ShardDerivation()})
 
 
 class DataPlane:
@@ -120,6 +92,8 @@ class DataPlane:
         self._bundles = bundles_resource(())
         self._generation = 0
         self._redirecting = False
+        self._egressing = False
+        self._terminated: dict[ServiceKey, tuple[TerminatedPort, ...]] = {}
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -140,9 +114,10 @@ class DataPlane:
         """
         first = self._state is None
         self._state, self._vips, self._ipv6_vips = state, vips, ipv6_vips
-        pending = _Pending()
+        pending = PendingChanges()
         concerned: set[str] = set(self._nodes) if first else set()
         routes_changed = first
+        terminated = {key for key, (before, after) in changed.items() if _chains(before) != _chains(after)}
         for key in {*changed, *touched}:
             concerned |= self._index(key, state.services.get(key, ServiceState()))
         for key, (before, after) in changed.items():
@@ -152,8 +127,11 @@ class DataPlane:
             self._routes = self._joined_routes()
             for group in self._sidecar_groups():
                 pending.group(group).replace((), [self._routes])
+        if terminated:
+            concerned |= {name for name, entry in self._nodes.items() if isinstance(entry.node, GatewayNode)}
         if first:
-            pending.group(GATEWAYS)
+            for group in self._gateway_groups():
+                pending.group(group)
         for name in concerned:
             self._change_node(name, pending)
         return self._commit(pending)
@@ -162,20 +140,21 @@ class DataPlane:
         self, name: str, node: Node, principal: NodePrincipal, issue: Callable[[NodePrincipal], Svid]
     ) -> tuple[Problem, ...]:
         """Make or renew the view ``name`` of a node that has proved to be ``principal``."""
-        group = GATEWAYS
-        if isinstance(node, SidecarNode):
-            group = SIDECARS if node.redirect_port is None else REDIRECTING
+        group = group_of(node)
         known = self._nodes.get(name)
         if known is None or known.node != node:
             # First, for it may fail: then nothing has changed.
             svid = issue(principal) if isinstance(node, SidecarNode) else None
             # Started again with another configuration, which may put it in another group.
             self.disconnect(name)
-            self._nodes[name] = _Node(node, principal, svid)
-        pending = _Pending()
+            self._nodes[name] = _Node(node, principal, issue, svid)
+        pending = PendingChanges()
         if group == REDIRECTING and not self._redirecting:
             self._redirecting = True
             self._fill_redirecting(pending)
+        if group == EGRESS and not self._egressing:
+            self._egressing = True
+            self._fill_egress(pending)
         self._cache.add_node(name, group)
         self._change_node(name, pending)
         return self._commit(pending)
@@ -190,7 +169,7 @@ class DataPlane:
 
         Connections that stand are not touched by it.
         """
-        pending = _Pending()
+        pending = PendingChanges()
         count = 0
         rekeyed = self._tickets.expire(due)
         for name, entry in self._nodes.items():
@@ -216,7 +195,7 @@ class DataPlane:
             return False
         self._bundles, self._generation = bundles, generation
         self._tickets.forget()
-        pending = _Pending()
+        pending = PendingChanges()
         for name in self._nodes:
             self._change_node(name, pending)
         self._commit(pending)
@@ -226,7 +205,7 @@ class DataPlane:
         return tuple(entry.svid for entry in self._nodes.values() if entry.svid is not None)
 
     def _change_service(
-        self, key: ServiceKey, before: ServiceResult | None, after: ServiceResult | None, pending: _Pending
+        self, key: ServiceKey, before: ServiceResult | None, after: ServiceResult | None, pending: PendingChanges
     ) -> bool:
         """Exchange the resources of one service; returns whether the route table is concerned."""
         old = self._services.pop(key, _Service())
@@ -236,6 +215,7 @@ class DataPlane:
             if after is before:
                 # Its clusterset IP alone is another: of that the listeners are made, and nothing else.
                 new.shared, new.routes, new.served, new.slots = old.shared, old.routes, old.served, old.slots
+                new.terminated = old.terminated
             else:
                 new.shared = tuple(resource for port in after.imports for resource in import_resources(port))
                 new.routes = route_entries(after.imports)
@@ -244,14 +224,25 @@ class DataPlane:
                     for port in after.exports
                 ]
                 new.slots = {port.port: port.upstreams for port in exports}
-                new.served = tuple(resource for port in exports for resource in export_resources(port))
+                new.terminated = after.terminated
+                new.served = (
+                    *(resource for port in exports for resource in export_resources(port)),
+                    *(resource for port in after.terminated for resource in terminated_upstreams(port)),
+                )
             new.vips = self._vip_listeners(key, after.imports)
+            new.egress = self._egress(key, new)
             self._services[key] = new
+        self._terminated.pop(key, None)
+        if new.terminated:
+            self._terminated[key] = new.terminated
         for group in self._sidecar_groups():
-            pending.group(group).replace(_keys(old.shared), new.shared)
+            pending.group(group).replace(keys_of(old.shared), new.shared)
         if self._redirecting:
-            pending.group(REDIRECTING).replace(_keys(old.vips), new.vips)
-        pending.group(GATEWAYS).replace(_keys(old.served), new.served)
+            pending.group(REDIRECTING).replace(keys_of(old.vips), new.vips)
+        for group in self._gateway_groups():
+            pending.group(group).replace(keys_of(old.served), new.served)
+        if self._egressing:
+            pending.group(EGRESS).replace(keys_of(old.egress), new.egress)
         return old.routes != new.routes
 
     def _joined_routes(self) -> Resource:
@@ -270,10 +261,20 @@ class DataPlane:
         vips = [str(vip) for vip in (self._vips.get(key), self._ipv6_vips.get(key)) if vip is not None]
         return tuple(vip_resource(vip, port) for port in imports for vip in vips)
 
+    def _egress(self, key: ServiceKey, service: _Service) -> tuple[Resource, ...]:
+        vip = self._vips.get(key)
+        if vip is None or not self._egressing:
+            return ()
+        listeners = (egress_listener(str(vip), port) for port in service.imports)
+        return (*egress_upstreams(service.shared), *listeners)
+
+    def _gateway_groups(self) -> tuple[str, ...]:
+        return (GATEWAYS, EGRESS) if self._egressing else (GATEWAYS,)
+
     def _sidecar_groups(self) -> tuple[str, ...]:
         return (SIDECARS, REDIRECTING) if self._redirecting else (SIDECARS,)
 
-    def _fill_redirecting(self, pending: _Pending) -> None:
+    def _fill_redirecting(self, pending: PendingChanges) -> None:
         if self._routes is None:
             return
         layer = pending.group(REDIRECTING)
@@ -281,6 +282,14 @@ class DataPlane:
             service.vips = self._vip_listeners(key, service.imports)
             layer.replace((), (*service.shared, *service.vips))
         layer.replace((), [self._routes])
+
+    def _fill_egress(self, pending: PendingChanges) -> None:
+        if self._state is None:
+            return
+        layer = pending.group(EGRESS)
+        for key, service in self._services.items():
+            service.egress = self._egress(key, service)
+            layer.replace((), (*service.served, *service.egress))
 
     def _index(self, key: ServiceKey, local: ServiceState) -> set[str]:
         """Note which workloads back ``key`` now; returns the nodes whose inbound side that concerns."""
@@ -311,16 +320,31 @@ class DataPlane:
             and any((local.namespace, local.name) == (key.namespace, key.name) for local in entry.node.outbound)
         }
 
-    def _change_node(self, name: str, pending: _Pending) -> None:
+    def _needs_svid(self, node: Node) -> bool:
+        """Whether the node takes part in TLS."""
+        return isinstance(node, SidecarNode) or node.egress or bool(self._terminated)
+
+    def _change_node(self, name: str, pending: PendingChanges) -> None:
         entry = self._nodes[name]
+        if not self._needs_svid(entry.node):
+            entry.svid = None
+        elif entry.svid is None:
+            try:
+                entry.svid = entry.issue(entry.principal)
+            except TrustError as error:
+                # What it passes through needs none.
+                pending.problems.append(Problem(f"node {name}", "NoCertificate", f"ends and begins no TLS: {error}"))
         new = self._node_resources(entry)
         pending.node(name).replace(entry.keys, new)
-        entry.keys = frozenset(_keys(new))
+        entry.keys = frozenset(keys_of(new))
 
     def _node_resources(self, entry: _Node) -> tuple[Resource, ...]:
+        secrets = () if entry.svid is None else self._secrets(entry.svid)
         if isinstance(entry.node, GatewayNode):
-            return gateway_node_resources(entry.node)
-        if entry.svid is None or self._state is None:
+            ends = {} if entry.svid is None else self._terminated
+            terminated = [port for key in sorted(ends) for port in ends[key]]
+            return (*secrets, *gateway_node_resources(entry.node, terminated, self._generation))
+        if self._state is None or entry.svid is None:
             return ()
         node = entry.node
         inbound = [
@@ -340,29 +364,24 @@ class DataPlane:
         imports = {
             (key, port.port): port for key in wanted if key in self._services for port in self._services[key].imports
         }
+        return (*secrets, *sidecar_node_resources(node, inbound, imports, self._generation))
+
+    def _secrets(self, svid: Svid) -> tuple[Resource, ...]:
         return (
-            svid_resource(entry.svid.chain_pem.encode(), entry.svid.key_pem.reveal()),
-            ticket_resource(self._tickets.of(entry.svid).reveal()),
+            svid_resource(svid.chain_pem.encode(), svid.key_pem.reveal()),
+            ticket_resource(self._tickets.of(svid).reveal()),
             self._bundles,
-            *sidecar_node_resources(node, inbound, imports, self._generation),
         )
 
-    def _commit(self, pending: _Pending) -> tuple[Problem, ...]:
-        changes: list[GroupChange | NodeChange] = [
-            GroupChange(name, tuple(layer.upserts.values()), tuple(layer.removals))
-            for name, layer in pending.groups.items()
-        ]
+    def _commit(self, pending: PendingChanges) -> tuple[Problem, ...]:
         # Before the world is known, a node's own layer would be served with half of what it needs.
-        if self._state is not None:
-            changes += [
-                NodeChange(name, tuple(layer.upserts.values()), tuple(layer.removals))
-                for name, layer in pending.nodes.items()
-            ]
-        return self._cache.apply(changes)
+        changes = pending.changes(nodes=self._state is not None)
+        return (*self._cache.apply(changes), *pending.problems)
 
 
-def _keys(resources: Iterable[Resource]) -> list[Reference]:
-    return [resource.key for resource in resources]
+def _chains(result: ServiceResult | None) -> list[tuple[str, AppProtocol]]:
+    """What the gateways' listener has of a service; its endpoints come another way."""
+    return [] if result is None else [(port.name, port.protocol) for port in result.terminated]
 
 
 def _workload(node: Node) -> Workload | None:

@@ -13,7 +13,7 @@ from controllers.drains import NOTHING_DRAINED, gateway_record
 from controllers.journal import Journal
 from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings
-from federation.model.records import GatewayRecord
+from federation.model.records import GatewayAddress, GatewayRecord
 
 
 class OwnGateways:
@@ -31,6 +31,11 @@ class OwnGateways:
     def changed(self) -> bool:
         """Whether the others are to be told something else than they were."""
         return self.told is not None and self._now() != self.told
+
+    @property
+    def ways(self) -> tuple[GatewayAddress, ...]:
+        """Where the others reach the gateways."""
+        return tuple(GatewayAddress(address.host, address.port) for address in self.addresses)
 
     def place(self, addresses: tuple[HostPort, ...]) -> None:
         """The others reach the gateways there from now on."""

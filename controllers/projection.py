@@ -8,7 +8,7 @@ equal to one pass over everything.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from controllers.peers import gateway_records
@@ -30,8 +30,9 @@ from federation.model.state import ClusterState, ServiceState
 from federation.model.traffic_policy import DEFAULTS, TrafficSettings
 from federation.model.traffic_resolution import resolve
 from federation.model.view import MergedService
-from gateway.ir.build import build_exports, build_imports
-from gateway.ir.model import ExportedPort, ImportedPort
+from gateway.ir.build import build_direct, build_exports, build_imports, build_terminated
+from gateway.ir.flat import shares_network
+from gateway.ir.model import ExportedPort, ImportedPort, TerminatedPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,13 @@ class Surroundings:
     shares: Mapping[ClusterId, Shares] = field(default_factory=dict)
     """Of peers that are drained little by little."""
     revocations: Revocations = field(default_factory=Revocations)
+    own_gateways: tuple[GatewayAddress, ...] = ()
+    """Where the own gateways are reached: the way to own services for which they end TLS."""
+
+    @property
+    def flat(self) -> bool:
+        """Whether some peer reaches the own workloads without a gateway."""
+        return any(shares_network(self.own, site) for site in self.sites.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +71,11 @@ class ServiceResult:
     merged: MergedService | None
     imports: tuple[ImportedPort, ...]
     exports: tuple[ExportedPort, ...]
+    """Passed through by the own gateways."""
     nearest: tuple[tuple[ClusterId, ...], ...] = ()
     """Of a headless service: the clusters whose endpoints are called by address, in groups, the nearest first."""
+    terminated: tuple[TerminatedPort, ...] = ()
+    """For which the own gateways end TLS."""
 
     @property
     def records(self) -> dict[RecordKey, Record]:
@@ -91,8 +102,12 @@ def meet(
     demoted: frozenset[ClusterId] = frozenset(),
     withdrawn: frozenset[ClusterId] = frozenset(),
     revocations: Revocations | None = None,
+    own_gateways: tuple[GatewayAddress, ...] = (),
 ) -> Surroundings:
-    """The surroundings, from what the peers say of their gateways, from whom we trust and did, and from who lives."""
+    """The surroundings, from what the peers say of their gateways, from whom we trust and did, and from who lives.
+
+    ``own_gateways`` are where the others reach the own ones.
+    """
     records = gateway_records(peers, trusted)
     return Surroundings(
         own,
@@ -109,14 +124,16 @@ def meet(
             if record.share != 100 or record.shares
         },
         revocations or Revocations(),
+        own_gateways,
     )
 
 
 def moved(before: Surroundings, after: Surroundings) -> frozenset[ClusterId]:
-    """The peers for which something changed that services depend on."""
-    return frozenset(
-        cluster for cluster in {*before.sites, *after.sites} if _seen(before, cluster) != _seen(after, cluster)
-    )
+    """The clusters for which something changed that services depend on; the own one is among them."""
+    found = {cluster for cluster in {*before.sites, *after.sites} if _seen(before, cluster) != _seen(after, cluster)}
+    if (before.flat, before.own_gateways) != (after.flat, after.own_gateways):
+        found.add(after.own.cluster)
+    return frozenset(found)
 
 
 def _seen(around: Surroundings, cluster: ClusterId) -> tuple[object, ...]:
@@ -143,6 +160,9 @@ def project_service(
     exported = export_service(
         key, local, trust_domain=around.trust_domain, first_seen=first_seen, capacity=policy.capacity
     )
+    if exported.endpoints is not None and around.flat and not _terminates(local):
+        direct = build_direct(local, sidecar_port=around.sidecar_port)
+        exported = replace(exported, endpoints=replace(exported.endpoints, direct=direct))
     exports: dict[ClusterId, tuple[ExportRecord, EndpointsRecord | None]] = {}
     for cluster, member in peers.members.items():
         export = member.records.get(export_key(key))
@@ -159,7 +179,7 @@ def project_service(
             merged,
             own=around.own,
             sites=around.sites,
-            gateways=around.gateways,
+            gateways={**around.gateways, around.own.cluster: around.own_gateways},
             shards=around.shards,
             local=local,
             sidecar_port=around.sidecar_port,
@@ -171,7 +191,12 @@ def project_service(
         )
     )
     served = build_exports(key, local, sidecar_port=around.sidecar_port) if exported.export is not None else ()
-    return ServiceResult(exported, merged, imports, served, _nearest(merged, around))
+    terminated = build_terminated(key, local) if exported.export is not None else ()
+    return ServiceResult(exported, merged, imports, served, _nearest(merged, around), terminated)
+
+
+def _terminates(local: ServiceState) -> bool:
+    return local.export is not None and local.export.terminate
 
 
 def _nearest(merged: MergedService | None, around: Surroundings) -> tuple[tuple[ClusterId, ...], ...]:

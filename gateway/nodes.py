@@ -60,10 +60,14 @@ class SidecarNode(
     probe: ProbeSpec | None = None
 
 
-class GatewayNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="role", tag="gateway"):
+class GatewayNode(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="role", tag="gateway"
+):
     """An east-west gateway of the cluster."""
 
     listen: Listen
+    egress: bool = False
+    """Whether it also listens at every clusterset IP, for callers without a sidecar."""
 
 
 Node = SidecarNode | GatewayNode

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import NewType
 
-from federation.model.names import is_dns_label
+from federation.model.names import GATEWAY_PATH, is_dns_label
 
 TrustDomain = NewType("TrustDomain", str)
 """Name of a trust domain, lower case, without the scheme: ``east.example.org``."""
@@ -89,7 +89,7 @@ def workload_id(trust_domain: TrustDomain, namespace: str, service_account: str)
 # federation.
 def gateway_id(trust_domain: TrustDomain) -> SpiffeId:
     """Identity of a cluster's east-west gateways."""
-    return SpiffeId(trust_domain, "/federation/gateway")
+    return SpiffeId(trust_domain, GATEWAY_PATH)
 
 
 def controller_id(trust_domain: TrustDomain) -> SpiffeId:

@@ -16,6 +16,11 @@ from federation.model.names import ServiceKey, is_dns_label
 from federation.model.state import Protocol, Service, ServiceExport, ServicePort, ServiceType
 
 MAX_PORT: Final = 65535
+MODE_ANNOTATION: Final = "federation-gateway.dev/mode"
+"""Of a ServiceExport: who ends the clusterset's TLS, the sidecars of the workloads or the cluster's gateways."""
+
+_PASSTHROUGH: Final = "passthrough"
+_TERMINATE: Final = "terminate"
 
 # Kubernetes' IsQualifiedName: an IANA service name, or a name with a DNS subdomain before it (`kubernetes.io/h2c`).
 _APP_PROTOCOL = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -45,12 +50,14 @@ def read_service(namespace: str, name: str, root: Fields) -> Service:
 
 def read_service_export(namespace: str, name: str, root: Fields) -> ServiceExport:
     """A ServiceExport of the MCS API; its age decides conflicts between clusters."""
-    spec = root.section("spec")
+    spec, metadata = root.section("spec"), root.section("metadata")
+    mode = metadata.section("annotations").choice(MODE_ANNOTATION, {_PASSTHROUGH, _TERMINATE}, _PASSTHROUGH)
     return ServiceExport(
         key=ServiceKey(namespace, name),
-        created=read_created(root.section("metadata")),
+        created=read_created(metadata),
         exported_labels=tuple(sorted(spec.text_map("exportedLabels").items())),
         exported_annotations=tuple(sorted(spec.text_map("exportedAnnotations").items())),
+        terminate=mode == _TERMINATE,
     )
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import structlog
 
 from controllers.controller import Controller
-from controllers.dataplane import DataPlane, new_cache
+from controllers.dataplane import DataPlane
 from controllers.dns.server import DnsServer
 from controllers.engine import Engine
 from controllers.http.metrics import registry
 from controllers.http.server import owner_app, public_app, serve_tcp, serve_unix
 from controllers.journal import Journal
+from controllers.node_groups import new_cache
 from controllers.probes import GatewayProbes
 from controllers.sources.base import Source, SourceUpdate
 from controllers.sources.files import FileSource

@@ -15,7 +15,7 @@ from federation.model.errors import ConfigError
 from gateway.nodes import GatewayNode, parse_node_metadata
 from gateway.xds.server import Node, NodeIdentity
 from trustbundle.authority import Svid
-from trustbundle.identity import TrustDomain, workload_id
+from trustbundle.identity import SpiffeId, TrustDomain, gateway_id, workload_id
 
 _log = structlog.get_logger(__name__)
 
@@ -110,10 +110,14 @@ class NodeDesk:
         self._dataplane.disconnect(name)
 
     def _issue(self, principal: NodePrincipal) -> Svid:
-        identity = workload_id(self._trust_domain, principal.namespace, principal.service_account)
-        return self._authority.issue(identity, self._clock())
+        return self._authority.issue(self._identity(principal), self._clock())
+
+    def _identity(self, principal: NodePrincipal) -> SpiffeId:
+        if principal.role == "gateway":
+            return gateway_id(self._trust_domain)
+        return workload_id(self._trust_domain, principal.namespace, principal.service_account)
 
     def _subject(self, principal: NodePrincipal) -> str:
         if principal.role == "gateway":
             return "gateway"
-        return str(workload_id(self._trust_domain, principal.namespace, principal.service_account))
+        return str(self._identity(principal))

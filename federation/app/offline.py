@@ -22,7 +22,7 @@ from federation.model.configuration import ClusterSettings
 from federation.model.errors import ConfigError
 from federation.model.names import ClusterId, RecordKey
 from federation.model.problems import Problem
-from federation.model.records import Record
+from federation.model.records import GatewayAddress, Record
 from federation.model.state import ClusterState
 from federation.model.traffic_resolution import resolve
 from federation.model.view import MergedService
@@ -37,6 +37,7 @@ from gateway.xds.translate.services import (
     route_table,
     sidecar_node_resources,
 )
+from gateway.xds.translate.terminate import terminated_upstreams
 
 # Exports without creationTimestamp are as old as can be: which one a controller saw first is not in the files.
 _UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,7 +79,12 @@ def project(own: OfflineSite, others: Sequence[OfflineSite]) -> Projection:
         members[cluster] = MemberSnapshot(cluster, records=other.records, synced=True)
     peers = ExchangeSnapshot(members)
     around = meet(
-        own_site(own.settings), own.settings.trust_domain, own.settings.mesh.sidecar_port, peers, set(members)
+        own_site(own.settings),
+        own.settings.trust_domain,
+        own.settings.mesh.sidecar_port,
+        peers,
+        set(members),
+        own_gateways=tuple(GatewayAddress(each.host, each.port) for each in own.settings.gateway.addresses),
     )
     keys = {*own.state.services, *(key for other in others for key in other.state.services)}
     projection = Projection()
@@ -96,9 +102,11 @@ def node_resources(own: OfflineSite, projection: Projection, node: str) -> list[
     results = [result for _, result in sorted(projection.results.items())]
     if node == "gateway":
         served = [port for result in results for port in result.exports]
+        terminated = [port for result in results for port in result.terminated]
         return [
-            *gateway_node_resources(gateway_node(own.settings)),
+            *gateway_node_resources(gateway_node(own.settings), terminated),
             *(resource for port in served for resource in export_resources(port)),
+            *(resource for port in terminated for resource in terminated_upstreams(port)),
         ]
     sidecar = load_sidecar(Path(node))
     home = load_cluster(sidecar.cluster_directory).cluster

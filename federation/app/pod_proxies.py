@@ -23,7 +23,7 @@ from federation.app.envoy import EnvoyProcess
 from federation.app.farewell import Farewell
 from federation.app.kube.base_settings import parse_base_settings
 from federation.app.programs import find_envoy
-from federation.app.proxies import GATEWAY_CONNECTIONS, control_plane, gateway_node
+from federation.app.proxies import DRAIN_SECONDS, GATEWAY_CONNECTIONS, control_plane, gateway_node
 from federation.app.sites import read_installation
 from federation.install.vocabulary import XDS_PORT
 from federation.model.addresses import HostPort, parse_host_port
@@ -110,7 +110,13 @@ def gateway_pod(settings: ClusterSettings, place: PodPlace) -> EnvoyProcess:
     directory = settings.state_directory / "gateway"
     node, node_id = gateway_node(settings), f"gateway~{settings.gateway.listen}"
     pod_bootstrap(node, node_id, place, directory)
-    return EnvoyProcess(find_envoy(), lambda: pod_bootstrap(node, node_id, place, directory), directory, shown=True)
+    return EnvoyProcess(
+        find_envoy(),
+        lambda: pod_bootstrap(node, node_id, place, directory),
+        directory,
+        drain_seconds=DRAIN_SECONDS,
+        shown=True,
+    )
 
 
 def gateway_pod_farewell(settings: ClusterSettings) -> Farewell:

@@ -29,14 +29,13 @@ TRUST_SOURCE = "control-plane.json"
 GATEWAY_CONNECTIONS = r"^listener\.gateway\.downstream_cx_active$"
 """The statistic of Envoy that counts the open connections of a gateway."""
 _DRAIN_FILE = "drain"
-
-# Connections of a trust domain that was removed end after this long: half of the ten seconds that they may last.
-_SIDECAR_DRAIN_SECONDS = 5
+DRAIN_SECONDS = 5
+"""Connections of a trust domain that was removed end after this long: half of the ten seconds that they may last."""
 
 
 def gateway_node(settings: ClusterSettings) -> GatewayNode:
     """What the cluster's gateway tells the control plane of itself."""
-    return GatewayNode(_listen(settings.gateway.listen))
+    return GatewayNode(_listen(settings.gateway.listen), egress=settings.gateway.egress)
 
 
 def sidecar_node(sidecar: SidecarSettings) -> SidecarNode:
@@ -86,7 +85,7 @@ def gateway_process(settings: ClusterSettings, name: str = "gateway") -> EnvoyPr
             xds=_control_plane(settings, settings.xds.listen, None, token, directory),
         )
 
-    return EnvoyProcess(find_envoy(), bootstrap, directory)
+    return EnvoyProcess(find_envoy(), bootstrap, directory, drain_seconds=DRAIN_SECONDS)
 
 
 def gateway_farewell(settings: ClusterSettings, drain: timedelta) -> Farewell:
@@ -146,7 +145,7 @@ def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> Envoy
             drain_file=str(directory / _DRAIN_FILE),
         )
 
-    return EnvoyProcess(find_envoy(), bootstrap, directory, drain_seconds=_SIDECAR_DRAIN_SECONDS)
+    return EnvoyProcess(find_envoy(), bootstrap, directory, drain_seconds=DRAIN_SECONDS)
 
 
 def control_plane(

@@ -49,6 +49,8 @@ class GatewaySettings:
     """Where the east-west gateway takes mutual TLS. On loopback until someone decides that it be reachable."""
     admin: HostPort = _ENVOY_ADMIN
     """Envoy's admin port; loopback only, because whoever reaches it can stop the gateway and read its certificates."""
+    egress: bool = False
+    """Whether the gateway takes calls in the clear at every clusterset IP, for callers without a sidecar."""
 
 
 @dataclass(frozen=True, slots=True)

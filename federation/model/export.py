@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from federation.model.conditions import Condition, ConditionStatus
-from federation.model.names import ServiceKey
+from federation.model.names import GATEWAY_PATH, ServiceKey
 from federation.model.problems import Problem
 from federation.model.records import EndpointAddress, EndpointsRecord, ExportRecord, ImportType, ZoneCount
 from federation.model.state import Endpoint, EndpointPort, EndpointSlice, Service, ServiceState, ServiceType
@@ -54,6 +54,8 @@ def export_service(
         return _invalid(key, "InvalidServiceType", f"service {key} is of type ExternalName")
     slices, family_problems = _usable_slices(service, state.slices)
     identities, identity_problems = _identities(key, slices, trust_domain)
+    if state.export.terminate:
+        identities, identity_problems = (f"spiffe://{trust_domain}{GATEWAY_PATH}",), ()
     record = ExportRecord(
         key=key,
         created=(state.export.created or first_seen).astimezone(UTC).replace(microsecond=0),

@@ -249,4 +249,5 @@ def _backend(claim: _Claim) -> Backend:
         zones=claim.endpoints.zones if claim.endpoints else (),
         addresses=claim.endpoints.addresses if claim.endpoints else (),
         capacity=claim.endpoints.capacity if claim.endpoints else 0,
+        direct=claim.endpoints.direct if claim.endpoints else (),
     )

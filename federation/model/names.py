@@ -16,6 +16,9 @@ RecordKey = NewType("RecordKey", str)
 
 CLUSTERSET_DOMAIN = "clusterset.local"
 
+GATEWAY_PATH = "/federation/gateway"
+"""Path of the SPIFFE ID of a cluster's gateways. Outside ``/ns/``: no workload can be given it."""
+
 GATEWAY_KEY = RecordKey("gateway")
 BUNDLE_KEY = RecordKey("bundle")
 TRUST_KEY = RecordKey("trust")

@@ -79,6 +79,22 @@ class EndpointAddress:
         return next((port.port for port in self.ports if (port.name, port.protocol) == (name, protocol)), None)
 
 
+MAX_DIRECT = 1024
+"""Sidecars of one service that are told by address."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DirectEndpoint:
+    """Where a ready endpoint takes mutual TLS itself: for members of the same network."""
+
+    address: str
+    port: int
+    """Of its sidecar."""
+    zone: str = ""
+    ports: tuple[str, ...] = ()
+    """Names of the service's ports that are behind it, sorted."""
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointsRecord:
     """Where a service is ready: counts per zone, so that pod churn with equal counts sends nothing."""
@@ -88,6 +104,8 @@ class EndpointsRecord:
     addresses: tuple[EndpointAddress, ...] = ()
     capacity: int = 0
     """Calls of other clusters that one ready endpoint takes at a time; 0: the member doesn't say. Since schema 1.3."""
+    direct: tuple[DirectEndpoint, ...] = ()
+    """Since schema 1.3; empty where no member is of the exporter's network, and where there are too many."""
 
     @property
     def record_key(self) -> RecordKey:

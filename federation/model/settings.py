@@ -85,6 +85,7 @@ class _Gateway(Section):
     listen: Listen = LEFT_OUT
     addresses: Items[Reachable] = LEFT_OUT
     admin: LoopbackListen = LEFT_OUT
+    egress: bool = LEFT_OUT
 
 
 class _Mesh(Section):
@@ -270,6 +271,10 @@ def _cluster_relations(settings: ClusterSettings, directory: Path) -> list[str]:
         )
     if any(address.is_unspecified for address in settings.gateway.addresses):
         broken.append("gateway.addresses: is required where gateway.listen means every address of the host")
+    if settings.gateway.egress and settings.ca.external:
+        broken.append("gateway.egress: needs a certificate of the gateway's own, which no CA elsewhere gives it")
+    if settings.gateway.egress and settings.kubernetes is not None:
+        broken.append("gateway.egress: has no way in Kubernetes, where a gateway's pods have no clusterset IPs")
     broken += bundle_relations(settings)
     if settings.ca.leaf_ttl >= settings.ca.ca_ttl:
         broken.append("ca.leafTtl: must be shorter than ca.caTtl")

@@ -93,6 +93,9 @@ class ServiceExport:
     """``metadata.creationTimestamp``, aware, in UTC; None where the source has none (a file without it)."""
     exported_labels: tuple[tuple[str, str], ...] = ()
     exported_annotations: tuple[tuple[str, str], ...] = ()
+    terminate: bool = False
+    """Whether the own gateways end the clusterset's TLS for it, since its workloads have no sidecar that could.
+    Annotation ``federation-gateway.dev/mode``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from federation.model.names import ClusterId, ServiceKey
-from federation.model.records import EndpointAddress, ImportType, ZoneCount
+from federation.model.records import DirectEndpoint, EndpointAddress, ImportType, ZoneCount
 from federation.model.state import Protocol
 
 
@@ -41,6 +41,7 @@ class Backend:
     addresses: tuple[EndpointAddress, ...]
     capacity: int = 0
     """Calls of other clusters that one of its ready endpoints takes at a time; 0: it doesn't say."""
+    direct: tuple[DirectEndpoint, ...] = ()
 
     @property
     def ready(self) -> int:

@@ -18,7 +18,9 @@ import msgspec
 from federation.model.errors import WireError
 from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, TRUST_KEY, RecordKey, ServiceKey, is_dns_label, service_of
 from federation.model.records import (
+    MAX_DIRECT,
     BundleRecord,
+    DirectEndpoint,
     EndpointAddress,
     EndpointsRecord,
     ExportRecord,
@@ -175,6 +177,7 @@ def _from_wire(wire: WireRecord) -> Record:
                     for (ips, hostname), ports in zip(wire.addresses, _ports_of(wire), strict=True)
                 ),
                 capacity=wire.capacity,
+                direct=tuple(DirectEndpoint(ip, port, zone, tuple(names)) for ip, port, zone, names in wire.direct),
             )
         case WireGateway():
             addresses = tuple(GatewayAddress(host, port) for host, port in wire.addresses)
@@ -260,6 +263,7 @@ def _check_endpoints(record: EndpointsRecord) -> None:
         _label_value("zones", zone.zone)
         _bounded("zones.ready", zone.ready, 0, _MAX_READY)
     _bounded("capacity", record.capacity, 0, _MAX_CAPACITY)
+    _check_direct(record.direct)
     _items("addresses", record.addresses, _MAX_ADDRESSES)
     for address in record.addresses:
         if not 1 <= len(address.addresses) <= 2:
@@ -275,6 +279,18 @@ def _check_endpoints(record: EndpointsRecord) -> None:
             if port.name and not is_dns_label(port.name):
                 _refuse(Reason.INVALID, f"addresses.ports.name {port.name[:80]!r} is not a DNS label")
             _bounded("addresses.ports.port", port.port, 1, 65535)
+
+
+def _check_direct(direct: Sequence[DirectEndpoint]) -> None:
+    _items("direct", direct, MAX_DIRECT)
+    for item in direct:
+        _ip("direct.address", item.address)
+        _bounded("direct.port", item.port, 1, 65535)
+        _label_value("direct.zone", item.zone)
+        _items("direct.ports", item.ports, _MAX_ITEMS)
+        for name in item.ports:
+            if name and not is_dns_label(name):
+                _refuse(Reason.INVALID, f"direct.ports {name[:80]!r} is not a DNS label")
 
 
 def _check_bundle(record: BundleRecord, member: Member) -> None:

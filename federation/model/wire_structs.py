@@ -45,6 +45,7 @@ class WireEndpoints(msgspec.Struct, array_like=True, tag=2):
     ports_of: list[int] = []
     """By address, in their order, the number of its combination from 1 on, or 0; empty where all have 0."""
     capacity: int = 0
+    direct: list[tuple[str, int, str, list[str]]] = []
 
 
 class WireGateway(msgspec.Struct, array_like=True, tag=3):
@@ -103,6 +104,7 @@ def to_wire(record: Record) -> WireRecord:
                 ports=[[(port.name, port.protocol, port.port) for port in ports] for ports in found],
                 ports_of=[numbers[address.ports] for address in record.addresses] if found else [],
                 capacity=record.capacity,
+                direct=[(item.address, item.port, item.zone, list(item.ports)) for item in record.direct],
             )
         case GatewayRecord():
             return WireGateway(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 from zlib import crc32
@@ -18,16 +18,18 @@ from federation.model.locality import (
     spread_weight,
 )
 from federation.model.names import ClusterId, ServiceKey, shard_sni, sni
-from federation.model.records import GatewayAddress
+from federation.model.records import DirectEndpoint, GatewayAddress
 from federation.model.state import EndpointSlice, Protocol, ServicePort, ServiceState
 from federation.model.traffic_order import order_groups, weigh_by_capacity
 from federation.model.traffic_policy import DEFAULTS, Capacity, TrafficSettings
 from federation.model.view import MergedPort, MergedService
+from gateway.ir.flat import direct_endpoints, direct_upstreams
 from gateway.ir.model import (
     AppProtocol,
     ExportedPort,
     ImportedPort,
     InboundPort,
+    TerminatedPort,
     Upstream,
     UpstreamLocality,
     Way,
@@ -126,15 +128,24 @@ def _localities(
 ) -> tuple[UpstreamLocality, ...]:
     pods = _ready_sidecars(local, port.name, sidecar_port)
     local_ready = sum(len(zone) for zone in pods.values())
+    terminated = local.export is not None and local.export.terminate
+    if terminated and not gateways.get(own.cluster):
+        local_ready = 0
     plan = plan_localities(port, service, own=own, sites=sites, local_ready=local_ready, demoted=demoted, shares=shares)
     ordered = order_groups(plan, policy.failover, own=own, demoted=demoted)
     groups = weigh_by_capacity(ordered, {backend.cluster: backend.capacity for backend in service.backends})
     localities: list[UpstreamLocality] = []
     for group in groups:
-        if group.cluster == own.cluster:
+        if group.cluster == own.cluster and not terminated:
             localities += [
                 UpstreamLocality(group.priority, own.cluster, own.region, zone, upstreams)
                 for zone, upstreams in pods.items()
+            ]
+            continue
+        if direct := direct_upstreams(service, port, own, sites.get(group.cluster)):
+            localities += [
+                UpstreamLocality(group.priority, group.cluster, group.region, zone, upstreams)
+                for zone, upstreams in direct.items()
             ]
             continue
         upstreams = _behind_gateways(
@@ -196,8 +207,8 @@ def _behind_gateways(
 
 
 def build_exports(key: ServiceKey, state: ServiceState, *, sidecar_port: int) -> tuple[ExportedPort, ...]:
-    """The gateway's side of one service of the own cluster: empty unless it is exported."""
-    if state.service is None or state.export is None:
+    """The gateway's side of one service of the own cluster: empty unless it is exported, and passed through."""
+    if state.service is None or state.export is None or state.export.terminate:
         return ()
     return tuple(
         ExportedPort(
@@ -206,6 +217,30 @@ def build_exports(key: ServiceKey, state: ServiceState, *, sidecar_port: int) ->
             upstreams=tuple(
                 upstream for zone in _ready_sidecars(state, port.name, sidecar_port).values() for upstream in zone
             ),
+        )
+        for port in state.service.ports
+        if port.protocol is Protocol.TCP
+    )
+
+
+def build_direct(state: ServiceState, *, sidecar_port: int) -> tuple[DirectEndpoint, ...]:
+    """Where members of the same network call one service of the own cluster: at its sidecars."""
+    ports = () if state.service is None else state.service.ports
+    return direct_endpoints(
+        {port.name: _ready_sidecars(state, port.name, sidecar_port) for port in ports if port.protocol is Protocol.TCP}
+    )
+
+
+def build_terminated(key: ServiceKey, state: ServiceState) -> tuple[TerminatedPort, ...]:
+    """The gateway's side of one service of the own cluster for which it ends the clusterset's TLS."""
+    if state.service is None or state.export is None or not state.export.terminate:
+        return ()
+    return tuple(
+        TerminatedPort(
+            key,
+            port.port,
+            app_protocol(port.name, port.app_protocol),
+            tuple(upstream for zone in _ready_workloads(state, port.name).values() for upstream in zone),
         )
         for port in state.service.ports
         if port.protocol is Protocol.TCP
@@ -260,6 +295,17 @@ def _sidecars(
 
     A ``sidecar_port`` of 0 is the workload's own: a mesh that redirects what comes in (Istio) tells ports apart by it.
     """
+    return _endpoints(state, port_name, lambda piece, target: piece.inbound_port or sidecar_port or target, ready=ready)
+
+
+def _ready_workloads(state: ServiceState, port_name: str) -> dict[str, tuple[Upstream, ...]]:
+    """Those that are ready, each by the port that the workload itself listens on."""
+    return _endpoints(state, port_name, lambda _, target: target, ready=True)
+
+
+def _endpoints(
+    state: ServiceState, port_name: str, place: Callable[[EndpointSlice, int], int], *, ready: bool
+) -> dict[str, tuple[Upstream, ...]]:
     zones: dict[str, set[Upstream]] = {}
     for piece in state.slices:
         target = next(
@@ -270,6 +316,5 @@ def _sidecars(
         for endpoint in piece.endpoints:
             if endpoint.ready is ready and endpoint.addresses:
                 # KEP-0752: all addresses of an endpoint are fungible, consumers use the first.
-                upstream = Upstream(endpoint.addresses[0], piece.inbound_port or sidecar_port or target)
-                zones.setdefault(endpoint.zone, set()).add(upstream)
+                zones.setdefault(endpoint.zone, set()).add(Upstream(endpoint.addresses[0], place(piece, target)))
     return {zone: tuple(sorted(zones[zone])) for zone in sorted(zones)}

@@ -102,6 +102,21 @@ class ExportedPort:
         return sni(self.service, self.port)
 
 
+@dataclass(frozen=True, slots=True)
+class TerminatedPort:
+    """One TCP port of an exported service for which the cluster's own gateway ends the clusterset's TLS."""
+
+    service: ServiceKey
+    port: int
+    protocol: AppProtocol
+    upstreams: tuple[Upstream, ...]
+    """The workloads themselves, in the clear."""
+
+    @property
+    def name(self) -> str:
+        return sni(self.service, self.port)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class InboundPort:
     """One exported port of one workload: what its sidecar accepts, and where the application listens."""

@@ -64,6 +64,7 @@ from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import
     HeaderMutationPerRoute,
     Mutations,
 )
+from envoy.extensions.filters.http.on_demand.v3.on_demand_pb2 import OnDemand, OnDemandCds
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
@@ -211,6 +212,8 @@ __all__ = [
     "Message",
     "Mutations",
     "Node",
+    "OnDemand",
+    "OnDemandCds",
     "OriginalDst",
     "OutlierDetection",
     "PreviousHostsPredicate",

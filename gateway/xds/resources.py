@@ -88,6 +88,12 @@ def message_of(resource: Resource) -> protos.Message:
     return protos.unpack(entry.resource, protos.MESSAGES[resource.type_url])
 
 
+def message_bytes(resource: Resource) -> bytes:
+    """The bytes of the message inside a resource's, to be joined to others."""
+    content: bytes = protos.DeltaDiscoveryResponse.FromString(resource.chunk).resources[0].resource.value
+    return content
+
+
 def response_bytes(type_url: str, nonce: str, resources: Sequence[Resource], removed: Sequence[str]) -> bytes:
     """A DeltaDiscoveryResponse on the wire, from the cached bytes of its resources."""
     head = protos.DeltaDiscoveryResponse(type_url=type_url, nonce=nonce, removed_resources=removed)

@@ -24,7 +24,7 @@ from redis import Redis
 from federation.exchange.base import Keys
 from federation.exchange.payloads import Changes, encode_batch
 from federation.exchange.signing import BlobKind, Envelope, MemberKey, sign
-from federation.model.names import ClusterId, ServiceKey, export_key
+from federation.model.names import ClusterId, ServiceKey, export_key, shard_sni
 from federation.model.records import Version
 from gateway.nodes import SidecarNode, node_metadata
 from gateway.xds import protos as pb
@@ -87,6 +87,8 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         west.export("echo", {"http": ECHO}, hosts)
         # Said to run as another account than the one that the pod's sidecar can prove.
         west.export("masked", {"http": MASKED}, hosts, account="payments", targets={"http": ECHO})
+        # The application again, as if it had no sidecar.
+        west.export("plain", {"http": ECHO}, hosts, mode="terminate")
         here = east.host(21)
         caller = east.sidecar(
             "caller",
@@ -210,27 +212,35 @@ ROGUES: dict[str, tuple[str, Callable[[Sites], Leaf | None]]] = {
 
 
 @pytest.mark.parametrize("rogue", ROGUES)
-@pytest.mark.parametrize("way", ["through the gateway", "at the sidecar"])
+@pytest.mark.parametrize("way", ["through the gateway", "at the sidecar", "at the gateway"])
 def test_a_caller_that_proves_no_accepted_identity_is_refused(sites: Sites, way: str, rogue: str) -> None:
-    """The server's sidecar refuses, wherever the call comes from, and counts why."""
+    """Who ends TLS refuses, the server's sidecar wherever the call comes from or the gateway in its place, and counts
+    why."""
     counter, make = ROGUES[rogue]
-    address = sites.gateway if way == "through the gateway" else sites.inbound
+    address = sites.inbound if way == "at the sidecar" else sites.gateway
     leaf = make(sites)
-    name = port_name("echo", ECHO)
-    counted(sites.server.sidecar.admin, counter, lambda: call(sites.directory, address, name, leaf), REFUSED)
+    service, admin = "echo", sites.server.sidecar.admin
+    if way == "at the gateway":
+        service, admin = "plain", sites.west.gateway_admin
+        counter = counter.replace(r"listener\.inbound", r"listener\.gateway")
+    name = port_name(service, ECHO)
+    counted(admin, counter, lambda: call(sites.directory, address, name, leaf), REFUSED)
 
 
 def test_a_caller_that_proves_an_accepted_identity_is_served(sites: Sites) -> None:
     """The very same call with a good certificate: what is refused above is refused for its identity."""
     for address in (sites.gateway, sites.inbound):
         assert call(sites.directory, address, port_name("echo", ECHO), east_workload(sites)) == "HTTP/1.1 200 OK"
+    for name in (port_name("plain", ECHO), shard_sni(port_name("plain", ECHO), 3)):
+        assert call(sites.directory, sites.gateway, name, east_workload(sites)) == "HTTP/1.1 200 OK"
 
 
 def test_a_caller_cannot_claim_another_identity_in_a_header(sites: Sites) -> None:
     """What the server's application is told of the caller is what the certificate proves, and nothing that was sent."""
     forged = f"x-forwarded-client-cert: URI={identity('west', 'admin')}"
-    seen = answer(sites.directory, sites.inbound, port_name("echo", ECHO), east_workload(sites), forged)
-    assert (identity("east", "caller") in seen, identity("west", "admin") in seen) == (True, False)
+    for address, service in ((sites.inbound, "echo"), (sites.gateway, "plain")):
+        seen = answer(sites.directory, address, port_name(service, ECHO), east_workload(sites), forged)
+        assert (identity("east", "caller") in seen, identity("west", "admin") in seen) == (True, False)
 
 
 def test_an_unknown_name_is_refused_until_it_comes_to_exist(sites: Sites) -> None:

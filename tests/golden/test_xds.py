@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from msgspec import field
 
-from controllers.dataplane import DataPlane, new_cache
+from controllers.dataplane import DataPlane
+from controllers.node_groups import new_cache
 from controllers.projection import Projection, Surroundings, meet
 from controllers.sources.manifests import parse_manifests
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot

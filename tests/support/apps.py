@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import signal
 import sys
@@ -22,11 +23,15 @@ SLOW_SECONDS = 2.0
 BUSY_SECONDS = 0.2
 UNARY = "/echo.Echo/Unary"
 STREAM = "/echo.Echo/Stream"
+MEGABYTE = bytes(range(256)) * 4096
 
 
 def web_app(name: str, seconds: float) -> web.Application:
     """Answers every request with what it saw, and how many it was answering when that came; echoes WebSocket messages
-    on ``/ws``; ``/healthz`` is always quick."""
+    on ``/ws``; ``/healthz`` is always quick.
+
+    ``/take`` says how much it was sent, without holding it, and ``/give/N`` sends N times MEGABYTE.
+    """
     in_flight = 0
 
     async def answer(request: web.Request) -> web.Response:
@@ -47,6 +52,20 @@ def web_app(name: str, seconds: float) -> web.Application:
         }
         return web.json_response(seen)
 
+    async def take(request: web.Request) -> web.Response:
+        count, digest = 0, hashlib.sha256()
+        async for data in request.content.iter_any():
+            count += len(data)
+            digest.update(data)
+        return web.json_response({"app": name, "bytes": count, "sha256": digest.hexdigest()})
+
+    async def give(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/octet-stream"})
+        await response.prepare(request)
+        for _ in range(int(request.match_info["megabytes"])):
+            await response.write(MEGABYTE)
+        return response
+
     async def health(_: web.Request) -> web.Response:
         return web.Response(text="ok")
 
@@ -59,7 +78,15 @@ def web_app(name: str, seconds: float) -> web.Application:
         return found
 
     app = web.Application()
-    app.add_routes([web.get("/healthz", health), web.get("/ws", socket), web.route("*", "/{any:.*}", answer)])
+    app.add_routes(
+        [
+            web.get("/healthz", health),
+            web.get("/ws", socket),
+            web.post("/take", take),
+            web.get("/give/{megabytes:[0-9]+}", give),
+            web.route("*", "/{any:.*}", answer),
+        ]
+    )
     return app
 
 

@@ -14,9 +14,10 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from controllers.controller import Controller
-from controllers.dataplane import DataPlane, new_cache
+from controllers.dataplane import DataPlane
 from controllers.journal import Journal
 from controllers.liveness import GRACE_SECONDS
+from controllers.node_groups import new_cache
 from controllers.sources.base import SourceUpdate
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.membership.tokens import NodePrincipal

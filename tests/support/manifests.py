@@ -20,9 +20,10 @@ def exported_service(
     *,
     account: str = "echo",
     targets: Mapping[str, int] | None = None,
+    mode: str = "",
 ) -> tuple[Document, Document, Document]:
     """Service, ServiceExport and EndpointSlice. ``ports``: by name, which tells the protocol; ``targets``: the
-    workload's ports where they differ."""
+    workload's ports where they differ; ``mode``: who ends TLS, where that is said."""
     metadata = {"name": name, "namespace": namespace}
     service = {
         "apiVersion": "v1",
@@ -31,6 +32,8 @@ def exported_service(
         "spec": {"ports": [{"name": port, "port": number} for port, number in ports.items()]},
     }
     export = {"apiVersion": "multicluster.x-k8s.io/v1beta1", "kind": "ServiceExport", "metadata": metadata}
+    if mode:
+        export["metadata"] = {**metadata, "annotations": {"federation-gateway.dev/mode": mode}}
     endpoints = {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",

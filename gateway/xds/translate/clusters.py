@@ -49,7 +49,7 @@ def import_cluster(port: ImportedPort) -> pb.Message:
     )
     set_balancing(cluster, port)
     if port.protocol.is_http:
-        _set_http(cluster, http2_options(keepalive=True), failure_matcher() if port.sheds else None)
+        set_http(cluster, http2_options(keepalive=True), failure_matcher() if port.sheds else None)
     else:
         _tcp_keepalive(cluster)
     return cluster
@@ -112,7 +112,7 @@ def app_cluster(port: InboundPort, probe: ProbeSpec | None, others_limit: int = 
     # With one host, Envoy's panic mode would keep sending to an application that failed its probe.
     cluster.common_lb_config.healthy_panic_threshold.value = 0
     if port.protocol is AppProtocol.HTTP2:
-        _set_http(cluster, http2_options(keepalive=False))
+        set_http(cluster, http2_options(keepalive=False))
     if probe is not None and port.protocol.is_http:
         cluster.health_checks.append(_health_check(probe, port))
         host = cluster.load_assignment.endpoints[0].lb_endpoints[0].endpoint
@@ -131,7 +131,7 @@ def http2_options(*, keepalive: bool) -> pb.Message:
     return options
 
 
-def _set_http(cluster: pb.Message, http2: pb.Message, failures: pb.Message | None = None) -> None:
+def set_http(cluster: pb.Message, http2: pb.Message, failures: pb.Message | None = None) -> None:
     options = pb.HttpProtocolOptions(
         explicit_http_config=pb.HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=http2),
         outlier_detection=failures,

@@ -35,10 +35,11 @@ class Address:
     port: int
 
 
-def gateway_listener(address: Address) -> pb.Message:
+def gateway_listener(address: Address, terminating: Sequence[pb.Message] = ()) -> pb.Message:
     """SNI passthrough for every exported service: the SNI is the cluster's name, taken on demand.
 
-    Refused without asking the control plane: plaintext, and any SNI outside the clusterset's domain. Never decrypts.
+    Refused without asking the control plane: plaintext, and any SNI outside the clusterset's domain. Nothing is
+    decrypted but by the chains of ``terminating``, for the SNIs that they name.
     """
     proxy = pb.TcpProxy(
         stat_prefix="gateway",
@@ -51,12 +52,12 @@ def gateway_listener(address: Address) -> pb.Message:
             timeout=milliseconds(1000),
         ),
     )
-    _try_again(proxy)
+    try_again(proxy)
     chain = pb.FilterChain(
         filter_chain_match=pb.FilterChainMatch(transport_protocol="tls", server_names=[f"*.{CLUSTERSET_DOMAIN}"]),
         filters=[
-            _filter("envoy.filters.network.sni_cluster", pb.SniCluster()),
-            _filter("envoy.filters.network.tcp_proxy", proxy),
+            network_filter("envoy.filters.network.sni_cluster", pb.SniCluster()),
+            network_filter("envoy.filters.network.tcp_proxy", proxy),
         ],
     )
     return pb.Listener(
@@ -64,7 +65,7 @@ def gateway_listener(address: Address) -> pb.Message:
         stat_prefix="gateway",
         address=socket_address(address.host, address.port),
         listener_filters=[_tls_inspector()],
-        filter_chains=[chain],
+        filter_chains=[chain, *terminating],
         traffic_direction=pb.TrafficDirection.INBOUND,
     )
 
@@ -72,14 +73,14 @@ def gateway_listener(address: Address) -> pb.Message:
 def inbound_listener(address: Address, ports: Sequence[InboundPort], generation: int = 0) -> pb.Message:
     """The mTLS side of one workload: one filter chain per exported port, chosen by SNI; all else is refused.
 
-    A new ``generation`` of trust ends the connections of the one before (``_of_generation``).
+    A new ``generation`` of trust ends the connections of the one before (``of_generation``).
     """
     return pb.Listener(
         name="inbound",
         stat_prefix="inbound",
         address=socket_address(address.host, address.port),
         listener_filters=[_tls_inspector()],
-        filter_chains=[_of_generation(_inbound_chain(port), generation) for port in sorted(ports)],
+        filter_chains=[of_generation(_inbound_chain(port), generation) for port in sorted(ports)],
         traffic_direction=pb.TrafficDirection.INBOUND,
     )
 
@@ -87,7 +88,7 @@ def inbound_listener(address: Address, ports: Sequence[InboundPort], generation:
 def _inbound_chain(port: InboundPort) -> pb.Message:
     cluster = app_cluster_name(port)
     if port.protocol.is_http:
-        manager = _http_manager("inbound", server=True)
+        manager = http_manager("inbound", server=True)
         manager.forward_client_cert_details = pb.HttpConnectionManager.SANITIZE_SET
         manager.set_current_client_cert_details.uri = True
         manager.route_config.CopyFrom(
@@ -104,10 +105,12 @@ def _inbound_chain(port: InboundPort) -> pb.Message:
         )
         if port.others_limit:
             manager.local_reply_config.CopyFrom(overloaded_reply())
-        manager.http_filters.append(_router())
-        filters = [_filter("envoy.filters.network.http_connection_manager", manager)]
+        manager.http_filters.append(router_filter())
+        filters = [network_filter("envoy.filters.network.http_connection_manager", manager)]
     else:
-        filters = [_filter("envoy.filters.network.tcp_proxy", pb.TcpProxy(stat_prefix="inbound_tcp", cluster=cluster))]
+        filters = [
+            network_filter("envoy.filters.network.tcp_proxy", pb.TcpProxy(stat_prefix="inbound_tcp", cluster=cluster))
+        ]
     return pb.FilterChain(
         name=port.name,
         # The service port, and all shards of it.
@@ -141,16 +144,16 @@ def http_proxy_listener(address: Address, generation: int = 0) -> pb.Message:
 
     ``generation`` is of the trust that any of its calls may rest on.
     """
-    manager = _outbound_manager()
+    manager = outbound_manager()
     manager.rds.route_config_name = OUTBOUND_ROUTES
     manager.rds.config_source.CopyFrom(ads())
-    filters = [_filter("envoy.filters.network.http_connection_manager", manager)]
-    return _outbound("http-proxy", address, filters, generation)
+    filters = [network_filter("envoy.filters.network.http_connection_manager", manager)]
+    return outbound_listener("http-proxy", address, filters, generation)
 
 
 def local_listener(address: Address, port: ImportedPort) -> pb.Message:
     """Outbound, explicit: one local port for one imported service port, HTTP or TCP."""
-    return _outbound(f"local|{address.host}|{address.port}", address, _outbound_filters(port), port.generation)
+    return outbound_listener(f"local|{address.host}|{address.port}", address, _outbound_filters(port), port.generation)
 
 
 def redirect_listener(port: int, *, ipv6: bool = False) -> pb.Message:
@@ -169,7 +172,7 @@ def redirect_listener(port: int, *, ipv6: bool = False) -> pb.Message:
         filter_chains=[
             pb.FilterChain(
                 filters=[
-                    _filter(
+                    network_filter(
                         "envoy.filters.network.tcp_proxy",
                         pb.TcpProxy(stat_prefix="passthrough", cluster=PASSTHROUGH_CLUSTER),
                     )
@@ -194,8 +197,8 @@ def passthrough_cluster() -> pb.Message:
 
 def vip_listener(vip: str, port: ImportedPort) -> pb.Message:
     """Outbound, transparent: the listener of one clusterset IP and port. It binds nothing; redirect hands over."""
-    family = "vip6" if ":" in vip else "vip"
-    listener = _outbound(f"{family}|{port.name}", Address(vip, port.port), _outbound_filters(port), port.generation)
+    name = f"{'vip6' if ':' in vip else 'vip'}|{port.name}"
+    listener = outbound_listener(name, Address(vip, port.port), _outbound_filters(port), port.generation)
     listener.bind_to_port.value = False
     return listener
 
@@ -204,21 +207,21 @@ def _outbound_filters(port: ImportedPort) -> list[pb.Message]:
     if port.protocol is AppProtocol.TCP:
         hashed = tcp_hash_policy(port.policy.load_balancing)
         proxy = pb.TcpProxy(stat_prefix="outbound_tcp", cluster=port.name, hash_policy=hashed)
-        _try_again(proxy)
+        try_again(proxy)
         if port.policy.timeouts.idle_ms:
             proxy.idle_timeout.CopyFrom(milliseconds(port.policy.timeouts.idle_ms))
-        return [_filter("envoy.filters.network.tcp_proxy", proxy)]
-    manager = _outbound_manager()
+        return [network_filter("envoy.filters.network.tcp_proxy", proxy)]
+    manager = outbound_manager()
     manager.route_config.CopyFrom(
         pb.RouteConfiguration(
             name=port.name,
             virtual_hosts=[pb.VirtualHost(name=port.name, domains=["*"], routes=imported_routes(port))],
         )
     )
-    return [_filter("envoy.filters.network.http_connection_manager", manager)]
+    return [network_filter("envoy.filters.network.http_connection_manager", manager)]
 
 
-def _try_again(proxy: pb.Message) -> None:
+def try_again(proxy: pb.Message) -> None:
     """Have connections that fail tried again, on what is healthy then."""
     base, longest = _TCP_BACK_OFF_MS
     proxy.max_connect_attempts.value = _TCP_CONNECT_ATTEMPTS
@@ -226,17 +229,17 @@ def _try_again(proxy: pb.Message) -> None:
     proxy.backoff_options.max_interval.CopyFrom(milliseconds(longest))
 
 
-def _outbound(name: str, address: Address, filters: Sequence[pb.Message], generation: int) -> pb.Message:
+def outbound_listener(name: str, address: Address, filters: Sequence[pb.Message], generation: int) -> pb.Message:
     return pb.Listener(
         name=name,
         stat_prefix="outbound",
         address=socket_address(address.host, address.port),
-        filter_chains=[_of_generation(pb.FilterChain(filters=filters), generation)],
+        filter_chains=[of_generation(pb.FilterChain(filters=filters), generation)],
         traffic_direction=pb.TrafficDirection.OUTBOUND,
     )
 
 
-def _of_generation(chain: pb.Message, generation: int) -> pb.Message:
+def of_generation(chain: pb.Message, generation: int) -> pb.Message:
     """The chain, marked with the generation of trust that its connections rest on.
 
     Envoy never verifies an open connection again. It replaces chains that differ, if only in this mark, drains the
@@ -247,8 +250,8 @@ def _of_generation(chain: pb.Message, generation: int) -> pb.Message:
     return chain
 
 
-def _outbound_manager() -> pb.Message:
-    manager = _http_manager("outbound", server=False)
+def outbound_manager() -> pb.Message:
+    manager = http_manager("outbound", server=False)
     manager.http_filters.append(
         pb.HttpFilter(
             name=HEADER_MUTATION,
@@ -261,11 +264,11 @@ def _outbound_manager() -> pb.Message:
             ),
         )
     )
-    manager.http_filters.append(_router())
+    manager.http_filters.append(router_filter())
     return manager
 
 
-def _http_manager(stat_prefix: str, *, server: bool) -> pb.Message:
+def http_manager(stat_prefix: str, *, server: bool) -> pb.Message:
     manager = pb.HttpConnectionManager(
         stat_prefix=stat_prefix,
         codec_type=pb.HttpConnectionManager.AUTO,
@@ -278,7 +281,7 @@ def _http_manager(stat_prefix: str, *, server: bool) -> pb.Message:
     return manager
 
 
-def _router() -> pb.Message:
+def router_filter() -> pb.Message:
     router = pb.Router(suppress_envoy_headers=True)
     router.dynamic_stats.value = False
     return pb.HttpFilter(name="envoy.filters.http.router", typed_config=pb.pack(router))
@@ -288,5 +291,5 @@ def _tls_inspector() -> pb.Message:
     return pb.ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=pb.pack(pb.TlsInspector()))
 
 
-def _filter(name: str, config: pb.Message) -> pb.Message:
+def network_filter(name: str, config: pb.Message) -> pb.Message:
     return pb.Filter(name=name, typed_config=pb.pack(config))

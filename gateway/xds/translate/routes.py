@@ -80,6 +80,12 @@ def outbound_routes(cluster: str, policy: TrafficSettings = DEFAULTS, *, sheds: 
     return routes
 
 
+def never_reached_route(cluster: str) -> pb.Message:
+    """All calls, tried again where nothing was sent."""
+    action = _action(cluster, _NEVER_REACHED, DEFAULTS, sheds=False)
+    return pb.Route(match=pb.RouteMatch(prefix="/"), route=action)
+
+
 def _hedges(policy: TrafficSettings) -> bool:
     """Whether calls are hedged: Envoy ends a try after its timeout, or sends another beside it, never both."""
     retries = policy.retries

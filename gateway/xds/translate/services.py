@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from federation.model.names import ServiceKey
-from gateway.ir.model import ExportedPort, ImportedPort, InboundPort
+from gateway.ir.model import ExportedPort, ImportedPort, InboundPort, TerminatedPort
 from gateway.nodes import GatewayNode, Listen, SidecarNode
 from gateway.xds import protos as pb
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource, content_end, make_resource, resource_of_bytes
 from gateway.xds.translate import clusters, listeners, routes, secrets
+from gateway.xds.translate.terminate import terminating_chain
 
 
 def import_resources(port: ImportedPort) -> tuple[Resource, Resource]:
@@ -77,9 +78,12 @@ def placed(entries: Sequence[RouteEntry], table: Resource) -> Iterator[RouteEntr
         at = end
 
 
-def gateway_node_resources(node: GatewayNode) -> tuple[Resource, ...]:
-    """A gateway's one listener. It grows with nothing, and needs no key: nothing is decrypted."""
-    return (make_resource(pb.LISTENER, "gateway", listeners.gateway_listener(_address(node.listen))),)
+def gateway_node_resources(
+    node: GatewayNode, terminated: Iterable[TerminatedPort] = (), generation: int = 0
+) -> tuple[Resource, ...]:
+    """A gateway's one listener. It grows with the ports that it ends TLS for; without any it needs no key."""
+    chains = [terminating_chain(port, generation) for port in terminated]
+    return (make_resource(pb.LISTENER, "gateway", listeners.gateway_listener(_address(node.listen), chains)),)
 
 
 def sidecar_node_resources(

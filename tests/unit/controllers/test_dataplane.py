@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import replace as replace_node
 
 from federation.membership.tokens import NodePrincipal
 from federation.model.errors import TrustError
 from federation.model.names import export_key, sni
 from federation.model.state import ServiceState
 from gateway.nodes import GatewayNode, Listen, LocalPort, SidecarNode
+from gateway.xds.translate.egress import egress_name
 from support.builders import (
     ECHO,
     WEST,
@@ -31,6 +33,7 @@ from trustbundle.authority import Svid
 
 HTTP = sni(ECHO, 80)
 LOCAL = LocalPort("demo", "echo", 80, Listen("127.0.0.1", 8001))
+EGRESS_GATEWAY = GatewayNode(Listen("127.0.0.1", 15443), egress=True)
 REDIRECT = SidecarNode(address="10.0.0.3", inbound_port=15006, redirect_port=15001)
 
 
@@ -107,7 +110,7 @@ def test_a_redirecting_sidecar_has_a_listener_for_every_clusterset_ip(loop: Cont
 
 def test_a_clusterset_ip_of_either_family_has_a_listener(loop: ControlLoop) -> None:
     """Both families are intercepted, each by a listener of its own where the sidecar's pod has IPv6."""
-    loop.connect("web", replace(REDIRECT, redirect_ipv6=True), WEB)
+    loop.connect("web", replace_node(REDIRECT, redirect_ipv6=True), WEB)
     loop.controller.on_vips({ECHO: IPv4Address("240.96.0.5")}, {ECHO: IPv6Address("fd00::5")})
     loop.step()
     assert loop.names("web", "LDS") == ["redirect", "redirect-ipv6", f"vip6|{HTTP}", f"vip|{HTTP}"]
@@ -153,6 +156,116 @@ def test_sidecars_that_do_not_redirect_have_no_listener_per_import(loop: Control
     loop.connect("redirect", REDIRECT)
     loop.connect("web", SIDECAR)
     assert loop.names("web", "LDS") == ["http-proxy"]
+
+
+# Callers without a sidecar
+
+
+def test_a_gateway_with_egress_has_a_listener_for_every_import(loop: ControlLoop) -> None:
+    """The first one fills its group with all there is, under names that no SNI has; later imports come and go."""
+    loop.connect("gateway", EGRESS_GATEWAY)
+    name = egress_name(HTTP)
+    assert {kind: loop.names("gateway", kind) for kind in ("CDS", "EDS", "LDS", "SDS")} == {
+        "CDS": [name],
+        "EDS": [name],
+        "LDS": [name, "gateway"],
+        "SDS": ["ALL", "default", "tickets"],
+    }
+    address = loop.message("gateway", "LDS", name).address.socket_address
+    assert (address.address, address.port_value) == (str(loop.journal.vips[ECHO]), 80)
+
+    other = key("demo/other")
+    loop.say(WEST, export_record(other, identities=[spiffe_id(WEST)]))
+    loop.withdraw(WEST, export_key(ECHO))
+    loop.step()
+    assert loop.names("gateway", "CDS") == [egress_name(sni(other, 80))]
+    assert loop.names("gateway", "LDS") == [egress_name(sni(other, 80)), "gateway"]
+
+
+def test_what_a_gateway_passes_through_and_what_it_calls_stand_side_by_side(loop: ControlLoop) -> None:
+    """A service that is exported and imported is behind its SNI and, for callers of our own, behind another name."""
+    loop.connect("gateway", EGRESS_GATEWAY)
+    loop.own({ECHO: own("10.0.0.1")})
+    loop.step()
+    assert loop.names("gateway", "CDS") == [egress_name(HTTP), HTTP]
+    assert not loop.message("gateway", "CDS", HTTP).HasField("transport_socket")
+    assert loop.message("gateway", "CDS", egress_name(HTTP)).HasField("transport_socket")
+
+
+def test_a_gateway_with_egress_that_came_before_the_first_pass_is_served_by_it(tmp_path: Path) -> None:
+    """Its group is whole from the first pass on, whoever came first."""
+    loop = ControlLoop(tmp_path)
+    loop.connect("gateway", EGRESS_GATEWAY)
+    assert loop.seen("gateway") == {}
+    loop.own({})
+    loop.say(WEST, export_record(identities=[spiffe_id(WEST)]), gateway_record(), bundle(WEST))
+    loop.step()
+    assert loop.names("gateway", "LDS") == [egress_name(HTTP), "gateway"]
+
+
+def test_a_gateway_without_egress_has_nothing_of_it(loop: ControlLoop) -> None:
+    """Beside one that serves callers without a sidecar, one that doesn't stays as small as it was."""
+    loop.connect("egress", EGRESS_GATEWAY)
+    loop.connect("gateway", GATEWAY)
+    assert list(loop.seen("gateway")) == [("LDS", "gateway")]
+
+
+def test_the_clusterset_ip_of_an_egress_listener_moves(loop: ControlLoop) -> None:
+    """Another clusterset IP is another address of the same listener, and nothing else."""
+    loop.connect("gateway", EGRESS_GATEWAY)
+    before = loop.seen("gateway")
+    loop.controller.on_vips({ECHO: IPv4Address("240.96.0.5")})
+    loop.step()
+    after = loop.seen("gateway")
+    listener = loop.message("gateway", "LDS", egress_name(HTTP))
+    assert listener.address.socket_address.address == "240.96.0.5"
+    assert {of for of, version in after.items() if before[of] != version} == {("LDS", egress_name(HTTP))}
+
+
+# Servers without a sidecar
+
+
+def test_a_gateway_that_ends_tls_has_a_certificate_as_long_as_it_does(loop: ControlLoop) -> None:
+    """It comes with the first service of that mode and goes with the last: what is passed through needs none."""
+    loop.connect("gateway", GATEWAY)
+    state = own("10.0.0.1")
+    assert state.export is not None
+    loop.own({ECHO: replace(state, export=replace(state.export, terminate=True))})
+    loop.step()
+    assert loop.names("gateway", "SDS") == ["ALL", "default", "tickets"]
+    assert loop.names("gateway", "CDS") == [f"terminate|{HTTP}"]
+    chains = loop.message("gateway", "LDS", "gateway").filter_chains
+    assert [list(chain.filter_chain_match.server_names) for chain in chains][1:] == [[HTTP, f"*.{HTTP}"]]
+
+    loop.own({ECHO: state})
+    loop.step()
+    assert loop.names("gateway", "SDS") == []
+    assert loop.names("gateway", "CDS") == [HTTP]
+    assert len(loop.message("gateway", "LDS", "gateway").filter_chains) == 1
+
+
+def test_withdrawn_trust_ends_what_a_gateway_terminates_and_nothing_else(loop: ControlLoop) -> None:
+    """Its chain is another one; that of what passes through stays the same."""
+    loop.connect("gateway", GATEWAY)
+    state = own("10.0.0.1")
+    assert state.export is not None
+    loop.own({ECHO: replace(state, export=replace(state.export, terminate=True))})
+    loop.step()
+    before = loop.message("gateway", "LDS", "gateway").filter_chains
+    loop.dataplane.update_trust([], 7)
+    after = loop.message("gateway", "LDS", "gateway").filter_chains
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
+
+
+def test_a_gateway_that_gets_no_certificate_passes_through_what_needs_none(loop: ControlLoop) -> None:
+    """Where the CA is elsewhere it ends no TLS, and says so; all else goes on."""
+    state = own("10.0.0.1")
+    assert state.export is not None
+    loop.own({ECHO: replace(state, export=replace(state.export, terminate=True))})
+    loop.step()
+    (problem,) = loop.dataplane.connect("gateway", GATEWAY, GATEWAYS, refuse)
+    assert (problem.subject, problem.reason) == ("node gateway", "NoCertificate")
+    assert len(loop.message("gateway", "LDS", "gateway").filter_chains) == 1
 
 
 # Inbound

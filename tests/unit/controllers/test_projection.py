@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from controllers.projection import Projection, Surroundings, meet, moved, project_service
+from controllers.projection import Projection, ServiceResult, Surroundings, meet, moved, project_service
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.model.locality import Site
 from federation.model.names import ClusterId, ServiceKey
-from federation.model.records import GatewayAddress, ImportType, Record
+from federation.model.records import DirectEndpoint, GatewayAddress, ImportType, Record
 from federation.model.state import ClusterState, ServiceState, ServiceType
 from support.builders import (
     CREATED,
@@ -230,3 +230,43 @@ def test_a_headless_service_says_whose_endpoints_are_called_by_address() -> None
         )
     ]
     assert nearest == [((EAST,), (WEST,)), ((EAST,),), ()]
+
+
+def flat(*, terminate: bool = False, network: str = "east") -> ServiceResult:
+    """The sample service of the own cluster, beside a peer of that network."""
+    snapshot = peers(west=[gateway_record("192.0.2.1", network=network)])
+    state = exported_state(endpoint_slice(endpoint("10.0.0.1", zone="a")))
+    assert state.export is not None
+    state = replace(state, export=replace(state.export, terminate=terminate))
+    met = replace(around(trusted=(WEST,), snapshot=snapshot), own=replace(OWN, network="east"))
+    return project_service(ECHO, state, snapshot, met, CREATED)
+
+
+def test_sidecars_are_told_of_while_a_trusted_peer_shares_the_network() -> None:
+    """With their zone and the ports behind them; never of a service that the gateway ends TLS for."""
+    told = [result.exported.endpoints for result in (flat(), flat(network="other"), flat(terminate=True))]
+    direct = [None if record is None else record.direct for record in told]
+    assert direct == [(DirectEndpoint("10.0.0.1", 15006, "a", ("http",)),), (), ()]
+
+
+def test_own_services_move_with_who_shares_the_network_and_with_the_own_gateways() -> None:
+    """What is told of them, and the way to them, depends on it."""
+    alone = replace(around(), own=replace(OWN, network="east"))
+    site = Site(WEST, "us", "east")
+    assert moved(alone, replace(alone, sites={WEST: site})) == {EAST, WEST}
+    assert moved(alone, replace(alone, sites={WEST: replace(site, network="other")})) == {WEST}
+    assert moved(alone, replace(alone, own_gateways=(GatewayAddress("192.0.2.7", 15443),))) == {EAST}
+
+
+def test_a_terminated_service_of_ours_is_called_at_our_gateways() -> None:
+    """Its workloads have no sidecar to call; without a gateway there is nobody to call, and priorities have no gap."""
+    state = exported_state(endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2")))
+    assert state.export is not None
+    state = replace(state, export=replace(state.export, terminate=True))
+    there = replace(around(), own_gateways=(GatewayAddress("192.0.2.7", 15443),))
+    (imported,) = project_service(ECHO, state, ExchangeSnapshot(), there, CREATED).imports
+    assert [[each.address for each in one.upstreams] for one in imported.localities] == [["192.0.2.7"]]
+    result = project_service(ECHO, state, ExchangeSnapshot(), around(), CREATED)
+    assert [port.localities for port in result.imports] == [()]
+    assert result.exports == ()
+    assert [[each.address for each in port.upstreams] for port in result.terminated] == [["10.0.0.1", "10.0.0.2"]]

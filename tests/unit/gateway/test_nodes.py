@@ -34,10 +34,11 @@ NODES = [
         outbound=(LocalPort("demo", "echo", 80, LISTEN),),
         probe=ProbeSpec(8080, "/healthz", 500, 500),
     ),
+    GatewayNode(LISTEN, egress=True),
 ]
 
 
-@pytest.mark.parametrize("node", NODES, ids=["gateway", "least sidecar", "whole sidecar"])
+@pytest.mark.parametrize("node", NODES, ids=["gateway", "least sidecar", "whole sidecar", "gateway with egress"])
 def test_a_node_is_read_as_it_was_written(node: Node) -> None:
     """Also after the way over a bootstrap file and Envoy's Struct, in which every number is a double."""
     struct = json_format.ParseDict(node_metadata(node), Struct())
@@ -99,3 +100,10 @@ def test_metadata_that_is_no_object_is_an_error(value: object) -> None:
     """The object of ours must be one."""
     with pytest.raises(ConfigError, match="unusable"):
         parse_node_metadata({METADATA_KEY: value})
+
+
+def test_a_gateway_says_only_what_is_not_the_default() -> None:
+    """A gateway may be newer than its controller, which refuses what it doesn't know."""
+    assert node_metadata(GatewayNode(LISTEN)) == {
+        METADATA_KEY: {"role": "gateway", "listen": {"host": "127.0.0.1", "port": 15001}}
+    }

@@ -190,3 +190,17 @@ def test_a_broken_rule_of_an_export_is_one_problem(manifest: Manifest, path: str
     """The export has no value, and the problem names the field."""
     assert manifest.value is None
     assert [(problem.path, problem.reason) for problem in manifest.problems] == [(path, reason)]
+
+
+@pytest.mark.parametrize(("mode", "terminate"), [("passthrough", False), ("terminate", True)])
+def test_an_export_says_who_ends_tls(mode: str, terminate: bool) -> None:
+    """By annotation; where it says nothing, the sidecars do."""
+    found = export(annotations={"federation-gateway.dev/mode": mode}).value
+    assert isinstance(found, ServiceExport)
+    assert found.terminate is terminate
+
+
+def test_an_export_of_an_unknown_mode_is_refused() -> None:
+    """A misspelt one must not come to be the other."""
+    (problem,) = export(annotations={"federation-gateway.dev/mode": "Terminate"}).problems
+    assert (problem.path, problem.reason) == ("metadata.annotations[federation-gateway.dev/mode]", "InvalidValue")

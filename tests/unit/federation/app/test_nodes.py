@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from structlog.testing import capture_logs
@@ -65,6 +66,13 @@ def reception(tmp_path: Path) -> Reception:
 
 
 # Who it is
+
+
+async def test_a_gateway_that_originates_tls_has_an_identity_of_its_own(reception: Reception) -> None:
+    """No workload, whatever its namespace and account are, can have the same."""
+    view = await reception.come("gateway", "gw", msgspec.structs.replace(GATEWAY, egress=True))
+    assert view is not None
+    assert reception.identity_in(view) == "spiffe://east.test/federation/gateway"
 
 
 async def test_a_token_proves_its_workload(reception: Reception) -> None:

@@ -200,13 +200,17 @@ def test_a_gateway_finds_what_the_installation_gives_it(
         "/var/run/federation/trust/bundle.pem",
     ]
     made: list[Any] = []
-    monkeypatch.setattr("federation.app.pod_proxies.EnvoyProcess", lambda *given, shown: made.append((*given, shown)))
+    monkeypatch.setattr(
+        "federation.app.pod_proxies.EnvoyProcess",
+        lambda *given, shown, drain_seconds: made.append((*given, shown, drain_seconds)),
+    )
     envoy = tmp_path / "envoy"
     envoy.write_text("#!/bin/sh\n")
     envoy.chmod(0o755)
     monkeypatch.setenv(ENVOY_VARIABLE, str(envoy))
     gateway_pod(settings, replace(found, token=place.token, trust_bundle=place.trust_bundle))
-    ((_, bootstrap, directory, shown),) = made
+    ((_, bootstrap, directory, shown, drain_seconds),) = made
+    assert drain_seconds == 5
     assert shown, "kubectl logs is where a pod's Envoy is read"
     document = bootstrap()
     assert directory == tmp_path / "pod" / "state" / "gateway"

@@ -91,14 +91,14 @@ def test_the_processes_have_directories_of_their_own(tmp_path: Path, captured: l
     ]
 
 
-def test_sidecars_end_connections_within_seconds(tmp_path: Path, captured: list[Any]) -> None:
-    """They terminate TLS, so a removed trust domain's connections end with them; a gateway holds nobody's trust."""
+def test_proxies_end_connections_within_seconds(tmp_path: Path, captured: list[Any]) -> None:
+    """Where TLS ends, a removed trust domain's connections end as well."""
     (tmp_path / "tokens").mkdir()
     for name in ("gateway", "demo.echo"):
         create_token(tmp_path / "tokens" / f"{name}.token")
     gateway_process(cluster(tmp_path))
     sidecar_process(sidecar(tmp_path), cluster(tmp_path))
-    assert [options for *_, options in captured] == [{}, {"drain_seconds": 5}]
+    assert [options for *_, options in captured] == [{"drain_seconds": 5}] * 2
 
 
 def test_the_token_stays_in_its_file(tmp_path: Path, captured: list[Any]) -> None:

@@ -66,3 +66,12 @@ def test_what_others_may_use_is_told_of_an_endpoint() -> None:
     assert stated.endpoints is not None
     assert stated.endpoints.capacity == 4
     assert stated == replace(export(state), endpoints=stated.endpoints)
+
+
+def test_the_gateway_is_who_answers_where_it_ends_tls() -> None:
+    """Whoever the workloads are: consumers expect the gateway of the exporter."""
+    state = exported_state(endpoint_slice(endpoint(), service_account="echo"))
+    assert state.export is not None
+    found = export(replace(state, export=replace(state.export, terminate=True))).export
+    assert found is not None
+    assert found.identities == ("spiffe://east.test/federation/gateway",)

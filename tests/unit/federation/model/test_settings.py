@@ -210,6 +210,14 @@ def test_a_wrong_value_is_refused_under_its_path(changes: dict[str, object], pat
         ({"ca": {"leafTtl": "24h"}}, "ca.leafTtl: must be shorter than ca.caTtl"),
         ({"ca": {"propagation": "1h"}}, "ca.propagation: must be shorter than ca.leafTtl"),
         (
+            {"gateway": {"egress": True}, "ca": {"bundleFile": "ca.pem"}},
+            "gateway.egress: needs a certificate of the gateway's own, which no CA elsewhere gives it",
+        ),
+        (
+            {"gateway": {"egress": True}, "kubernetes": {}},
+            "gateway.egress: has no way in Kubernetes, where a gateway's pods have no clusterset IPs",
+        ),
+        (
             {"stateDirectory": "."},
             "stateDirectory: must not contain the cluster's directory, whose manifests would be left out",
         ),

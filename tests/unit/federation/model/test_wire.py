@@ -12,6 +12,7 @@ import pytest
 from federation.model.errors import WireError
 from federation.model.names import RecordKey, ServiceKey
 from federation.model.records import (
+    DirectEndpoint,
     EndpointAddress,
     EndpointsRecord,
     ExportRecord,
@@ -70,6 +71,9 @@ RECORDS: dict[str, Record] = {
     "endpoints": FULL_ENDPOINTS,
     "endpoints-with-ports": WITH_PORTS,
     "endpoints-with-capacity": replace(FULL_ENDPOINTS, capacity=40),
+    "endpoints-direct": replace(
+        FULL_ENDPOINTS, direct=(DirectEndpoint("10.0.0.1", 15006, "us-east-1a", ("dns", "http")),)
+    ),
     "gateway": gateway(),
     "bundle": bundle(7),
     "bundle-with-ends": replace(bundle(7), leaves_until=(1_767_229_200,)),
@@ -82,6 +86,7 @@ NEW_IN = {
     "bundle-with-ends": "schema-1.2",
     "endpoints-with-ports": "schema-1.3",
     "endpoints-with-capacity": "schema-1.3",
+    "endpoints-direct": "schema-1.3",
     "gateway-half-drained": "schema-1.4",
     "trust-with-routed": "schema-1.4",
 }

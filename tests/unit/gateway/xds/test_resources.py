@@ -13,6 +13,7 @@ from gateway.xds.resources import (
     content_end,
     difference,
     make_resource,
+    message_bytes,
     message_of,
     resource_of_bytes,
     response_bytes,
@@ -63,6 +64,12 @@ def test_a_resource_is_framed_as_protobuf_frames_it(content: bytes, name: str, z
     entry = pb.Resource(name=name, version=made.version, resource=any_)
     assert made.chunk == pb.DeltaDiscoveryResponse(resources=[entry]).SerializeToString()
     assert made.chunk[: content_end(made)].endswith(b"".join(parts))
+
+
+def test_the_bytes_of_a_message_make_the_same_resource_again() -> None:
+    """What is joined to others is the message's own bytes."""
+    made = envoy_cluster("a")
+    assert resource_of_bytes(pb.CLUSTER, "a", (message_bytes(made),), made.references) == made
 
 
 def test_a_response_is_a_join_of_cached_bytes() -> None:

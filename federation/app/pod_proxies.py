@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from federation.app.envoy import EnvoyProcess
 from federation.app.kube.base_settings import parse_base_settings
+from federation.app.memory_limit import gateway_limits
 from federation.app.programs import find_envoy
 from federation.app.proxies import control_plane, gateway_node
 from federation.app.sites import read_installation
@@ -30,6 +31,7 @@ from federation.model.errors import ConfigError, TrustError
 from federation.model.names import is_dns_label
 from gateway.nodes import Listen, Node
 from gateway.xds.bootstrap import build_bootstrap
+from gateway.xds.overload import Limits
 from trustbundle.x509 import parse_authority
 
 TOKEN_FILE: Final = Path("/var/run/secrets/federation/token")
@@ -59,8 +61,10 @@ class PodPlace:
     """Whose audience the token must have; empty: that is not looked at."""
 
 
-def pod_bootstrap(node: Node, node_id: str, place: PodPlace, directory: Path) -> dict[str, object]:
-    """The bootstrap of a pod's Envoy, with the files that it names written to ``directory``.
+def pod_bootstrap(
+    node: Node, node_id: str, place: PodPlace, directory: Path, limits: Limits | None = None
+) -> dict[str, object]:
+    """The bootstrap of a pod's Envoy, with the files that it names written to ``directory``; ``limits`` of a gateway.
 
     Raises ConfigError for a token or a trust bundle that Envoy could do nothing with: it would wait for ever.
     """
@@ -88,6 +92,7 @@ def pod_bootstrap(node: Node, node_id: str, place: PodPlace, directory: Path) ->
             directory=directory,
         ),
         health=None if place.health is None else Listen(place.health.host, place.health.port),
+        limits=limits,
     )
 
 
@@ -105,8 +110,11 @@ def gateway_pod(settings: ClusterSettings, place: PodPlace) -> EnvoyProcess:
     ``pod_bootstrap``."""
     directory = settings.state_directory / "gateway"
     node, node_id = gateway_node(settings), f"gateway~{settings.gateway.listen}"
-    pod_bootstrap(node, node_id, place, directory)
-    return EnvoyProcess(find_envoy(), lambda: pod_bootstrap(node, node_id, place, directory), directory, shown=True)
+    limits = gateway_limits(settings.gateway)
+    pod_bootstrap(node, node_id, place, directory, limits)
+    return EnvoyProcess(
+        find_envoy(), lambda: pod_bootstrap(node, node_id, place, directory, limits), directory, shown=True
+    )
 
 
 def load_installation(base: Path, directory: Path) -> ClusterSettings:

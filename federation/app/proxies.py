@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from federation.app.envoy import EnvoyProcess
+from federation.app.memory_limit import gateway_limits
 from federation.app.programs import find_envoy
 from federation.model.addresses import HostPort, UnixSocket
 from federation.model.configuration import ClusterSettings, SidecarSettings
@@ -71,6 +72,7 @@ def gateway_process(settings: ClusterSettings) -> EnvoyProcess:
             zone=settings.zone,
             admin=_listen(settings.gateway.admin),
             xds=_control_plane(settings, settings.xds.listen, None, token, directory),
+            limits=gateway_limits(settings.gateway),
         )
 
     return EnvoyProcess(find_envoy(), bootstrap, directory)

@@ -49,6 +49,11 @@ class GatewaySettings:
     """Where the east-west gateway takes mutual TLS. On loopback until someone decides that it be reachable."""
     admin: HostPort = _ENVOY_ADMIN
     """Envoy's admin port; loopback only, because whoever reaches it can stop the gateway and read its certificates."""
+    memory_mib: int = 0
+    """MiB that its Envoy's heap may have; 0: three quarters of what the container may have, and 1024 where there is
+    no such limit."""
+    max_connections: int = 20_000
+    """Connections from callers that it holds at most at a time."""
 
 
 @dataclass(frozen=True, slots=True)

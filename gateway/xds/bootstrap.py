@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from gateway.nodes import Listen, Node, SidecarNode, node_metadata
+from gateway.xds.overload import Limits, overload_manager
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 
@@ -32,6 +33,7 @@ _STATS = (
     {"prefix": "listener."},
     {"prefix": "listener_manager."},
     {"prefix": "cluster_manager."},
+    {"prefix": "overload."},
     {"prefix": "server."},
     {"prefix": "control_plane."},
     {"prefix": "tcp.gateway."},
@@ -88,11 +90,13 @@ def build_bootstrap(
     admin: Listen,
     xds: ControlPlane,
     health: Listen | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, object]:
     """The bootstrap of one Envoy.
 
     ``health``: where any GET is answered with 200 as soon as the control plane has said what to listen on, for the
-    kubelet; then Envoy waits for that without limit. Without it, Envoy begins with nothing after 15 s.
+    kubelet; then Envoy waits for that without limit. Without it, Envoy begins with nothing after 15 s. ``limits``: what
+    it holds at most, for a gateway.
     """
     dynamic: dict[str, object] = {
         "ads_config": {
@@ -124,6 +128,8 @@ def build_bootstrap(
         "admin": {
             "address": {"socket_address": {"address": admin.host, "port_value": admin.port}},
             "allow_paths": [{"safe_regex": {"regex": _ADMIN_PATHS}}],
+            # Whoever looks why a proxy is full must get in.
+            "ignore_global_conn_limit": True,
         },
         "dynamic_resources": dynamic,
         "static_resources": {
@@ -132,6 +138,8 @@ def build_bootstrap(
         },
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": list(_STATS)}}},
     }
+    if limits is not None:
+        document["overload_manager"] = overload_manager(limits)
     if isinstance(node, SidecarNode):
         document["layered_runtime"] = {"layers": [{"name": "static", "static_layer": _SIDECAR_RUNTIME}]}
     return document
@@ -187,6 +195,9 @@ def _health_listener(health: Listen) -> dict[str, object]:
     """Envoy accepts on no listener before it is initialised, so that any answer at all says that it is."""
     return {
         "name": "health",
+        # A proxy that refuses connections for a while is not to be restarted, which would cut those that it has.
+        "ignore_global_conn_limit": True,
+        "bypass_overload_manager": True,
         "address": {"socket_address": {"address": health.host, "port_value": health.port}},
         "filter_chains": [
             {

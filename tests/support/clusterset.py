@@ -239,6 +239,15 @@ class Cluster:
                     return float(sample.value)
         return 0.0
 
+    def metric_total(self, name: str) -> float:
+        """One of the controller's metrics, the sum over all labels."""
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(self.public("/metrics")[1])
+            for sample in family.samples
+            if sample.name == f"federation_{name}"
+        )
+
     def status(self) -> Any:
         """The controller's report, as `federation status -o json` prints it."""
         return self._owner("/v1/status")

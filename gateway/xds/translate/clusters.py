@@ -21,6 +21,10 @@ _UNLIMITED = 1_000_000
 # costs a new connection this long.
 _CONNECT_TIMEOUT_MS = 1000
 
+PASSED_BUFFER_BYTES = 256 << 10
+"""In either direction of a connection that a gateway passes on: what a slow reader may leave there. Envoy's default of
+1 MiB would let 500 of them fill half a gigabyte."""
+
 # From a gateway to a sidecar of its own cluster, TCP alone. It must be less than what the caller waits for, or the
 # caller gives up before the gateway has tried another endpoint: a host that vanished would cost calls a second.
 _NEAR_CONNECT_TIMEOUT_MS = 250
@@ -76,6 +80,7 @@ def export_cluster(name: str) -> pb.Message:
         outlier_detection=_outlier_detection(1),
     )
     _tcp_keepalive(cluster)
+    cluster.per_connection_buffer_limit_bytes.value = PASSED_BUFFER_BYTES
     return cluster
 
 

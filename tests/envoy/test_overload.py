@@ -1,6 +1,7 @@
 """What a gateway does with more than it can hold: it stays up, calls go on, and what it refuses is counted.
 
-us-east calls, eu-west serves behind one gateway, which may hold few connections so that a test can fill it.
+us-east calls, eu-west serves behind two gateways. One may hold few connections, so that a test can fill it; the other
+has less memory than it needs from the start.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ RATE = 100.0
 CONNECTIONS = 500
 """That the gateway may hold."""
 MEMORY_MIB = 128
-"""Of its heap. A gateway at rest has less than 10."""
+"""Of its heap; a gateway at rest has about 8."""
+TOO_LITTLE_MIB = 2
+"""Of the other gateway: one at rest has more."""
 BYTES_A_NAME = 4096
 """Of the gateway's heap, that an unknown name may cost at most; measured were 1.2 KiB."""
 
@@ -55,13 +58,14 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         east = clusters.add("us-east", "us")
         bounds = {"maxConnections": CONNECTIONS, "memoryMib": MEMORY_MIB}
         west = clusters.add("eu-west", "eu", gateway=bounds)
+        short = west.second_gateway(memoryMib=TOO_LITTLE_MIB)
         clusters.introduce()
         pod = west.pod(11, f"http:{HTTP}")
         west.export("echo", {"http": HTTP}, [pod.sidecar.address])
         here = east.host(21)
         outbound = [{"service": "demo/echo", "port": HTTP, "listen": f"{here}:{HTTP}"}]
         caller = east.sidecar("caller", here, "caller", outbound=outbound)
-        for child in (east.controller, west.controller, west.gateway):
+        for child in (east.controller, west.controller, west.gateway, short):
             child.start()
         pod.start()
         caller.start()
@@ -85,6 +89,21 @@ async def test_a_flood_of_silent_connections_is_bounded_and_ends(sites: Sites) -
         await calls_reach(outcomes[sites.url], 50)
     report("silent connections", outcomes)
     assert failures(outcomes) == {}
+
+
+async def test_a_gateway_without_memory_refuses_and_callers_take_the_other(sites: Sites) -> None:
+    """What connects is closed at once and counted, nobody is killed, and calls go through the other gateway."""
+    short = sites.west.gateway_admin_of(2)
+    async with steady_load({sites.url: RATE}) as outcomes:
+        before = await asyncio.to_thread(_counter, short, "downstream_cx_overload_reject")
+        async with held_open(short.host, GATEWAY_PORT, 50, b""):
+            await until(
+                lambda: _counter(short, "downstream_cx_overload_reject") >= before + 50, "all of them are refused"
+            )
+        await calls_reach(outcomes[sites.url], 50)
+    report("a gateway without memory", outcomes)
+    assert failures(outcomes) == {}
+    assert await asyncio.to_thread(_counter, short, "downstream_cx_active") == 0
 
 
 @pytest.mark.parametrize(

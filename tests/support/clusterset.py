@@ -154,17 +154,18 @@ class Cluster:
     def host(self, number: int) -> str:
         return f"{self._network}.{number}"
 
-    def second_gateway(self) -> Child:
+    def second_gateway(self, **settings: Any) -> Child:
         """One more gateway beside ``gateway``, at ``host(2)``, not started yet; called before settings are written.
 
-        It has a directory of its own, since it is another process on what would be another node.
+        It has a directory of its own, since it is another process on what would be another node. ``settings``: more of
+        its ``gateway`` section.
         """
         hosts = [self.host(1), self.host(2)]
         self.settings["gateway"] |= {"addresses": [f"{host}:{GATEWAY_PORT}" for host in hosts]}
         directory = self.directory.parent / f"{self.name}-2"
         directory.mkdir()
         settings = self.settings | {
-            "gateway": {"listen": f"{hosts[1]}:{GATEWAY_PORT}", "admin": f"{hosts[1]}:{ADMIN_PORT}"},
+            "gateway": {"listen": f"{hosts[1]}:{GATEWAY_PORT}", "admin": f"{hosts[1]}:{ADMIN_PORT}"} | settings,
             "xds": {"listen": f"unix:{self.directory / 'state' / 'xds.sock'}"},
             "tokensDirectory": str(self.directory / "tokens"),
         }

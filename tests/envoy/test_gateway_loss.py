@@ -7,12 +7,13 @@ behind two gateways, so that half of the caller's connections are of the gateway
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from support.clusterset import Cluster, ClusterSet, Pod, Sidecar, all_ready, get, port_name
+from support.clusterset import GATEWAY_PORT, Cluster, ClusterSet, Pod, Sidecar, all_ready, get, port_name
 from support.load import Outcome, calls_reach, failures, percentile, report, steady_load
 from support.processes import Child, eventually
 
@@ -81,10 +82,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
 
 @pytest.fixture
 def sites(running: Sites) -> Sites:
-    """Both gateways up, and the caller sure of all ways."""
+    """Both gateways up, the caller sure of all ways, and its connections made anew, so that each gateway has some."""
     if not running.gateways[1].running:
         running.gateways[1].start()
     running.set.revive(*running.pods)
+    for number in (1, 2):
+        gateway = running.west.host(number), GATEWAY_PORT
+        eventually(lambda gateway=gateway: socket.create_connection(gateway, 1).close() is None, f"{gateway} listens")
+    running.caller.child.kill()
+    running.caller.start()
     for port in RATES:
         eventually(lambda port=port: get(running.caller.address, port)[0] == 200, "eu-west answers")
     eventually(running.well, "the caller takes all shards for healthy", seconds=60)

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from federation.app.envoy import EnvoyProcess
 from federation.app.farewell import Farewell
 from federation.app.kube.base_settings import parse_base_settings
+from federation.app.memory_limit import gateway_limits
 from federation.app.programs import find_envoy
 from federation.app.proxies import DRAIN_SECONDS, GATEWAY_CONNECTIONS, control_plane, gateway_node
 from federation.app.sites import read_installation
@@ -32,6 +33,7 @@ from federation.model.errors import ConfigError, TrustError
 from federation.model.names import is_dns_label
 from gateway.nodes import Listen, Node
 from gateway.xds.bootstrap import build_bootstrap
+from gateway.xds.overload import Limits
 from trustbundle.x509 import parse_authority
 
 TOKEN_FILE: Final = Path("/var/run/secrets/federation/token")
@@ -63,8 +65,10 @@ class PodPlace:
     """Whose audience the token must have; empty: that is not looked at."""
 
 
-def pod_bootstrap(node: Node, node_id: str, place: PodPlace, directory: Path) -> dict[str, object]:
-    """The bootstrap of a pod's Envoy, with the files that it names written to ``directory``.
+def pod_bootstrap(
+    node: Node, node_id: str, place: PodPlace, directory: Path, limits: Limits | None = None
+) -> dict[str, object]:
+    """The bootstrap of a pod's Envoy, with the files that it names written to ``directory``; ``limits`` of a gateway.
 
     Raises ConfigError for a token or a trust bundle that Envoy could do nothing with: it would wait for ever.
     """
@@ -92,6 +96,7 @@ def pod_bootstrap(node: Node, node_id: str, place: PodPlace, directory: Path) ->
             directory=directory,
         ),
         health=None if place.health is None else Listen(place.health.host, place.health.port),
+        limits=limits,
     )
 
 
@@ -109,10 +114,11 @@ def gateway_pod(settings: ClusterSettings, place: PodPlace) -> EnvoyProcess:
     ``pod_bootstrap``."""
     directory = settings.state_directory / "gateway"
     node, node_id = gateway_node(settings), f"gateway~{settings.gateway.listen}"
-    pod_bootstrap(node, node_id, place, directory)
+    limits = gateway_limits(settings.gateway)
+    pod_bootstrap(node, node_id, place, directory, limits)
     return EnvoyProcess(
         find_envoy(),
-        lambda: pod_bootstrap(node, node_id, place, directory),
+        lambda: pod_bootstrap(node, node_id, place, directory, limits),
         directory,
         drain_seconds=DRAIN_SECONDS,
         shown=True,

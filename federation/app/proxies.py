@@ -10,6 +10,7 @@ from pathlib import Path
 
 from federation.app.envoy import EnvoyProcess
 from federation.app.farewell import Farewell, Owner
+from federation.app.memory_limit import gateway_limits
 from federation.app.owner_socket import ADMIN_SOCKET
 from federation.app.programs import find_envoy
 from federation.model.addresses import HostPort, UnixSocket
@@ -83,6 +84,7 @@ def gateway_process(settings: ClusterSettings, name: str = "gateway") -> EnvoyPr
             zone=settings.zone,
             admin=_listen(settings.gateway.admin),
             xds=_control_plane(settings, settings.xds.listen, None, token, directory),
+            limits=gateway_limits(settings.gateway),
         )
 
     return EnvoyProcess(find_envoy(), bootstrap, directory, drain_seconds=DRAIN_SECONDS)

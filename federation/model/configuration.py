@@ -51,6 +51,11 @@ class GatewaySettings:
     """Envoy's admin port; loopback only, because whoever reaches it can stop the gateway and read its certificates."""
     egress: bool = False
     """Whether the gateway takes calls in the clear at every clusterset IP, for callers without a sidecar."""
+    memory_mib: int = 0
+    """MiB that its Envoy's heap may have; 0: three quarters of what the container may have, and 1024 where there is
+    no such limit."""
+    max_connections: int = 20_000
+    """Connections from callers that it holds at most at a time."""
 
 
 @dataclass(frozen=True, slots=True)

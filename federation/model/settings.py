@@ -38,6 +38,7 @@ from federation.model.errors import ConfigError
 from federation.model.names import ClusterId
 from federation.model.settings_fields import (
     LEFT_OUT,
+    Connections,
     DnsTtl,
     Duration,
     ExchangeUrl,
@@ -49,6 +50,7 @@ from federation.model.settings_fields import (
     Listen,
     ListenOrSocket,
     LoopbackListen,
+    Mebibytes,
     Network,
     Place,
     Port,
@@ -86,6 +88,8 @@ class _Gateway(Section):
     addresses: Items[Reachable] = LEFT_OUT
     admin: LoopbackListen = LEFT_OUT
     egress: bool = LEFT_OUT
+    memory_mib: Mebibytes = LEFT_OUT
+    max_connections: Connections = LEFT_OUT
 
 
 class _Mesh(Section):

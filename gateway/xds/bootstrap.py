@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from gateway.nodes import Listen, Node, SidecarNode, node_metadata
+from gateway.xds.overload import Limits, overload_manager
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 
@@ -32,6 +33,7 @@ _STATS = (
     {"prefix": "listener."},
     {"prefix": "listener_manager."},
     {"prefix": "cluster_manager."},
+    {"prefix": "overload."},
     {"prefix": "server."},
     {"prefix": "control_plane."},
     {"prefix": "tcp.gateway."},
@@ -90,12 +92,14 @@ def build_bootstrap(
     xds: ControlPlane,
     health: Listen | None = None,
     drain_file: str = "",
+    limits: Limits | None = None,
 ) -> dict[str, object]:
     """The bootstrap of one Envoy.
 
     ``health``: where any GET is answered with 200 as soon as the control plane has said what to listen on, for the
     kubelet; then Envoy waits for that without limit. Without it, Envoy begins with nothing after 15 s. ``drain_file``:
-    by a 1 in the place of its 0, all HTTP connections end with the calls that are under way.
+    by a 1 in the place of its 0, all HTTP connections of a sidecar end with the calls that are under way. ``limits``:
+    what a gateway holds at most.
     """
     dynamic: dict[str, object] = {
         "ads_config": {
@@ -127,6 +131,8 @@ def build_bootstrap(
         "admin": {
             "address": {"socket_address": {"address": admin.host, "port_value": admin.port}},
             "allow_paths": [{"safe_regex": {"regex": _ADMIN_PATHS}}],
+            # Whoever looks why a proxy is full must get in.
+            "ignore_global_conn_limit": True,
         },
         "dynamic_resources": dynamic,
         "static_resources": {
@@ -137,6 +143,8 @@ def build_bootstrap(
     }
     if drain_file:
         document["overload_manager"] = _drained_by(drain_file)
+    if limits is not None:
+        document["overload_manager"] = overload_manager(limits)
     if isinstance(node, SidecarNode):
         document["layered_runtime"] = {"layers": [{"name": "static", "static_layer": _SIDECAR_RUNTIME}]}
     return document
@@ -217,6 +225,9 @@ def _health_listener(health: Listen) -> dict[str, object]:
     """Envoy accepts on no listener before it is initialised, so that any answer at all says that it is."""
     return {
         "name": "health",
+        # A proxy that refuses connections for a while is not to be restarted, which would cut those that it has.
+        "ignore_global_conn_limit": True,
+        "bypass_overload_manager": True,
         "address": {"socket_address": {"address": health.host, "port_value": health.port}},
         "filter_chains": [
             {

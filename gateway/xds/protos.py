@@ -39,6 +39,7 @@ from envoy.config.core.v3.health_check_pb2 import HealthCheck, HealthStatus
 from envoy.config.core.v3.protocol_pb2 import (
     Http2ProtocolOptions,
 )
+from envoy.config.core.v3.socket_option_pb2 import SocketOption
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import (
@@ -236,6 +237,7 @@ __all__ = [
     "Secret",
     "SniCluster",
     "SocketAddress",
+    "SocketOption",
     "Status",
     "StringMatcher",
     "SubjectAltNameMatcher",

@@ -1,7 +1,8 @@
 """Sample applications behind the sidecars, as a program: ``python -m support.apps NAME HOST KIND:PORT ...``.
 
 Kinds: ``http`` (HTTP/1.1 and WebSocket), ``slow`` (the same, each answer takes 2 s), ``busy`` (the same, 0.2 s),
-``h2c`` (HTTP/2 with prior knowledge), ``grpc``, ``tcp``. Every answer names the application.
+``late`` (500 ms), ``failing`` (every tenth answer is a 503), ``h2c`` (HTTP/2 with prior knowledge), ``grpc``, ``tcp``.
+Every answer names the application.
 """
 
 from __future__ import annotations
@@ -21,27 +22,33 @@ from support import h2c
 
 SLOW_SECONDS = 2.0
 BUSY_SECONDS = 0.2
+LATE_SECONDS = 0.5
+FAILING_ONE_IN = 10
 UNARY = "/echo.Echo/Unary"
 STREAM = "/echo.Echo/Stream"
 MEGABYTE = bytes(range(256)) * 4096
 
 
-def web_app(name: str, seconds: float) -> web.Application:
+def web_app(name: str, seconds: float, failing_one_in: int = 0) -> web.Application:
     """Answers every request with what it saw, and how many it was answering when that came; echoes WebSocket messages
     on ``/ws``; ``/healthz`` is always quick.
 
-    ``/take`` says how much it was sent, without holding it, and ``/give/N`` sends N times MEGABYTE.
+    ``/take`` says how much it was sent, without holding it, and ``/give/N`` sends N times MEGABYTE. ``failing_one_in``:
+    one in so many answers is a 503 instead; 0: none.
     """
-    in_flight = 0
+    in_flight = count = 0
 
     async def answer(request: web.Request) -> web.Response:
-        nonlocal in_flight
+        nonlocal in_flight, count
         in_flight += 1
-        found = in_flight
+        count += 1
+        fails, found = failing_one_in and count % failing_one_in == 0, in_flight
         try:
             await asyncio.sleep(seconds)
         finally:
             in_flight -= 1
+        if fails:
+            return web.Response(status=503, text=f"{name} fails")
         seen = {
             "app": name,
             "in_flight": found,
@@ -90,8 +97,10 @@ def web_app(name: str, seconds: float) -> web.Application:
     return app
 
 
-async def serve_web(name: str, host: str, port: int, seconds: float) -> Callable[[], Awaitable[None]]:
-    runner = web.AppRunner(web_app(name, seconds), access_log=None, shutdown_timeout=0.1)
+async def serve_web(
+    name: str, host: str, port: int, seconds: float, failing_one_in: int = 0
+) -> Callable[[], Awaitable[None]]:
+    runner = web.AppRunner(web_app(name, seconds, failing_one_in), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     return runner.cleanup
@@ -161,6 +170,10 @@ async def serve(name: str, host: str, kind: str, port: int) -> Callable[[], Awai
             return await serve_web(name, host, port, SLOW_SECONDS)
         case "busy":
             return await serve_web(name, host, port, BUSY_SECONDS)
+        case "late":
+            return await serve_web(name, host, port, LATE_SECONDS)
+        case "failing":
+            return await serve_web(name, host, port, 0.0, FAILING_ONE_IN)
         case "h2c":
             return await serve_h2c(name, host, port)
         case "grpc":

@@ -154,9 +154,31 @@ class Cluster:
     def host(self, number: int) -> str:
         return f"{self._network}.{number}"
 
+    def second_gateway(self, **settings: Any) -> Child:
+        """One more gateway beside ``gateway``, at ``host(2)``, not started yet; called before settings are written.
+
+        It has a directory of its own, since it is another process on what would be another node. ``settings``: more of
+        its ``gateway`` section.
+        """
+        hosts = [self.host(1), self.host(2)]
+        self.settings["gateway"] |= {"addresses": [f"{host}:{GATEWAY_PORT}" for host in hosts]}
+        directory = self.directory.parent / f"{self.name}-2"
+        directory.mkdir()
+        settings = self.settings | {
+            "gateway": {"listen": f"{hosts[1]}:{GATEWAY_PORT}", "admin": f"{hosts[1]}:{ADMIN_PORT}"} | settings,
+            "xds": {"listen": f"unix:{self.directory / 'state' / 'xds.sock'}"},
+            "tokensDirectory": str(self.directory / "tokens"),
+        }
+        (directory / "cluster.yaml").write_text(yaml.safe_dump(settings))
+        return self._child("gateway-2", [*self.prefix, *federation_command("gateway", "--dir", str(directory))])
+
     @property
     def gateway_admin(self) -> Admin:
-        return Admin(self.host(1))
+        return self.gateway_admin_of(1)
+
+    def gateway_admin_of(self, number: int) -> Admin:
+        """Of the first or the second gateway."""
+        return Admin(self.host(number))
 
     def write_settings(self) -> None:
         (self.directory / "cluster.yaml").write_text(yaml.safe_dump(self.settings))
@@ -217,6 +239,15 @@ class Cluster:
                 if sample.name == f"federation_{name}" and sample.labels == labels:
                     return float(sample.value)
         return 0.0
+
+    def metric_total(self, name: str) -> float:
+        """One of the controller's metrics, the sum over all labels."""
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(self.public("/metrics")[1])
+            for sample in family.samples
+            if sample.name == f"federation_{name}"
+        )
 
     def status(self) -> Any:
         """The controller's report, as `federation status -o json` prints it."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -28,6 +29,8 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
     failed_at: list[float] = field(default_factory=list)
     """When each of the failures was noticed, by the event loop's clock."""
+    answered: list[tuple[float, float]] = field(default_factory=list)
+    """Of each answer to an HTTP call: when it was called, by the event loop's clock, and how long it took."""
 
     @property
     def calls(self) -> int:
@@ -49,10 +52,12 @@ async def steady_load(targets: Mapping[str, float]) -> AsyncIterator[dict[str, O
 
         async def call(url: str) -> None:
             outcome = outcomes[url]
+            called_at = asyncio.get_running_loop().time()
             try:
                 async with session.get(url) as response:
                     text = await response.text()
                 if response.status == 200:
+                    outcome.answered.append((called_at, asyncio.get_running_loop().time() - called_at))
                     outcome.answers[json.loads(text)["app"]] += 1
                     return
                 failure = f"{response.status} {text[:100]}"
@@ -161,6 +166,12 @@ def failing_seconds(outcomes: Mapping[str, Outcome], since: float) -> int:
     return len({int(at - since) for outcome in outcomes.values() for at in outcome.failed_at if at >= since})
 
 
+def percentile(outcome: Outcome, share: float, since: float = 0.0, before: float = math.inf) -> float:
+    """How many seconds so much of the answered calls took at most that were made between two times."""
+    took = sorted(seconds for called_at, seconds in outcome.answered if since <= called_at < before)
+    return took[min(int(len(took) * share), len(took) - 1)]
+
+
 def failed_share(outcomes: Mapping[str, Outcome], since: float, calls: int) -> float:
     """The failures since ``since``, of all calls but the first ``calls``."""
     failed = sum(at >= since for outcome in outcomes.values() for at in outcome.failed_at)
@@ -177,4 +188,6 @@ def report(what: str, outcomes: Mapping[str, Outcome]) -> None:
     failed = sum(len(outcome.failures) for outcome in outcomes.values())
     print(f"{what}: {failed} of {ended(outcomes)} calls failed")
     for url, outcome in outcomes.items():
+        if outcome.answered:
+            print("  p50, p99, longest:", [round(percentile(outcome, share), 3) for share in (0.5, 0.99, 1.0)], "s")
         print(f"  {url} {len(outcome.failures)} of {outcome.calls} failed; {dict(sorted(outcome.answers.items()))}")

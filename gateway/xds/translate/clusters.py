@@ -26,6 +26,14 @@ from gateway.xds.translate.traffic import (
 # costs a new connection this long.
 _CONNECT_TIMEOUT_MS = 1000
 
+PASSED_BUFFER_BYTES = 256 << 10
+"""In either direction of a connection that a gateway passes on: what a slow reader may leave there. Envoy's default of
+1 MiB would let 500 of them fill half a gigabyte."""
+
+# From a gateway to a sidecar of its own cluster, TCP alone. It must be less than what the caller waits for, or the
+# caller gives up before the gateway has tried another endpoint: a host that vanished would cost calls a second.
+_NEAR_CONNECT_TIMEOUT_MS = 250
+
 # A far sidecar or gateway that vanished without a reset answers no ping: its connection is given up, and its streams
 # are tried elsewhere, after at most the sum. Slow answers are not cut: the far codec answers pings by itself.
 _PING_INTERVAL_MS = 500
@@ -75,13 +83,14 @@ def export_cluster(name: str) -> pb.Message:
         name=name,
         type=pb.Cluster.EDS,
         eds_cluster_config=pb.Cluster.EdsClusterConfig(eds_config=ads()),
-        connect_timeout=milliseconds(_CONNECT_TIMEOUT_MS),
+        connect_timeout=milliseconds(_NEAR_CONNECT_TIMEOUT_MS),
         lb_policy=pb.Cluster.LEAST_REQUEST,
         circuit_breakers=circuit_breakers(),
         common_lb_config=_common_lb(),
         outlier_detection=outlier_detection(1),
     )
     _tcp_keepalive(cluster)
+    cluster.per_connection_buffer_limit_bytes.value = PASSED_BUFFER_BYTES
     return cluster
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from federation.model.names import CLUSTERSET_DOMAIN
 from gateway.ir.model import AppProtocol, ImportedPort, InboundPort
 from gateway.xds import protos as pb
-from gateway.xds.translate.clusters import app_cluster_name, http2_options
+from gateway.xds.translate.clusters import PASSED_BUFFER_BYTES, app_cluster_name, http2_options
 from gateway.xds.translate.messages import milliseconds, socket_address
 from gateway.xds.translate.routes import (
     CALLER_OVERRIDES,
@@ -27,6 +27,17 @@ GENERATION_NAMESPACE = "federation"
 # thread: tries in one go would all see the same dead host, so they wait a little, ever longer.
 _TCP_CONNECT_ATTEMPTS = 10
 _TCP_BACK_OFF_MS = 5, 100
+
+
+# For a TLS hello or handshake; Envoy's default is 15 s for the one and none for the other.
+_HANDSHAKE_MS = 5000
+
+_HEADERS_MS = 10_000
+"""For the headers of a request, from their first byte on."""
+
+# SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT as Linux numbers them: a caller that vanished without a
+# reset is given up after 25 s, as the upstreams of clusters.py are.
+_KEEPALIVE = ((1, 9, 1), (6, 4, 10), (6, 5, 5), (6, 6, 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +71,18 @@ def gateway_listener(address: Address, terminating: Sequence[pb.Message] = ()) -
             network_filter("envoy.filters.network.tcp_proxy", proxy),
         ],
     )
-    return pb.Listener(
+    listener = pb.Listener(
         name="gateway",
         stat_prefix="gateway",
         address=socket_address(address.host, address.port),
         listener_filters=[_tls_inspector()],
         filter_chains=[chain, *terminating],
         traffic_direction=pb.TrafficDirection.INBOUND,
+        listener_filters_timeout=milliseconds(_HANDSHAKE_MS),
+        socket_options=[pb.SocketOption(level=level, name=name, int_value=value) for level, name, value in _KEEPALIVE],
     )
+    listener.per_connection_buffer_limit_bytes.value = PASSED_BUFFER_BYTES
+    return listener
 
 
 def inbound_listener(address: Address, ports: Sequence[InboundPort], generation: int = 0) -> pb.Message:
@@ -82,6 +97,7 @@ def inbound_listener(address: Address, ports: Sequence[InboundPort], generation:
         listener_filters=[_tls_inspector()],
         filter_chains=[of_generation(_inbound_chain(port), generation) for port in sorted(ports)],
         traffic_direction=pb.TrafficDirection.INBOUND,
+        listener_filters_timeout=milliseconds(_HANDSHAKE_MS),
     )
 
 
@@ -117,6 +133,7 @@ def _inbound_chain(port: InboundPort) -> pb.Message:
         filter_chain_match=pb.FilterChainMatch(transport_protocol="tls", server_names=[port.name, f"*.{port.name}"]),
         filters=[caller_filter(), *filters],
         transport_socket=downstream_tls(http=port.protocol.is_http),
+        transport_socket_connect_timeout=milliseconds(_HANDSHAKE_MS),
     )
 
 
@@ -275,6 +292,7 @@ def http_manager(stat_prefix: str, *, server: bool) -> pb.Message:
         http2_protocol_options=http2_options(keepalive=server),
         upgrade_configs=[pb.HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         stream_idle_timeout=milliseconds(0),
+        request_headers_timeout=milliseconds(_HEADERS_MS),
     )
     # What a sidecar adds beyond the call itself costs 10 % of it: no request IDs until tracing asks for them.
     manager.generate_request_id.value = False

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.nodes import GatewayNode, Listen, Node, SidecarNode, parse_node_metadata
 from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_token_source, build_trust_source
+from gateway.xds.overload import Limits, overload_manager
 
 GATEWAY = GatewayNode(Listen("127.0.0.1", 15443))
 SIDECAR = SidecarNode("10.0.0.1", 15006)
@@ -69,6 +70,27 @@ def test_a_sidecar_takes_all_clusters_and_a_gateway_none() -> None:
         ["ads_config", "cds_config", "lds_config"],
         ["ads_config", "lds_config"],
     ]
+
+
+def test_a_gateway_with_limits_has_an_overload_manager_and_is_still_looked_into() -> None:
+    """Neither the kubelet nor whoever looks at the admin port is refused by a gateway that refuses callers."""
+    document: Any = build_bootstrap(
+        GATEWAY,
+        node_id="node-1",
+        cluster="east",
+        region="eu",
+        zone="a",
+        admin=Listen("127.0.0.1", 15000),
+        xds=SOCKET,
+        health=Listen("127.0.0.1", 15021),
+        limits=Limits(256 << 20, 1000),
+    )
+    assert document["overload_manager"] == overload_manager(Limits(256 << 20, 1000))
+    (health,) = document["static_resources"]["listeners"]
+    assert health["bypass_overload_manager"]
+    assert health["ignore_global_conn_limit"]
+    assert document["admin"]["ignore_global_conn_limit"]
+    assert "overload_manager" not in bootstrap()
 
 
 def test_the_stream_is_incremental() -> None:

@@ -17,7 +17,7 @@ from controllers.dataplane import DataPlane
 from controllers.dns.zone import NO_VIPS, Ipv6Vips, Zone, ZoneView
 from controllers.journal import Journal
 from controllers.leaving import Workload, served_by, without
-from controllers.liveness import Signals, State, Verdict, judge
+from controllers.liveness import Signals, State, Verdict, judge, places
 from controllers.own_gateways import OwnGateways
 from controllers.peers import Gateways, Peers, exported_by, gateway_records, probed, routes, unread
 from controllers.projection import Changes, Projection, ServiceResult, Surroundings, meet, moved, own_site
@@ -216,6 +216,11 @@ class Controller:
         """The own CA changed, or time may have run out for an authority of a peer."""
         self._dirty.members = True
 
+    def on_gateway_names(self, resolved: Mapping[str, tuple[str, ...]]) -> None:
+        """The names of peers' gateways lead to these IP addresses from now on."""
+        self._journal.resolve(resolved)
+        self._dirty.members = True
+
     def on_vips(self, vips: Mapping[ServiceKey, IPv4Address], ipv6_vips: Ipv6Vips = NO_VIPS) -> None:
         """Somebody else allocates the clusterset IPs, and these are all there are now."""
         before, ipv6_before = self._given_vips or {}, self._ipv6_vips
@@ -243,7 +248,7 @@ class Controller:
         before, self._verdicts = self._verdicts, self.verdicts
         for cluster, verdict in self._verdicts.items():
             _note(cluster, before.get(cluster), verdict)
-        if _places(before) == _places(self._verdicts) and not self._journal.revocations.due(self._clock()):
+        if places(before) == places(self._verdicts) and not self._journal.revocations.due(self._clock()):
             return self._to_save or self.own_gateways.changed
         self._dirty.members = True
         return True
@@ -304,16 +309,14 @@ class Controller:
 
     def _meet(self, peers: ExchangeSnapshot, now: datetime) -> set[ServiceKey]:
         """Judge trust anew; returns the services for which a peer came, went or moved."""
-        own, claims = self._authority.bundle(), self._journal.claims
-        accepted = accept_bundles(own, self.members, peers, self._trust, claims, now)
+        accepted = accept_bundles(self._authority.bundle(), self.members, peers, self._trust, self._journal.claims, now)
         self._journal.claim(accepted.claims)
         for problem in set(accepted.problems) - set(self.trust_problems):
             _log.warning("bundle refused", problem=str(problem))
         self._trust, self.trusted, self.trust_problems = accepted.view, accepted.trusted, accepted.problems
         servers = self._projection.servers if self._started else None
         before = self._journal.revocations
-        members = {TrustDomain(member.trust_domain) for member in self.members}
-        revocations = revise(before, self._trust, members, servers, now)
+        revocations = revise(before, self._trust, {TrustDomain(one.trust_domain) for one in self.members}, servers, now)
         if gone := ended(before.trust, revocations.trust, self._trust, now):
             _log.warning("trust was withdrawn: connections that rest on it end", trust_domains=sorted(gone))
         for domain in sorted(revocations.trust.owed - before.trust.owed):
@@ -322,7 +325,7 @@ class Controller:
         # Trust precedes traffic: nodes can verify a peer before they are sent to it.
         self._dataplane.update_trust(normalised_validator_domains(self._trust), revocations.generation)
         around = self._around
-        demoted, withdrawn = _places(self._verdicts)
+        demoted, withdrawn = places(self._verdicts)
         after = self._around = meet(
             self._own,
             around.trust_domain,
@@ -333,10 +336,11 @@ class Controller:
             withdrawn=withdrawn,
             revocations=revocations,
             own_gateways=self.own_gateways.ways,
+            resolved=self._journal.gateway_names,
         )
         records = gateway_records(peers, self.trusted)
         self._routes = routes(records)
-        self._gateways.follow(probed(records))
+        self._gateways.follow(probed(records, self._journal.gateway_names))
         return self._projection.backed_by(moved(around, after)) | self._projection.outdated(revocations)
 
     def _assign_vips(self, changed: Changes) -> None:
@@ -379,14 +383,6 @@ class Controller:
         if first or records != self._records:
             self._peers.publish(records)
             self._records = records
-
-
-def _places(verdicts: Mapping[ClusterId, Verdict]) -> tuple[frozenset[ClusterId], frozenset[ClusterId]]:
-    """Who is called last, and who is not called."""
-    return (
-        frozenset(cluster for cluster, verdict in verdicts.items() if verdict.demoted),
-        frozenset(cluster for cluster, verdict in verdicts.items() if verdict.withdrawn),
-    )
 
 
 def _note(cluster: ClusterId, before: Verdict | None, verdict: Verdict) -> None:

@@ -3,9 +3,10 @@
 Clusterset IPs (stable for the life of an import, KEP-1645), when an export without creationTimestamp was first seen
 (the age that conflicts are resolved by), which trust was withdrawn (or a restart would end connections, or leave those
 open that it must end), whose each CA key is (or after a restart another could take it), where the peers were told that
-the gateways are, where a cluster says so itself (it may have no address to tell at the next start), and what is drained
-(or a restart would bring calls back). A journal that can't be read is an error: starting anew would move addresses. It
-remembers at once and writes when it is told to: a disk that is full must not keep anybody from acting.
+the gateways are, where a cluster says so itself (it may have no address to tell at the next start), what the names of
+the peers' gateways resolved to (DNS may be down then), and what is drained (or a restart would bring calls back). A
+journal that can't be read is an error: starting anew would move addresses. It remembers at once and writes when it is
+told to: a disk that is full must not keep anybody from acting.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 
 from controllers.drains import NOTHING_DRAINED, Drains, Slope
 from controllers.revocations import Revocations
-from federation.model.addresses import HostPort, parse_host_port
+from federation.model.addresses import HostPort, parse_gateway_address
 from federation.model.errors import ConfigError
 from federation.model.names import ServiceKey, parse_service_key
 from federation.storage.private_file import replace_private
@@ -57,6 +58,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     claims: dict[str, list[str]] = {}
     gateway_addresses: list[str] | msgspec.UnsetType = msgspec.UNSET
     drains: _Drains | msgspec.UnsetType = msgspec.UNSET
+    gateway_names: dict[str, list[str]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Journal:
@@ -71,6 +73,7 @@ class Journal:
         self._claims: Claims = NO_CLAIMS
         self._gateway_addresses: tuple[HostPort, ...] = ()
         self._drains = NOTHING_DRAINED
+        self._gateway_names: Mapping[str, tuple[str, ...]] = {}
         self._remembers_vips = True
         self._unsaved = False
         try:
@@ -81,7 +84,8 @@ class Journal:
             self._claims = {
                 TrustDomain(domain): frozenset(map(bytes.fromhex, keys)) for domain, keys in document.claims.items()
             }
-            self._gateway_addresses = tuple(map(parse_host_port, document.gateway_addresses or ()))
+            self._gateway_addresses = tuple(map(parse_gateway_address, document.gateway_addresses or ()))
+            self._gateway_names = {name: tuple(ips) for name, ips in (document.gateway_names or {}).items()}
             self._drains = _drains(document.drains or _Drains())
         except FileNotFoundError:
             pass
@@ -118,6 +122,11 @@ class Journal:
         return self._drains
 
     @property
+    def gateway_names(self) -> Mapping[str, tuple[str, ...]]:
+        """The IP addresses that the names of peers' gateways last resolved to."""
+        return self._gateway_names
+
+    @property
     def unsaved(self) -> bool:
         """Whether a restart would find less than is known."""
         return self._unsaved
@@ -148,6 +157,8 @@ class Journal:
         if self._remembers_vips:
             self._vips = read.vips
         self._gateway_addresses, self._drains = read.gateway_addresses, read.drains
+        # Each controller resolves for itself: another's answers count where there is none of its own.
+        self._gateway_names = {**read.gateway_names, **self._gateway_names}
         self._unsaved = False
 
     def revoke(self, revocations: Revocations) -> None:
@@ -169,6 +180,11 @@ class Journal:
         """Remember what is drained."""
         if drains != self._drains:
             self._drains, self._unsaved = drains, True
+
+    def resolve(self, names: Mapping[str, tuple[str, ...]]) -> None:
+        """Remember what the names of peers' gateways resolve to."""
+        if names != self._gateway_names:
+            self._gateway_names, self._unsaved = dict(names), True
 
     def save(self) -> None:
         """Write what has changed since the last time: durable when it returns. Raises OSError; then all of it is kept
@@ -197,6 +213,7 @@ class Journal:
             {domain: sorted(key.hex() for key in keys) for domain, keys in sorted(self._claims.items())},
             [str(address) for address in self._gateway_addresses] or msgspec.UNSET,
             _drains_document(self._drains),
+            {name: list(ips) for name, ips in sorted(self._gateway_names.items())} or msgspec.UNSET,
         )
         replace_private(self._path, msgspec.json.format(msgspec.json.encode(document)))
 
@@ -219,8 +236,8 @@ def _drains(found: _Drains) -> Drains:
 
     return Drains(
         None if found.cluster is None else slope(found.cluster),
-        {parse_host_port(address): slope(told) for address, told in found.gateways.items()},
-        frozenset(map(parse_host_port, found.leaving)),
+        {parse_gateway_address(address): slope(told) for address, told in found.gateways.items()},
+        frozenset(map(parse_gateway_address, found.leaving)),
     )
 
 

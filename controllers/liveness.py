@@ -91,6 +91,14 @@ def judge(
     }
 
 
+def places(verdicts: Mapping[ClusterId, Verdict]) -> tuple[frozenset[ClusterId], frozenset[ClusterId]]:
+    """Who is called last, and who is not called."""
+    return (
+        frozenset(cluster for cluster, verdict in verdicts.items() if verdict.demoted),
+        frozenset(cluster for cluster, verdict in verdicts.items() if verdict.withdrawn),
+    )
+
+
 def _lost_at_once(peers: Collection[Signals]) -> bool:
     """Whether so many leases are lost that it must be the exchange, or us."""
     lost = sum(1 for peer in peers if not peer.leased)

@@ -13,6 +13,7 @@ from controllers.drains import NOTHING_DRAINED, gateway_record
 from controllers.journal import Journal
 from federation.model.addresses import HostPort
 from federation.model.configuration import ClusterSettings
+from federation.model.names import is_dns_name
 from federation.model.records import GatewayAddress, GatewayRecord
 
 
@@ -34,8 +35,10 @@ class OwnGateways:
 
     @property
     def ways(self) -> tuple[GatewayAddress, ...]:
-        """Where the others reach the gateways."""
-        return tuple(GatewayAddress(address.host, address.port) for address in self.addresses)
+        """Where the others reach the gateways, as far as that is said by address: nobody here resolves own names."""
+        return tuple(
+            GatewayAddress(address.host, address.port) for address in self.addresses if not is_dns_name(address.host)
+        )
 
     def place(self, addresses: tuple[HostPort, ...]) -> None:
         """The others reach the gateways there from now on."""

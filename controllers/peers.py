@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Protocol
 
 from federation.exchange.base import ExchangeSnapshot
-from federation.model.names import GATEWAY_KEY, ClusterId, RecordKey, ServiceKey, service_of
+from federation.model.names import GATEWAY_KEY, ClusterId, RecordKey, ServiceKey, is_dns_name, service_of
 from federation.model.records import GatewayAddress, GatewayRecord, Record
+
+MAX_GATEWAY_NAMES = 8
+"""Names of one peer's gateways that are resolved; the others are left out."""
 
 
 class Peers(Protocol):
@@ -57,9 +62,45 @@ def gateway_records(peers: ExchangeSnapshot, trusted: Collection[ClusterId]) -> 
     }
 
 
-def probed(records: Mapping[ClusterId, GatewayRecord]) -> dict[ClusterId, tuple[GatewayAddress, ...]]:
+def probed(
+    records: Mapping[ClusterId, GatewayRecord], resolved: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+) -> dict[ClusterId, tuple[GatewayAddress, ...]]:
     """The gateways that tell by answering that their cluster lives: those among them that are drained."""
-    return {cluster: record.addresses + record.drained for cluster, record in records.items()}
+    found = {cluster: by_ip(record, resolved) for cluster, record in records.items()}
+    return {cluster: record.addresses + record.drained for cluster, record in found.items()}
+
+
+def gateway_names(record: GatewayRecord) -> tuple[str, ...]:
+    """The names that are to be resolved: sorted, and no more than a peer may have."""
+    names = {address.host for address in (*record.addresses, *record.drained) if is_dns_name(address.host)}
+    return tuple(sorted(names)[:MAX_GATEWAY_NAMES])
+
+
+def by_ip(record: GatewayRecord, resolved: Mapping[str, tuple[str, ...]]) -> GatewayRecord:
+    """The record by IP addresses alone, each once, with the share of what it came from; a name that is not among
+    ``resolved`` leads nowhere."""
+    names = set(gateway_names(record))
+    if not names and all(not is_dns_name(address.host) for address in (*record.addresses, *record.drained)):
+        return record
+
+    def found(address: GatewayAddress) -> Iterable[GatewayAddress]:
+        if not is_dns_name(address.host):
+            return (address,)
+        ips = resolved.get(address.host, ()) if address.host in names else ()
+        return (GatewayAddress(ip, address.port) for ip in ips)
+
+    shares = record.shares or (100,) * len(record.addresses)
+    called: dict[GatewayAddress, int] = {}
+    for address, share in zip(record.addresses, shares, strict=True):
+        for one in found(address):
+            called.setdefault(one, share)
+    drained = dict.fromkeys(one for address in record.drained for one in found(address) if one not in called)
+    return replace(
+        record,
+        addresses=tuple(called),
+        shares=tuple(called.values()) if record.shares else (),
+        drained=tuple(drained),
+    )
 
 
 def routes(records: Mapping[ClusterId, GatewayRecord]) -> tuple[tuple[str, int], ...]:

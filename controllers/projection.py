@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 
-from controllers.peers import gateway_records
+from controllers.peers import by_ip, gateway_names, gateway_records
 from controllers.revocations import Revocations, Servers
 from federation.exchange.base import ExchangeSnapshot
 from federation.model.configuration import ClusterSettings
@@ -45,6 +46,9 @@ class Surroundings:
     sites: Mapping[ClusterId, Site] = field(default_factory=dict)
     """Peers whose bundle is accepted and whose gateway is known; nobody else gets traffic (trust precedes traffic)."""
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]] = field(default_factory=dict)
+    """By IP addresses alone; none where a peer has told none, or names of which none is resolved."""
+    names: Mapping[ClusterId, tuple[str, ...]] = field(default_factory=dict)
+    """The names of gateways that are to be resolved: sorted, and no more than a peer may have."""
     shards: Mapping[ClusterId, int] = field(default_factory=dict)
     """Into how many shards a peer's gateways part the endpoints of a service port; 0 where they don't."""
     demoted: frozenset[ClusterId] = frozenset()
@@ -103,24 +107,28 @@ def meet(
     withdrawn: frozenset[ClusterId] = frozenset(),
     revocations: Revocations | None = None,
     own_gateways: tuple[GatewayAddress, ...] = (),
+    resolved: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Surroundings:
     """The surroundings, from what the peers say of their gateways, from whom we trust and did, and from who lives.
 
-    ``own_gateways`` are where the others reach the own ones.
+    ``own_gateways`` are where the others reach the own ones. ``resolved``: the IP addresses of the names that gateways
+    have, as far as they are known.
     """
     records = gateway_records(peers, trusted)
+    by_address = {cluster: by_ip(record, resolved) for cluster, record in records.items()}
     return Surroundings(
         own,
         trust_domain,
         sidecar_port,
         {cluster: Site(cluster, record.region, record.network) for cluster, record in records.items()},
-        {cluster: record.addresses for cluster, record in records.items()},
+        {cluster: record.addresses for cluster, record in by_address.items()},
+        {cluster: names for cluster, record in records.items() if (names := gateway_names(record))},
         {cluster: record.shards for cluster, record in records.items()},
         demoted,
         withdrawn | {cluster for cluster, record in records.items() if record.is_drained},
         {
             cluster: Shares(record.share, record.shares)
-            for cluster, record in records.items()
+            for cluster, record in by_address.items()
             if record.share != 100 or record.shares
         },
         revocations or Revocations(),

@@ -1,6 +1,6 @@
 """Where the other clusters reach this cluster's gateways, as the gateway's Service tells it. Pure.
 
-- ``externalIPs`` and the IPs of a LoadBalancer: with the Service's port.
+- ``externalIPs``, and the IPs and names of a LoadBalancer: with the Service's port.
 - NodePort: the nodes that are ready, with the node port; those with a ready gateway alone where the Service says
   ``externalTrafficPolicy: Local``, since the others drop what comes (Kubernetes, "Source IP for Services").
 - Host port: the nodes with a ready gateway, with the port that the Service's annotation names. Nothing but the pods
@@ -18,7 +18,8 @@ from ipaddress import ip_address
 from typing import Final
 
 from controllers.mcs.objects import Document, is_terminating, mapping, section, sequence, text, texts
-from federation.model.addresses import HostPort
+from federation.model.addresses import HostPort, is_localhost
+from federation.model.names import is_dns_name
 from federation.model.problems import Problem
 
 HOST_PORT_ANNOTATION: Final = "federation-gateway.dev/host-port"
@@ -84,7 +85,7 @@ def parse_gateway_service(document: Document) -> GatewayService:
         host_port=host_port,
         local=host_port is not None or spec.get("externalTrafficPolicy") == "Local",
         ips=_ips([*texts(spec.get("externalIPs")), *(text(one.get("ip")) for one in ingress)]),
-        hostnames=tuple(sorted({name for one in ingress if (name := text(one.get("hostname")))})),
+        hostnames=_names(text(one.get("hostname")) for one in ingress),
     )
 
 
@@ -130,7 +131,7 @@ def decide_addresses(
     """
     found: list[HostPort] = []
     if service.port is not None and service.host_port is None:
-        found += (HostPort(ip, service.port) for ip in service.ips)
+        found += (HostPort(host, service.port) for host in (*service.ips, *service.hostnames))
     number = service.host_port or service.node_port
     if service.by_nodes and number is not None:
         found += (HostPort(ip, number) for ip in _ips_of(_reached(service, nodes, with_gateway)))
@@ -142,9 +143,12 @@ def _reached(service: GatewayService, nodes: Iterable[GatewayNode], with_gateway
     return [one for one in nodes if one.ready and (one.name in with_gateway or not service.local)]
 
 
-def _by_number(address: HostPort) -> tuple[int, int, int]:
+def _by_number(address: HostPort) -> tuple[int, int, str, int]:
+    """Names are last."""
+    if address.is_name:
+        return 7, 0, address.host, address.port
     ip = ip_address(address.host)
-    return ip.version, int(ip), address.port
+    return ip.version, int(ip), "", address.port
 
 
 def _missing(service: GatewayService, *, none: bool) -> Iterable[Problem]:
@@ -152,12 +156,6 @@ def _missing(service: GatewayService, *, none: bool) -> Iterable[Problem]:
     if service.host_port is None and service.port is None:
         told = f"none of its ports is named {_PORT_NAME} or is {_PORT}: name the one for mutual TLS so"
         yield Problem(service.subject, "NoPort", told, "spec.ports")
-    elif service.hostnames:
-        told = (
-            f"its load balancer is known by a name ({service.hostnames[0]}), and peers take IP addresses only: ask for "
-            f"one with fixed IP addresses, {_INSTEAD}"
-        )
-        yield Problem(service.subject, "HostnameUnsupported", told, field)
     elif not none:
         return
     elif service.by_nodes:
@@ -200,6 +198,12 @@ def _ips(found: Iterable[str]) -> tuple[str, ...]:
         if not wrong and "%" not in told:
             ips.append(str(address))
     return tuple(ips)
+
+
+def _names(found: Iterable[str]) -> tuple[str, ...]:
+    """Those that another cluster may resolve, sorted."""
+    names = {told.lower().removesuffix(".") for told in found}
+    return tuple(sorted(name for name in names if is_dns_name(name) and not is_localhost(name)))
 
 
 def _port(value: object) -> int | None:

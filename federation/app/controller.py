@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from controllers.controller import Controller
 from controllers.dataplane import DataPlane
 from controllers.dns.server import DnsServer
 from controllers.engine import Engine
+from controllers.gateway_names import GatewayNames
 from controllers.http.metrics import registry
 from controllers.http.server import owner_app, public_app, serve_tcp, serve_unix
 from controllers.journal import Journal
@@ -69,7 +70,9 @@ async def run_controller(settings: ClusterSettings, directory: Path, post: Post 
             _log.info("controller begins anew", reason=str(group.exceptions[0]))
 
 
-async def _run(settings: ClusterSettings, directory: Path, post: Post | None) -> None:
+async def _run(  # noqa: PLR0915 - each part is named once, here
+    settings: ClusterSettings, directory: Path, post: Post | None
+) -> None:
     def leads() -> bool:
         return post is None or post.leads
 
@@ -89,6 +92,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
 
     def step() -> None:
         controller.step()
+        gateway_names.follow(controller.surroundings.names)
         keeper.on_pass()
         drains.on_pass()
         if side is not None:
@@ -111,6 +115,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         monotonic=monotonic,
     )
     engine = Engine(step)
+    gateway_names = _gateway_names(journal, controller, engine)
     side = _cluster_side(settings, post, seat, authorities, controller, engine)
     tokens: NodeTokens = TokenStore.load(settings.tokens_directory) if side is None else side.tokens
     desk = NodeDesk(dataplane, tokens, authorities.own, settings.trust_domain, utc_now)
@@ -150,6 +155,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
         membership=seat.status,
         roster_problems=lambda: (*seat.problems, *admissions.problems(seat.roster.known.roster.seat)),
         probes=probes,
+        gateway_names=gateway_names,
         authority=authorities.own,
         dataplane=dataplane,
         journal=journal,
@@ -176,6 +182,7 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
             tasks.create_task(seat.run(on_members), name="seat")
             tasks.create_task(_while_leading(post, admissions.run), name="admissions")
             tasks.create_task(probes.run(), name="probes")
+            tasks.create_task(gateway_names.run(), name="gateway names")
             tasks.create_task(_watch_peers(controller, engine), name="liveness")
             tasks.create_task(
                 _follow_source(FileSource(directory, settings) if side is None else side.source, controller, engine),
@@ -200,6 +207,15 @@ async def _run(settings: ClusterSettings, directory: Path, post: Post | None) ->
                     ).run(side.clear_away),
                     name="shared changes",
                 )
+
+
+def _gateway_names(journal: Journal, controller: Controller, engine: Engine) -> GatewayNames:
+    def on_change(resolved: Mapping[str, tuple[str, ...]]) -> None:
+        controller.on_gateway_names(resolved)
+        engine.mark()
+
+    rng = random.Random()  # noqa: S311 - spreads questions, protects nothing
+    return GatewayNames(journal.gateway_names, on_change, rng=rng)
 
 
 def _saved(post: Post | None) -> Callable[[], Awaitable[None]]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from controllers.gateway_names import resolve
 from controllers.probes import answers
 from federation.app.network_checks import Reach, TakenPort
 from federation.app.programs import find_envoy
@@ -24,6 +25,7 @@ from federation.model.errors import MissingProgramError
 from federation.model.records import GatewayAddress
 
 _CONNECT_SECONDS = 0.5
+_RESOLVE_SECONDS = 2.0
 _ENVOY_SECONDS = 2.0
 
 
@@ -102,11 +104,20 @@ async def connects(address: HostPort, seconds: float = _CONNECT_SECONDS) -> bool
 
 
 async def reached(addresses: Sequence[HostPort]) -> dict[HostPort, Reach]:
-    """What each address does with a TLS handshake, asked as the controller's prober does."""
+    """What each address does with a TLS handshake, asked as the controller's prober does; of a name, the worst that one
+    of its addresses does."""
     return dict(zip(addresses, await asyncio.gather(*map(_reach, addresses)), strict=True))
 
 
 async def _reach(address: HostPort) -> Reach:
+    if address.is_name:
+        try:
+            async with asyncio.timeout(_RESOLVE_SECONDS):
+                ips = await resolve(address.host)
+        except (OSError, TimeoutError):
+            return Reach.UNRESOLVED
+        each = set(await asyncio.gather(*(_reach(HostPort(ip, address.port)) for ip in ips)))
+        return next(reach for reach in (Reach.SILENT, Reach.CLOSED, Reach.ANSWERS) if reach in each)
     if await answers(GatewayAddress(address.host, address.port)):
         return Reach.ANSWERS
     return Reach.SILENT if await connects(address) else Reach.CLOSED

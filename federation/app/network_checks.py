@@ -27,6 +27,8 @@ class Reach(Enum):
     """It takes the connection, and then does nothing."""
     CLOSED = auto()
     """Nobody takes the connection."""
+    UNRESOLVED = auto()
+    """It is a name that leads to no address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Presence:
 def judge_gateway_address(addresses: Sequence[HostPort], peers: Mapping[ClusterId, Presence], *, local: bool) -> Check:
     """What is published of the own gateway; ``local``: the exchange is on this host."""
     published = ", ".join(map(str, addresses))
-    elsewhere = any(not ip_address(at.host).is_loopback for peer in peers.values() for at in peer.gateways)
+    elsewhere = any(not at.is_loopback for peer in peers.values() for at in peer.gateways)
     if all(address.is_loopback for address in addresses) and (elsewhere or not local):
         return note(
             Line.GATEWAY_ADDRESS,
@@ -64,6 +66,13 @@ def judge_gateway(reached: Mapping[HostPort, Reach], *, runs: bool) -> Check:
     """The own gateway at its published addresses; ``runs``: its Envoy is up on this host."""
     silent = [str(address) for address, reach in reached.items() if reach is Reach.SILENT]
     closed = [str(address) for address, reach in reached.items() if reach is Reach.CLOSED]
+    unresolved = [str(address) for address, reach in reached.items() if reach is Reach.UNRESOLVED]
+    if unresolved:
+        return failed(
+            Line.GATEWAY,
+            f"{', '.join(unresolved)} does not resolve",
+            "correct gateway.addresses, or the name in DNS: the other clusters resolve it too",
+        )
     if silent:
         return failed(
             Line.GATEWAY,
@@ -93,8 +102,14 @@ def judge_peer_gateways(reached: Mapping[ClusterId, Mapping[HostPort, Reach]]) -
     """One line for each peer that a controller's prober would call unreachable or half so; one for all others."""
     well = []
     for cluster, addresses in sorted(reached.items()):
-        down = [str(address) for address, reach in addresses.items() if reach is not Reach.ANSWERS]
+        down = [
+            f"{address} (does not resolve)" if reach is Reach.UNRESOLVED else str(address)
+            for address, reach in addresses.items()
+            if reach is not Reach.ANSWERS
+        ]
         fix = f"is the gateway of {cluster} running, and do firewalls let this host through to it?"
+        if Reach.UNRESOLVED in addresses.values():
+            fix = f"does the DNS of this host know the names of {cluster}? Otherwise: {fix}"
         if not addresses:
             yield note(Line.PEER_GATEWAYS, f"{cluster} has published none", f"is the controller of {cluster} running?")
         elif len(down) == len(addresses):

@@ -11,6 +11,7 @@ from controllers.dataplane import DataPlane
 from controllers.dns.server import DnsServer
 from controllers.drain_report import DrainReport
 from controllers.engine import Engine
+from controllers.gateway_names import GatewayNames
 from controllers.http.metrics import Numbers
 from controllers.journal import Journal
 from controllers.liveness import UNJUDGED
@@ -52,6 +53,7 @@ class Reports:
     membership: Callable[[], MembershipStatus]
     roster_problems: Callable[[], tuple[Problem, ...]]
     probes: GatewayProbes
+    gateway_names: GatewayNames
     authority: OwnAuthority
     dataplane: DataPlane
     journal: Journal
@@ -89,6 +91,7 @@ class Reports:
             *self.controller.source_problems,
             *self.cluster_problems(),
             *self.controller.trust_problems,
+            *self.gateway_names.problems,
             *self.controller.held_back,
             *bundle_problems(self.authority, self.clock()),
             *self.controller.refused,

@@ -43,8 +43,8 @@ class ExchangeSettings:
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     addresses: tuple[HostPort, ...]
-    """Where the other clusters reach the gateway, behind whatever load balancer. Default: ``listen``; in Kubernetes
-    none, then they are found by the gateways' Service."""
+    """Where the other clusters reach the gateway, behind whatever load balancer, by address or by name. Default:
+    ``listen``; in Kubernetes none, then they are found by the gateways' Service."""
     listen: HostPort = _GATEWAY
     """Where the east-west gateway takes mutual TLS. On loopback until someone decides that it be reachable."""
     admin: HostPort = _ENVOY_ADMIN

@@ -24,6 +24,8 @@ BUNDLE_KEY = RecordKey("bundle")
 TRUST_KEY = RecordKey("trust")
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# The last label starts with a letter, or resolvers take the name for an address in an old spelling (127.1, 0x7f000001).
+_DNS_NAME = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 # Istio's DNS-SRV spelling of `outbound|PORT|SUBSET|HOST`; the subset is always empty here.
 _SNI = re.compile(
@@ -37,6 +39,11 @@ _SHARD = re.compile(r"s(?P<shard>0|[1-9][0-9]?)\.(?P<name>outbound_\..+)")
 def is_dns_label(text: str) -> bool:
     """Whether ``text`` is an RFC 1123 label: lower case letters, digits and inner dashes, 1 to 63 characters."""
     return _DNS_LABEL.fullmatch(text) is not None
+
+
+def is_dns_name(text: str) -> bool:
+    """Whether ``text`` is a host name: RFC 1123 labels in lower case, at most 253 characters, and no IP address."""
+    return len(text) <= 253 and _DNS_NAME.fullmatch(text) is not None
 
 
 def is_trust_domain(text: str) -> bool:

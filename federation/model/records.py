@@ -119,7 +119,7 @@ class EndpointsRecord:
 @dataclass(frozen=True, slots=True, order=True)
 class GatewayAddress:
     host: str
-    """IP address; host names come with the gateway issue."""
+    """IP address, or since schema 1.4 a DNS name in lower case, which every reader resolves for itself."""
     port: int
 
 

@@ -25,7 +25,13 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from federation.model.addresses import HostPort, UnixSocket, parse_host_port, parse_listen_address
+from federation.model.addresses import (
+    HostPort,
+    UnixSocket,
+    parse_gateway_address,
+    parse_host_port,
+    parse_listen_address,
+)
 from federation.model.durations import parse_duration
 from federation.model.exchange_address import ExchangeAddress, parse_exchange_address
 from federation.model.names import ServiceKey, is_dns_label, is_trust_domain, parse_service_key
@@ -124,7 +130,7 @@ def _loopback(value: object) -> HostPort:
 
 
 def _reachable(value: object) -> HostPort:
-    address = _host_port(value)
+    address = parse_gateway_address(_text(value))
     if address.is_unspecified:
         raise ValueError(f"{str(address)!r} is no address that another cluster could reach")
     return address

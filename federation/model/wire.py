@@ -16,7 +16,16 @@ from typing import NoReturn
 import msgspec
 
 from federation.model.errors import WireError
-from federation.model.names import BUNDLE_KEY, GATEWAY_KEY, TRUST_KEY, RecordKey, ServiceKey, is_dns_label, service_of
+from federation.model.names import (
+    BUNDLE_KEY,
+    GATEWAY_KEY,
+    TRUST_KEY,
+    RecordKey,
+    ServiceKey,
+    is_dns_label,
+    is_dns_name,
+    service_of,
+)
 from federation.model.records import (
     MAX_DIRECT,
     BundleRecord,
@@ -311,7 +320,8 @@ def _check_gateway(record: GatewayRecord) -> None:
     for field, addresses in (("addresses", record.addresses), ("drained", record.drained)):
         _items(field, addresses, _MAX_ITEMS)
         for address in addresses:
-            _ip(f"{field}.host", address.host)
+            if not is_dns_name(address.host):
+                _ip(f"{field}.host", address.host)
             _bounded(f"{field}.port", address.port, 1, 65535)
     _label_value("region", record.region)
     _label_value("network", record.network)

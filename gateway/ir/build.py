@@ -72,15 +72,18 @@ def build_imports(
     """The outbound side of one service: own pods by address, every other cluster by its gateways.
 
     ``sites`` and ``gateways`` hold the clusters whose gateway record and bundle are accepted: a cluster that is missing
-    there gets no traffic (trust precedes traffic). Left out are ports that are not TCP, since Envoy sidecars carry no
-    other, and ports that no trusted cluster backs: without an identity to expect, nothing would be verified.
+    there, or has no gateway, gets no traffic (trust precedes traffic). Left out are ports that are not TCP, since Envoy
+    sidecars carry no other, and ports that no trusted cluster backs: without an identity to expect, nothing would be
+    verified.
 
     ``shards``: into how many a peer's gateways part the endpoints of a port; a cluster that isn't there does not.
     ``demoted`` clusters are called behind all others. ``withdrawn`` ones are not called; their identities stay, so that
     their coming and going changes endpoints alone. ``shares`` are those of clusters that are drained little by little.
     ``generation`` is of the trust that calls of the service rest on. ``policy`` is what counts for the service.
     """
-    callable_sites = {cluster: site for cluster, site in sites.items() if cluster not in withdrawn}
+    callable_sites = {
+        cluster: site for cluster, site in sites.items() if cluster not in withdrawn and gateways.get(cluster)
+    }
     ports = (
         ImportedPort(
             service=service.key,

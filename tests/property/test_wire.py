@@ -35,6 +35,7 @@ T = TypeVar("T")
 labels = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,10}[a-z0-9])?", fullmatch=True)
 services = st.builds(ServiceKey, labels, labels)
 ips = st.ip_addresses().filter(lambda ip: not (ip.is_multicast or ip.is_unspecified)).map(str)
+hosts = ips | st.just("lb-1.gateway.example")
 numbers = st.integers(1, 65535)
 
 
@@ -72,11 +73,11 @@ records: st.SearchStrategy[Record] = st.one_of(
     ),
     st.builds(
         GatewayRecord,
-        several(st.builds(GatewayAddress, ips, numbers)),
+        several(st.builds(GatewayAddress, hosts, numbers)),
         st.just("") | labels,
         labels,
         share=st.integers(1, 100),
-        drained=several(st.builds(GatewayAddress, ips, numbers)),
+        drained=several(st.builds(GatewayAddress, hosts, numbers)),
         revision=st.integers(0, 2**63 - 1),
     ),
     st.builds(

@@ -881,3 +881,16 @@ def test_a_restart_without_a_gateway_address_tells_the_last_ones(tmp_path: Path)
         told.append(record.addresses)
 
     assert told == [(GatewayAddress("192.0.2.1", 15443),), ()]
+
+
+def test_gateways_known_by_a_name_are_called_where_it_leads_to(served: ControlLoop) -> None:
+    """Nobody is probed or called before the name has an address; an answer marks a pass, and is in the journal."""
+    served.say(WEST, gateway_record("west.example", region="eu"))
+    served.step()
+    assert (served.gateways.followed[WEST], called(served)) == ((), [NORTH])
+    assert served.controller.surroundings.names == {WEST: ("west.example",)}
+    served.controller.on_gateway_names({"west.example": ("192.0.2.7",)})
+    served.step()
+
+    assert (served.gateways.followed[WEST], called(served)) == ((GatewayAddress("192.0.2.7", 15443),), [WEST, NORTH])
+    assert served.journal.gateway_names == {"west.example": ("192.0.2.7",)}

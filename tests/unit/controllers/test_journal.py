@@ -190,3 +190,28 @@ def test_where_the_gateways_were_is_remembered_where_it_was_told(tmp_path: Path)
 
     assert "gateway_addresses" not in before
     assert (other.gateway_addresses, Journal(tmp_path).gateway_addresses) == (addresses, addresses)
+
+
+def test_what_names_of_gateways_resolved_to_survives_a_restart(tmp_path: Path) -> None:
+    """A start without DNS has a way to the peers; before any name is known, the file is as older releases read it."""
+    journal = Journal(tmp_path)
+    journal.place_gateways((HostPort("lb.example.com", 443),))
+    journal.save()
+    assert "gateway_names" not in (tmp_path / "journal.json").read_text()
+    journal.resolve({"west.example": ("192.0.2.1", "192.0.2.2")})
+    journal.save()
+    again = Journal(tmp_path)
+
+    assert again.gateway_names == {"west.example": ("192.0.2.1", "192.0.2.2")}
+    assert again.gateway_addresses == (HostPort("lb.example.com", 443),)
+
+
+def test_what_another_process_resolved_counts_where_nothing_else_is_known(tmp_path: Path) -> None:
+    """Each controller has a resolver of its own."""
+    ours, others = Journal(tmp_path), Journal(tmp_path)
+    ours.resolve({"west.example": ("192.0.2.1",)})
+    others.resolve({"west.example": ("192.0.2.9",), "north.example": ("192.0.2.8",)})
+    others.save()
+    ours.reload()
+
+    assert ours.gateway_names == {"west.example": ("192.0.2.1",), "north.example": ("192.0.2.8",)}

@@ -8,10 +8,10 @@ from inspect import signature
 
 import pytest
 
-from controllers.liveness import GRACE_SECONDS, UNJUDGED, Signals, Verdict, judge
+from controllers.liveness import GRACE_SECONDS, UNJUDGED, Signals, State, Verdict, judge, places
 from federation.exchange.redis import RedisExchange
 from federation.model.names import ClusterId
-from support.builders import NORTH, WEST
+from support.builders import EAST, NORTH, WEST
 
 WELL = Signals(known=True, published=True, leased=True, gateway=True)
 LOST = replace(WELL, leased=False)
@@ -193,3 +193,14 @@ def test_every_state_but_live_has_its_reason() -> None:
         "Unknown": True,
     }
     assert (UNJUDGED.demoted, UNJUDGED.withdrawn) == (False, False)
+
+
+def test_who_is_called_last_and_who_is_not_called_follow_from_the_verdicts() -> None:
+    """A dead peer is both."""
+    verdicts = {
+        WEST: Verdict(State.DEAD, demoted=True),
+        NORTH: Verdict(State.UNREACHABLE, demoted=True),
+        EAST: Verdict(State.LIVE),
+    }
+
+    assert places(verdicts) == (frozenset({WEST, NORTH}), frozenset({WEST}))

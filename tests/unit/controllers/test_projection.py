@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from controllers.peers import MAX_GATEWAY_NAMES
 from controllers.projection import Projection, ServiceResult, Surroundings, meet, moved, project_service
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.model.locality import Site
@@ -270,3 +271,30 @@ def test_a_terminated_service_of_ours_is_called_at_our_gateways() -> None:
     assert [port.localities for port in result.imports] == [()]
     assert result.exports == ()
     assert [[each.address for each in port.upstreams] for port in result.terminated] == [["10.0.0.1", "10.0.0.2"]]
+
+
+def test_names_of_gateways_are_turned_into_the_addresses_that_are_known() -> None:
+    """Each of them is a gateway, once; a name without an address is none, and who has nothing else is not called."""
+    record = gateway_record("west.example", "192.0.2.1", "other.example")
+    resolved = {"west.example": ("192.0.2.1", "192.0.2.2"), "strange.example": ("192.0.2.9",)}
+    member = MemberSnapshot(WEST, records={record.record_key: record}, synced=True)
+    met, unknown = (
+        meet(OWN, "east.test", 15006, ExchangeSnapshot({WEST: member}), {WEST}, resolved=each)
+        for each in (resolved, {})
+    )
+
+    assert met.names == unknown.names == {WEST: ("other.example", "west.example")}
+    assert met.gateways == {WEST: (GatewayAddress("192.0.2.1", 15443), GatewayAddress("192.0.2.2", 15443))}
+    assert unknown.gateways == {WEST: (GatewayAddress("192.0.2.1", 15443),)}
+    assert moved(unknown, met) == {WEST}
+
+
+def test_a_peer_has_so_many_names_at_most() -> None:
+    """The first ones count; the others are not asked for, and lead nowhere."""
+    record = gateway_record(*(f"g{number}.example" for number in range(2 * MAX_GATEWAY_NAMES)))
+    resolved = {address.host: ("192.0.2.1",) for address in record.addresses}
+    member = MemberSnapshot(WEST, records={record.record_key: record}, synced=True)
+    met = meet(OWN, "east.test", 15006, ExchangeSnapshot({WEST: member}), {WEST}, resolved=resolved)
+
+    assert len(met.names[WEST]) == MAX_GATEWAY_NAMES
+    assert met.gateways == {WEST: (GatewayAddress("192.0.2.1", 15443),)}

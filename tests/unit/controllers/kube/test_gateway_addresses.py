@@ -61,12 +61,16 @@ def test_a_load_balancer_is_reached_by_its_ips() -> None:
     assert decided(found, node("a", "10.0.0.1")) == (told, [])
 
 
-def test_a_load_balancer_with_a_name_is_told_to_be_unsupported() -> None:
-    """Beside an IP too: what peers are told lacks a way."""
-    name = {"hostname": "lb-1.example.com"}
+def test_a_load_balancer_with_a_name_is_reached_by_it() -> None:
+    """As peers spell it, after the IPs; a name that means the host which asks leads nobody here."""
+    name = {"hostname": "LB-1.example.com."}
 
-    assert decided(service(ingress=[name])) == ([], ["HostnameUnsupported"])
-    assert decided(service(ingress=[name, {"ip": "203.0.113.9"}])) == (["203.0.113.9:15443"], ["HostnameUnsupported"])
+    assert decided(service(ingress=[name])) == (["lb-1.example.com:15443"], [])
+    assert decided(service(ingress=[name, {"ip": "203.0.113.9"}])) == (
+        ["203.0.113.9:15443", "lb-1.example.com:15443"],
+        [],
+    )
+    assert decided(service(ingress=[{"hostname": "localhost"}, {"hostname": "no_name"}])) == ([], ["NoAddress"])
 
 
 @pytest.mark.parametrize(

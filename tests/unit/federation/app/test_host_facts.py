@@ -131,6 +131,25 @@ async def test_who_answers_is_told_from_who_only_listens() -> None:
         assert list((await reached(at)).values()) == [Reach.ANSWERS, Reach.SILENT, Reach.CLOSED]
 
 
+async def test_a_name_is_reached_as_its_addresses_are() -> None:
+    """One that leads to none is told from a gateway that is down."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    living = await asyncio.start_server(answer, "localhost", 0)
+    port = living.sockets[0].getsockname()[1]
+    async with living:
+        named = HostPort("localhost", port)
+        # A label too long for DNS, which no resolver is asked for.
+        nowhere = HostPort("localhost." * 30 + "example", port)
+        found = await reached([named])
+
+    assert found == {named: Reach.ANSWERS}
+    assert list((await reached([nowhere])).values()) == [Reach.CLOSED]
+
+
 async def test_envoy_tells_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that can't be run is told like one that is missing."""
     monkeypatch.setenv("FEDERATION_ENVOY", program(tmp_path / "envoy", "echo 'envoy  version: a/1.40.0/b'"))

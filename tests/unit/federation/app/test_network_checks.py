@@ -26,6 +26,7 @@ from federation.model.state import ClusterState, Endpoint, EndpointSlice, Servic
 
 EAST, WEST, NORTH = ClusterId("east"), ClusterId("west"), ClusterId("north")
 LOOPBACK, ROUTED = HostPort("127.0.0.1", 15443), HostPort("192.0.2.1", 15443)
+NAMED = HostPort("gateway.example", 15443)
 OTHER = HostPort("192.0.2.2", 15443)
 
 
@@ -40,6 +41,8 @@ def presence(network: str, *workloads: str, gateways: tuple[HostPort, ...] = ())
         (LOOPBACK, ROUTED, True, "note"),
         (LOOPBACK, LOOPBACK, False, "note"),
         (ROUTED, LOOPBACK, False, "ok"),
+        (NAMED, LOOPBACK, False, "ok"),
+        (LOOPBACK, NAMED, True, "note"),
     ],
 )
 def test_loopback_is_published_where_all_are_on_one_host(
@@ -58,6 +61,8 @@ def test_loopback_is_published_where_all_are_on_one_host(
         (Reach.SILENT, False, "failed"),
         (Reach.CLOSED, True, "failed"),
         (Reach.CLOSED, False, "note"),
+        (Reach.UNRESOLVED, True, "failed"),
+        (Reach.UNRESOLVED, False, "failed"),
     ],
 )
 def test_a_gateway_that_runs_must_answer(reach: Reach, runs: bool, level: str) -> None:
@@ -75,6 +80,17 @@ def test_ports_that_are_taken_are_named_by_their_settings() -> None:
         "http.listen 127.0.0.1:15443: taken; gateway.admin 192.0.2.1:15443: no address of this host",
     )
     assert judge_ports([]).level == "ok"
+
+
+def test_a_peer_whose_name_does_not_resolve_is_told_so() -> None:
+    """That is for whoever has the DNS to mend, before any firewall."""
+    (check,) = judge_peer_gateways({WEST: {NAMED: Reach.UNRESOLVED}})
+
+    assert (check.level, check.message) == (
+        "failed",
+        "west does not answer at gateway.example:15443 (does not resolve)",
+    )
+    assert check.fix.startswith("does the DNS of this host know the names of west?")
 
 
 def test_peers_whose_gateways_answer_share_a_line() -> None:

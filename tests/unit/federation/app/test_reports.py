@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from controllers.dns.server import DnsServer
 from controllers.engine import Engine
+from controllers.gateway_names import GatewayNames
 from controllers.status import DnsStatus, MembershipStatus
 from federation.app.bundles import Authorities
 from federation.app.nodes import NodeDesk
@@ -96,6 +98,7 @@ async def reports(loop: ControlLoop, tmp_path: Path) -> Reports:
         membership=lambda: MEMBERSHIP,
         roster_problems=tuple,
         probes=loop.gateways,
+        gateway_names=GatewayNames({}, loop.controller.on_gateway_names, rng=random.Random(1)),
         authority=loop.authority,
         dataplane=loop.dataplane,
         journal=loop.journal,

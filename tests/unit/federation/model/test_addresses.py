@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from federation.model.addresses import HostPort, UnixSocket, parse_host_port, parse_listen_address
+from federation.model.addresses import (
+    HostPort,
+    UnixSocket,
+    parse_gateway_address,
+    parse_host_port,
+    parse_listen_address,
+)
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:1", "0.0.0.0:65535", "[::1]:15443", "[2001:db8::1]:443"])
@@ -52,3 +58,38 @@ def test_a_socket_path_that_no_kernel_binds_is_refused() -> None:
     assert parse_listen_address("unix:" + "a" * 100, directory=Path("/d"))
     with pytest.raises(ValueError, match="has 104 bytes, more than 103"):
         parse_listen_address("unix:" + "a" * 101, directory=Path("/d"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("lb-1.example.com:443", HostPort("lb-1.example.com", 443)),
+        ("LB.Example.COM.:443", HostPort("lb.example.com", 443)),
+        ("gateway:15443", HostPort("gateway", 15443)),
+        ("192.0.2.1:443", HostPort("192.0.2.1", 443)),
+        ("[2001:DB8::1]:443", HostPort("2001:db8::1", 443)),
+    ],
+)
+def test_a_gateway_may_have_a_name(text: str, value: HostPort) -> None:
+    """Names are spelled in lower case, without the final dot; addresses are what they are elsewhere."""
+    assert value == parse_gateway_address(text)
+    assert value == parse_gateway_address(str(value))
+
+
+@pytest.mark.parametrize(
+    "text", ["127.1:80", "0x7f000001:80", "a_b:80", "a..b:80", "gateway", "gateway:0", "-a:1", ":1"]
+)
+def test_what_is_neither_a_name_nor_an_address_is_refused(text: str) -> None:
+    """Among it addresses in an old spelling, which resolvers would take for loopback."""
+    with pytest.raises(ValueError, match=r"nor NAME:PORT|has no port"):
+        parse_gateway_address(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("localhost", True), ("west.localhost", True), ("localhost.example", False), ("mylocalhost", False)],
+)
+def test_a_name_is_loopback_by_what_it_means(host: str, local: bool) -> None:
+    """No resolver is asked; no name means every address of the host."""
+    assert (HostPort(host, 1).is_name, HostPort(host, 1).is_loopback) == (True, local)
+    assert not HostPort(host, 1).is_unspecified

@@ -192,7 +192,7 @@ PORT = ServicePort("http", Protocol.TCP, 80)
         replace(HALF_DRAINED, shares=(100,)),
         replace(HALF_DRAINED, shares=(100, 0)),
         replace(HALF_DRAINED, revision=-1),
-        replace(HALF_DRAINED, drained=(GatewayAddress("gateway.example", 15443),)),
+        replace(HALF_DRAINED, drained=(GatewayAddress("gate_way.example", 15443),)),
         replace(FULL_EXPORT, key=ServiceKey("demo", "Echo")),
         replace(FULL_EXPORT, key=ServiceKey("", "echo")),
         replace(FULL_EXPORT, created=datetime(2026, 1, 1, microsecond=5, tzinfo=UTC)),
@@ -231,7 +231,11 @@ PORT = ServicePort("http", Protocol.TCP, 80)
         with_ports(EndpointPort("http", Protocol.TCP, 0)),
         with_ports(EndpointPort("a b", Protocol.TCP, 80)),
         with_ports(EndpointPort("http", Protocol.TCP, 80), EndpointPort("http", Protocol.TCP, 81)),
-        replace(gateway(), addresses=(GatewayAddress("gateway.example", 15443),)),
+        *(
+            replace(gateway(), addresses=(GatewayAddress(host, 15443),))
+            for host in ("Gateway.example", "gateway.example.", "gate_way.example", "127.1", "0x7f000001", "a..b", "")
+        ),
+        replace(gateway(), addresses=(GatewayAddress(f"{'a.' * 127}a", 15443),)),
         replace(gateway(), addresses=(GatewayAddress("127.0.0.1", 0),)),
         replace(gateway(), addresses=(GatewayAddress("224.0.0.1", 15443),)),
         replace(gateway(), region="us east"),

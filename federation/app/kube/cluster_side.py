@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from controllers.controller import Controller
-from controllers.kube.client import open_client
-from controllers.kube.cluster_watch import ClusterWatch
 from controllers.kube.derived_addresses import DerivedAddresses
-from controllers.kube.event_recorder import EventRecorder
 from controllers.kube.gateway_address_watch import GatewayAddressWatch
-from controllers.kube.ip_families import IpFamilies
-from controllers.kube.mesh_watch import MeshWatch
-from controllers.kube.mesh_writer import MeshWriter
-from controllers.kube.property_writer import PropertyWriter
 from controllers.kube.token_review import TokenReviewer
-from controllers.kube.writer import Computed, ObjectWriter
+from controllers.kube.writer import Computed
 from controllers.mcs.export_status import Delivery, Publication
 from controllers.mesh.base import Whole
 from controllers.mesh.detect import DetectedMesh, MeshKind
@@ -31,6 +24,7 @@ from controllers.mesh.istio_mesh_config import mesh_config_fragment
 from controllers.sources.kubernetes import KubernetesSource
 from controllers.status import KubernetesStatus, MeshStatus
 from federation.app.clock import monotonic, utc_now
+from federation.app.kube.cluster_objects import ClusterObjects
 from federation.app.kube.pod_sidecars import PodSidecars
 from federation.app.kube.post import Post, access_of
 from federation.exchange.session import ExchangeSession
@@ -68,15 +62,6 @@ class ClusterSide:
         in_doubt: Callable[[], bool],
         mark: Callable[[], None],
     ) -> None:
-        access = access_of(kubernetes)
-        opened = partial(open_client, access)
-
-        def leading() -> bool:
-            return post.leads
-
-        def seconds_left() -> float:
-            return post.seconds_left
-
         self._settings = settings
         self._post = post
         self._session = session
@@ -85,55 +70,31 @@ class ClusterSide:
         self._over = False
         """Whether the membership is, whatever the roster said when it was last read."""
         self._mark = mark
-        self._watch = ClusterWatch(opened)
+        objects = self._objects = ClusterObjects(settings, kubernetes, post)
         self._controller: Controller | None = None
         self._unsettled: dict[ServiceKey, float] = {}
         """Own exports that changed, and since when the exchange is not known to have them."""
         self._pending: frozenset[ServiceKey] = frozenset()
         self._settled_once = False
         self._noted: Mapping[ServiceKey, tuple[Problem, ...]] = {}
-        self.source = KubernetesSource(access, watch=self._watch, pods=True)
+        self.source = KubernetesSource(access_of(kubernetes), watch=objects.watch, pods=True)
         self.tokens = TokenReviewer(
-            opened,
+            objects.opened,
             f"federation.{settings.clusterset}",
             own_namespace=kubernetes.namespace,
             monotonic=monotonic,
             clock=utc_now,
         )
-        self._events = EventRecorder(opened, utc_now, post.identity, leading=leading)
-        self.writer = ObjectWriter(
-            opened,
-            utc_now,
-            watch=self._watch,
-            leading=leading,
-            seconds_left=seconds_left,
-            record=self._events.record,
-        )
-        # Until the mesh is known, derived Services stay as they are.
-        self.writer.on_derived_annotations(None)
-        self._mesh = MeshWatch(self._watch, self._on_mesh)
-        self._mesh_writer = MeshWriter(
-            opened,
-            self._mesh,
-            self._watch,
-            leading=leading,
-            seconds_left=seconds_left,
-        )
-        self._properties = PropertyWriter(
-            opened,
-            settings.cluster,
-            settings.clusterset,
-            watch=self._watch,
-            leading=leading,
-            seconds_left=seconds_left,
-        )
-        self.sidecars = PodSidecars(settings, kubernetes, post, built_in, opened, self._watch)
-        self._families = IpFamilies(opened, kubernetes.namespace, self.writer.on_ip_families)
-        self._addresses = DerivedAddresses(self._watch, self._on_vips)
+        self.sidecars = PodSidecars(settings, kubernetes, post, built_in, objects.opened, objects.watch)
+        self._addresses = DerivedAddresses(objects.watch, self._on_vips)
         self._gateways: GatewayAddressWatch | None = None
         if not settings.gateway.addresses:
             self._gateways = GatewayAddressWatch(
-                opened, kubernetes.namespace, kubernetes.gateway_service, self._on_gateways, watch=self._watch
+                objects.opened,
+                kubernetes.namespace,
+                kubernetes.gateway_service,
+                self._on_gateways,
+                watch=objects.watch,
             )
 
     @property
@@ -142,25 +103,19 @@ class ClusterSide:
         parts = (
             self._post,
             self.tokens,
-            self.writer,
-            self._events,
-            self._properties,
-            self._mesh,
-            self._mesh_writer,
+            self._objects,
             self.sidecars,
-            self._families,
             self._gateways,
         )
         return tuple(problem for part in parts if part is not None for problem in part.problems)
 
     def status(self) -> KubernetesStatus:
         """For the owner."""
-        written = self.writer.settled and self._mesh_writer.settled
-        in_order = written and not self._unsettled and not self._pending
+        in_order = self._objects.settled and not self._unsettled and not self._pending
         return KubernetesStatus(self._post.leader, self._post.leads, in_order, self._mesh_status())
 
     def _mesh_status(self) -> MeshStatus | None:
-        detected, controller = self._mesh.detected, self._controller
+        detected, controller = self._objects.detected_mesh, self._controller
         if detected is None or controller is None:
             return None
         own = self._settings.trust_domain
@@ -190,17 +145,11 @@ class ClusterSide:
 
     async def run(self) -> None:
         """Read and write until cancelled."""
-        forget = self._post.listen(lambda _: self._hurry())
+        forget = self._post.listen(lambda _: self.sidecars.hurry())
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._watch.run(), name="watch of the cluster")
-                tasks.create_task(self.writer.run(), name="writer")
-                tasks.create_task(self._events.run(), name="events")
-                tasks.create_task(self._properties.run(), name="properties")
-                tasks.create_task(self._mesh.run(), name="mesh")
-                tasks.create_task(self._mesh_writer.run(), name="writer of the mesh")
+                tasks.create_task(self._objects.run(), name="objects of the cluster")
                 tasks.create_task(self.sidecars.run(), name="sidecars of pods")
-                tasks.create_task(self._families.run(), name="IP families")
                 tasks.create_task(self.tokens.run(), name="token reviews")
                 tasks.create_task(self._addresses.run(), name="clusterset IPs")
                 if self._gateways is not None:
@@ -209,24 +158,15 @@ class ClusterSide:
         finally:
             forget()
 
-    def _hurry(self) -> None:
-        self.writer.hurry()
-        self._properties.hurry()
-        self._mesh_writer.hurry()
-        self.sidecars.hurry()
-
     async def clear_away(self, *, patience_seconds: float) -> None:
         """The membership is over: return once nothing of it is left in the cluster, or after so long."""
         self._over = True
-        self._tell(set())
-        try:
-            async with asyncio.timeout(patience_seconds):
-                while True:
-                    if self.writer.settled and self._properties.settled and self._mesh_writer.settled:
-                        return
-                    await asyncio.sleep(_LOOK_SECONDS)
-        except TimeoutError:
+        if self._controller is None:
             return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_seconds):
+                controller = self._controller
+                await self._objects.clear_away(controller.surroundings, controller.projection.results.keys())
 
     async def _settle(self) -> None:
         """Tell of exports once the exchange has them, or has not had them for long."""
@@ -253,14 +193,12 @@ class ClusterSide:
         if self._in_doubt() and not self._over:
             # Whose key it is has to be settled first: until then all stays as it is.
             return
-        self._properties.tell(member)
         if not member:
-            self.writer.tell(Computed({}, {}, controller.surroundings), controller.projection.results.keys())
-            self._mesh_writer.tell(Whole({}, {}, controller.surroundings), controller.projection.results.keys())
+            self._objects.tell_nothing(controller.surroundings, controller.projection.results.keys())
             return
         why = "" if self._session.connected else "the exchange can't be reached"
         pending = Publication(Delivery.PENDING, why or "the exchange has not taken it yet")
-        self.writer.tell(
+        self._objects.tell(
             Computed(
                 controller.projection.results,
                 controller.state.services,
@@ -270,9 +208,6 @@ class ClusterSide:
                 dict.fromkeys(self._pending, pending),
                 controller.unread,
             ),
-            changed,
-        )
-        self._mesh_writer.tell(
             Whole(
                 controller.projection.results,
                 controller.state.services,
@@ -281,10 +216,6 @@ class ClusterSide:
             ),
             changed,
         )
-
-    def _on_mesh(self) -> None:
-        self.writer.on_derived_annotations(self._mesh.derived_annotations)
-        self._mesh_writer.on_mesh()
 
     def _on_vips(self, vips: Mapping[ServiceKey, IPv4Address], ipv6_vips: Mapping[ServiceKey, IPv6Address]) -> None:
         if self._controller is not None:

@@ -80,37 +80,39 @@ async def test_what_is_wrong_with_any_part_is_told(tmp_path: Path) -> None:
         in_doubt=lambda: False,
         mark=lambda: None,
     )
-    side._families.problems = (Problem("IP families", "Unknown", "nobody tells"),)
+    side._objects._families.problems = (Problem("IP families", "Unknown", "nobody tells"),)
     side.sidecars._distributor._objects.mark_unreadable(CONFIG_MAPS, "forbidden")
 
     assert {"Unreadable", "Unknown"} <= {problem.reason for problem in side.problems}
 
 
 class Told:
-    """Stands for a writer, and keeps what it was told."""
+    """Stands for the objects of the cluster, and keeps what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[Any] = []
-        self.settled = True
+        self.told: list[str] = []
 
-    def tell(self, what: Any, *_: object) -> None:
-        self.told.append(what)
+    def tell(self, *_: object) -> None:
+        self.told.append("member")
+
+    async def clear_away(self, *_: object) -> None:
+        self.told.append("over")
 
 
 @pytest.mark.parametrize("in_doubt", [False, True])
 async def test_what_is_over_is_cleared_whatever_was_read(in_doubt: bool) -> None:
     """That the roster is gone is enough; and a key in doubt alone changes nothing in the cluster."""
     side: Any = object.__new__(ClusterSide)
-    writer, properties, mesh, controller = Told(), Told(), Told(), MagicMock()
-    side._controller, side.writer, side._properties, side._mesh_writer = controller, writer, properties, mesh
+    objects, controller = Told(), MagicMock()
+    side._controller, side._objects = controller, objects
     side._is_member, side._in_doubt, side._over = (lambda: not in_doubt), (lambda: in_doubt), False
     side._session, side._noted, side._pending = MagicMock(), {}, frozenset()
     controller.projection.results, controller.state.services = {ECHO: object()}, {}
     controller.trust.bundles = {}
     side._settings = MagicMock()
     side._tell(set())
-    before = [len(writer.told), len(mesh.told)]
+    before = [*objects.told]
     await side.clear_away(patience_seconds=1)
 
-    assert before == ([0, 0] if in_doubt else [1, 1])
-    assert (writer.told[-1].results, mesh.told[-1].results, properties.told[-1]) == ({}, {}, False)
+    assert before == ([] if in_doubt else ["member"])
+    assert objects.told[-1] == "over"

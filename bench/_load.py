@@ -54,12 +54,12 @@ async def constant_rate(address: str, *, rate: int, seconds: float, connections:
     return Latencies(tuple(sorted(found)))
 
 
-def saturate(address: str, *, connections: int, seconds: int) -> float:
+def saturate(address: str, *, connections: int, seconds: int, path: str = "/") -> float:
     """Requests per second that `wrk` gets through with so many connections."""
     program = shutil.which("wrk")
     if program is None:
         sys.exit("bench: wrk is missing: install it, for instance with 'apt-get install wrk'")
-    command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", f"http://{address}/"]
+    command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", f"http://{address}{path}"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     match = re.search(r"Requests/sec:\s+([\d.]+)", printed)
     errors = re.search(r"Non-2xx.*", printed)

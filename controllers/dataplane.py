@@ -18,6 +18,7 @@ from federation.model.state import ClusterState, ServiceState
 from gateway.ir.build import build_inbound
 from gateway.ir.model import ImportedPort
 from gateway.nodes import GatewayNode, Node, SidecarNode
+from gateway.telemetry import Telemetry
 from gateway.xds.cache import GroupChange, NodeChange, SnapshotCache
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource
@@ -92,8 +93,9 @@ class _Pending:
 class DataPlane:
     """The xDS side of one cluster's controller."""
 
-    def __init__(self, cache: SnapshotCache, sidecar_port: int) -> None:
+    def __init__(self, cache: SnapshotCache, sidecar_port: int, telemetry: Telemetry) -> None:
         self._cache = cache
+        self._telemetry = telemetry
         self._sidecar_port = sidecar_port
         self._state: ClusterState | None = None
         self._services: dict[ServiceKey, _Service] = {}
@@ -230,7 +232,7 @@ class DataPlane:
         vip = self._vips.get(key)
         if vip is None or not self._redirecting:
             return ()
-        return tuple(vip_resource(str(vip), port) for port in imports)
+        return tuple(vip_resource(str(vip), port, self._telemetry) for port in imports)
 
     def _sidecar_groups(self) -> tuple[str, ...]:
         return (SIDECARS, REDIRECTING) if self._redirecting else (SIDECARS,)
@@ -281,7 +283,7 @@ class DataPlane:
 
     def _node_resources(self, entry: _Node) -> tuple[Resource, ...]:
         if isinstance(entry.node, GatewayNode):
-            return gateway_node_resources(entry.node)
+            return gateway_node_resources(entry.node, self._telemetry)
         if entry.svid is None or self._state is None:
             return ()
         node = entry.node
@@ -303,7 +305,7 @@ class DataPlane:
         return (
             svid_resource(entry.svid.chain_pem.encode(), entry.svid.key_pem.reveal()),
             self._bundles,
-            *sidecar_node_resources(node, inbound, imports, self._generation),
+            *sidecar_node_resources(node, inbound, imports, self._telemetry, self._generation),
         )
 
     def _commit(self, pending: _Pending) -> tuple[Problem, ...]:

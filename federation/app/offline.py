@@ -14,7 +14,7 @@ import msgspec
 
 from controllers.projection import Projection, Surroundings, meet, own_gateway, own_site
 from controllers.sources.files import load_directory
-from federation.app.proxies import gateway_node, sidecar_node
+from federation.app.proxies import gateway_node, sidecar_node, telemetry
 from federation.app.sites import load_cluster, load_sidecar
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.model.configuration import ClusterSettings
@@ -95,7 +95,7 @@ def node_resources(own: OfflineSite, projection: Projection, node: str) -> list[
     if node == "gateway":
         served = [port for result in results for port in result.exports]
         return [
-            *gateway_node_resources(gateway_node(own.settings)),
+            *gateway_node_resources(gateway_node(own.settings), telemetry(own.settings)),
             *(resource for port in served for resource in export_resources(port)),
         ]
     sidecar = load_sidecar(Path(node))
@@ -119,7 +119,9 @@ def node_resources(own: OfflineSite, projection: Projection, node: str) -> list[
         )
     ]
     return [
-        *sidecar_node_resources(spec, inbound, {(port.service, port.port): port for port in ports}),
+        *sidecar_node_resources(
+            spec, inbound, {(port.service, port.port): port for port in ports}, telemetry(own.settings)
+        ),
         *(resource for port in ports for resource in import_resources(port)),
         route_table(route_entries(ports)),
     ]

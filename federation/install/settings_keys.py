@@ -28,6 +28,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "http.listen": _LISTENS,
     "dns.listen": _LISTENS,
     "gateway.listen": _LISTENS,
+    "gateway.metrics": _LISTENS,
     "ca.bundleFile": _OWN_CA,
     "ca.bundleEndpoint": _OWN_CA,
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from federation.model.locality import Site, plan_localities, spread_weight
+from federation.model.locality import Site, distance, nearest_distance, plan_localities, spread_weight
 from federation.model.names import ClusterId, ServiceKey
 from federation.model.records import GatewayAddress
 from federation.model.state import EndpointSlice, Protocol, ServicePort, ServiceState
 from federation.model.view import MergedPort, MergedService
 from gateway.ir.model import (
     AppProtocol,
+    CallPath,
     ExportedPort,
     ImportedPort,
     InboundPort,
@@ -63,7 +64,17 @@ def build_imports(
             port=port.port,
             protocol=app_protocol(port.name, port.app_protocol),
             identities=_identities(service, port, {own.cluster, *sites}),
-            localities=_localities(service, port, own, callable_sites, demoted, gateways, local, sidecar_port),
+            localities=_localities(
+                service,
+                port,
+                own,
+                callable_sites,
+                demoted,
+                gateways,
+                local,
+                sidecar_port,
+                nearest_distance(port, own=own, sites=sites),
+            ),
             generation=generation,
         )
         for port in service.ports
@@ -94,6 +105,7 @@ def _localities(
     gateways: Mapping[ClusterId, tuple[GatewayAddress, ...]],
     local: ServiceState,
     sidecar_port: int,
+    nearest: int,
 ) -> tuple[UpstreamLocality, ...]:
     pods = _ready_sidecars(local, port.name, sidecar_port)
     local_ready = sum(len(zone) for zone in pods.values())
@@ -120,6 +132,7 @@ def _localities(
                     Upstream(address.host, address.port, weight)
                     for address, weight in zip(addresses, weights, strict=True)
                 ),
+                CallPath.REMOTE if distance(own, sites[group.cluster]) == nearest else CallPath.FAILOVER,
             )
         )
     return tuple(sorted(localities))

@@ -27,6 +27,17 @@ class AppProtocol(StrEnum):
         return self is not AppProtocol.TCP
 
 
+class CallPath(StrEnum):
+    """How a call gets to the cluster that takes it; a label of metrics and a field of access logs."""
+
+    LOCAL = "local"
+    """In the caller's own cluster."""
+    REMOTE = "remote"
+    """To one of the nearest clusters that export the port; the own one doesn't."""
+    FAILOVER = "failover"
+    """Past a nearer cluster, which exports the port and did not take the call, for whatever reason."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Upstream:
     """One address that a proxy connects to."""
@@ -46,6 +57,7 @@ class UpstreamLocality:
     region: str
     zone: str
     upstreams: tuple[Upstream, ...]
+    path: CallPath = CallPath.LOCAL
 
 
 @dataclass(frozen=True, slots=True)

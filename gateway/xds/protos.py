@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLog,
+    AccessLogFilter,
+    ComparisonFilter,
+    OrFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
@@ -20,7 +28,9 @@ from envoy.config.core.v3.base_pb2 import (
     HeaderValue,
     HeaderValueOption,
     Locality,
+    Metadata,
     Node,
+    RuntimeUInt32,
     TrafficDirection,
     TransportSocket,
 )
@@ -36,6 +46,7 @@ from envoy.config.core.v3.health_check_pb2 import HealthCheck
 from envoy.config.core.v3.protocol_pb2 import (
     Http2ProtocolOptions,
 )
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import (
@@ -56,6 +67,8 @@ from envoy.config.route.v3.route_components_pb2 import (
     WeightedCluster,
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.access_loggers.stats.v3.stats_pb2 import Config as StatsLogger
+from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import (
     HeaderMutation,
     HeaderMutationPerRoute,
@@ -106,6 +119,7 @@ from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
+from google.protobuf.wrappers_pb2 import UInt64Value
 from google.rpc.status_pb2 import Status
 from xds.core.v3.extension_pb2 import TypedExtensionConfig as XdsExtension
 from xds.type.matcher.v3.matcher_pb2 import Matcher
@@ -154,6 +168,8 @@ __all__ = [
     "RBAC",
     "ROUTE",
     "SECRET",
+    "AccessLog",
+    "AccessLogFilter",
     "Address",
     "AggregatedConfigSource",
     "AnyMessage",
@@ -166,6 +182,7 @@ __all__ = [
     "ClusterLoadAssignment",
     "CodecClientType",
     "CommonTlsContext",
+    "ComparisonFilter",
     "ConfigSource",
     "DataSource",
     "DecodeError",
@@ -197,8 +214,10 @@ __all__ = [
     "LocalityLbEndpoints",
     "Matcher",
     "Message",
+    "Metadata",
     "Mutations",
     "Node",
+    "OrFilter",
     "OriginalDst",
     "OutlierDetection",
     "PreviousHostsPredicate",
@@ -207,20 +226,26 @@ __all__ = [
     "Rds",
     "RegexMatcher",
     "Resource",
+    "ResponseFlagFilter",
     "RetryPolicy",
     "Route",
     "RouteAction",
     "RouteConfiguration",
     "RouteMatch",
     "Router",
+    "RuntimeUInt32",
     "SPIFFECertValidatorConfig",
     "SdsSecretConfig",
     "Secret",
     "SniCluster",
     "SocketAddress",
+    "StatsLogger",
     "Status",
+    "StatusCodeFilter",
+    "StdoutAccessLog",
     "StringMatcher",
     "SubjectAltNameMatcher",
+    "SubstitutionFormatString",
     "TcpProxy",
     "TlsCertificate",
     "TlsInspector",
@@ -228,6 +253,7 @@ __all__ = [
     "TrafficDirection",
     "TransportSocket",
     "TypedExtensionConfig",
+    "UInt64Value",
     "UpstreamTlsContext",
     "UriSanInput",
     "VirtualHost",

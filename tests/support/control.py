@@ -32,6 +32,7 @@ from federation.model.names import ClusterId, RecordKey, ServiceKey
 from federation.model.records import BundleRecord, GatewayAddress, Record, Version
 from federation.model.state import ClusterState, ServiceState
 from gateway.nodes import GatewayNode, Listen, Node, SidecarNode
+from gateway.telemetry import Telemetry
 from gateway.xds import protos as pb
 from gateway.xds.cache import Changed, Listener, NodeView, SnapshotCache
 from gateway.xds.resources import Resource, message_of
@@ -178,7 +179,7 @@ class ControlLoop:
         self.gateways = FakeGateways()
         self.authority = authority or started_authority()
         self.cache = SnapshotCache()
-        self.dataplane = DataPlane(self.cache, sidecar_port=15006)
+        self.dataplane = DataPlane(self.cache, sidecar_port=15006, telemetry=Telemetry(EAST))
         self.journal = FlakyJournal(directory)
         self.settings = settings(directory)
         self.controller = Controller(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from gateway.ir.model import AppProtocol, ExportedPort, ImportedPort, InboundPort, Upstream, UpstreamLocality
 from gateway.nodes import ProbeSpec
 from gateway.xds import protos as pb
+from gateway.xds.translate.access_log import call_metadata, service_metadata
 from gateway.xds.translate.messages import milliseconds, socket_address
 from gateway.xds.translate.tls import ads, upstream_tls
 
@@ -41,6 +42,7 @@ def import_cluster(port: ImportedPort) -> pb.Message:
         circuit_breakers=_circuit_breakers(),
         common_lb_config=_common_lb(),
         outlier_detection=_outlier_detection(3 if port.protocol.is_http else 1),
+        metadata=service_metadata(port),
     )
     if port.protocol.is_http:
         _set_http(cluster, http2_options(keepalive=True))
@@ -56,12 +58,12 @@ def import_assignment(port: ImportedPort) -> pb.Message:
     )
 
 
-def export_cluster(name: str) -> pb.Message:
-    """The gateway's cluster behind one SNI. It holds nothing but the name, so it never changes: on-demand discovery
+def export_cluster(port: ExportedPort) -> pb.Message:
+    """The gateway's cluster behind one SNI. It holds nothing but names, so it never changes: on-demand discovery
     asks for it once, and endpoints come by EDS.
     """
     cluster = pb.Cluster(
-        name=name,
+        name=port.name,
         type=pb.Cluster.EDS,
         eds_cluster_config=pb.Cluster.EdsClusterConfig(eds_config=ads()),
         connect_timeout=milliseconds(_CONNECT_TIMEOUT_MS),
@@ -69,6 +71,7 @@ def export_cluster(name: str) -> pb.Message:
         circuit_breakers=_circuit_breakers(),
         common_lb_config=_common_lb(),
         outlier_detection=_outlier_detection(1),
+        metadata=service_metadata(port),
     )
     _tcp_keepalive(cluster)
     return cluster
@@ -195,11 +198,14 @@ def _health_check(probe: ProbeSpec, port: InboundPort) -> pb.Message:
 
 
 def _locality(locality: UpstreamLocality) -> pb.Message:
+    hosts = _hosts(locality.upstreams)
+    for host in hosts:
+        host.metadata.CopyFrom(call_metadata(locality))
     return pb.LocalityLbEndpoints(
         # The sub-zone tells clusters of one region apart in Envoy's own views.
         locality=pb.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.cluster),
         priority=locality.priority,
-        lb_endpoints=_hosts(locality.upstreams),
+        lb_endpoints=hosts,
     )
 
 

@@ -58,10 +58,10 @@ def test_every_metric_of_the_table_is_counted_by_somebody() -> None:
 
 
 def test_all_metrics_of_a_proxy_share_one_scope_with_its_limits() -> None:
-    """The field is newer than the generated messages: it is written as Envoy 1.40 reads it, and is no unknown prefix."""
+    """The field is newer than the generated messages: it is written as Envoy 1.40 reads it."""
     for log in loggers(QUIET):
         content = log[0].typed_config.value
-        assert b"\x32\x1e\x0a\x03\x08\xa0\x9c\x01\x1a\x03\x08\x90\x4e\x2a\x0afederation\x32\x0afederation" in content
+        assert b"\x32\x23\x0a\x04\x08\xa0\x9c\x01\x1a\x03\x08\x90\x4e\x2a\x0afederation\x32\x0afederation" in content
         assert not pb.unpack(log[0].typed_config, pb.StatsLogger).stat_prefix
 
 

@@ -217,6 +217,5 @@ def test_every_chain_is_of_the_generation_of_its_trust(listener: pb.Message) -> 
 
 def test_before_anything_was_withdrawn_there_is_no_mark() -> None:
     """The first generation is the configuration as it always was."""
-    assert not any(
-        chain.HasField("metadata") for chain in inbound_listener(HERE, [inbound("http")], TELEMETRY).filter_chains
-    )
+    listener = inbound_listener(HERE, [inbound("http")], TELEMETRY)
+    assert not any(chain.HasField("metadata") for chain in listener.filter_chains)

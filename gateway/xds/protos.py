@@ -67,7 +67,6 @@ from envoy.config.route.v3.route_components_pb2 import (
     WeightedCluster,
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.access_loggers.stats.v3.stats_pb2 import Config as StatsLogger
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import (
     HeaderMutation,
@@ -119,12 +118,12 @@ from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
-from google.protobuf.wrappers_pb2 import UInt64Value
 from google.rpc.status_pb2 import Status
 from xds.core.v3.extension_pb2 import TypedExtensionConfig as XdsExtension
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds.type.matcher.v3.regex_pb2 import RegexMatcher as XdsRegexMatcher
 from xds.type.matcher.v3.string_pb2 import StringMatcher as XdsStringMatcher
+from xds.type.v3.typed_struct_pb2 import TypedStruct
 
 Message = Any
 """A generated message; untyped, because the wheel that brings them is."""
@@ -239,7 +238,6 @@ __all__ = [
     "Secret",
     "SniCluster",
     "SocketAddress",
-    "StatsLogger",
     "Status",
     "StatusCodeFilter",
     "StdoutAccessLog",
@@ -253,7 +251,7 @@ __all__ = [
     "TrafficDirection",
     "TransportSocket",
     "TypedExtensionConfig",
-    "UInt64Value",
+    "TypedStruct",
     "UpstreamTlsContext",
     "UriSanInput",
     "VirtualHost",

@@ -40,9 +40,15 @@ _RECEIVED, _SENT = "%BYTES_RECEIVED%", "%BYTES_SENT%"
 # The validator has taken the certificate for one of the trust domain that its first URI names.
 _TRUST_DOMAIN = '%CEL(re.extract(connection.uri_san_peer_certificate, "^spiffe://([^/]+)/.*$", "\\\\1"))%'
 
-# envoy.type.v3.Scope in Config.stats_scope (6): the wheel with the messages is older than this field, and of the one
-# that it has Envoy 1.40 complains at every listener. One scope for all loggers: the limits are the proxy's.
-_SCOPE_FIELD = 6
+# One scope for all loggers: the limits are the proxy's.
+_SCOPE = {
+    "prefix": STATS_PREFIX,
+    "sharing_name": STATS_PREFIX,
+    "max_counters": MOST_COUNTERS,
+    "max_histograms": MOST_HISTOGRAMS,
+}
+
+_STATS_LOGGER = "type.googleapis.com/envoy.extensions.access_loggers.stats.v3.Config"
 
 
 def caller_log(telemetry: Telemetry, *, http: bool, port: ImportedPort | None = None) -> list[pb.Message]:
@@ -156,40 +162,27 @@ def _stats_log(
 ) -> pb.Message:
     """The logger that counts; each metric with the format of its value, an empty one for 1."""
     known = {**labels, "response_code": "%RESPONSE_CODE%", "response_flags": "%RESPONSE_FLAGS%"}
-    config = pb.StatsLogger(
-        histograms=[
-            pb.StatsLogger.Histogram(
-                stat=_stat(family, known), unit=pb.StatsLogger.Histogram.Milliseconds, value_format=value
-            )
+    config = {
+        "stats_scope": _SCOPE,
+        "histograms": [
+            {"stat": _stat(family, known), "unit": "Milliseconds", "value_format": value}
             for family, value in (histograms or {}).items()
-        ]
-    )
-    for family, value in (counters or {}).items():
-        counter = config.counters.add(stat=_stat(family, known), value_format=value)
-        if not value:
-            counter.value_fixed.value = 1
-    config.MergeFromString(_field(_SCOPE_FIELD, _scope()))
-    return pb.AccessLog(name="envoy.access_loggers.stats", typed_config=pb.pack(config))
+        ],
+        "counters": [
+            {"stat": _stat(family, known), **({"value_format": value} if value else {"value_fixed": 1})}
+            for family, value in (counters or {}).items()
+        ],
+    }
+    # As a structure: the wheel with the messages is older than ``stats_scope``, and of what it has in its place Envoy
+    # 1.40 complains at every listener.
+    typed = pb.TypedStruct(type_url=_STATS_LOGGER)
+    typed.value.update(config)
+    return pb.AccessLog(name="envoy.access_loggers.stats", typed_config=pb.pack(typed))
 
 
-def _stat(family: Family, values: Mapping[str, str]) -> pb.Message:
-    tags = [pb.StatsLogger.Tag(name=label, value_format=values[label]) for label in family.labels]
-    return pb.StatsLogger.Stat(name=family.name, tags=tags)
-
-
-def _scope() -> bytes:
-    limit = {number: pb.UInt64Value(value=most).SerializeToString() for number, most in _LIMITS.items()}
-    prefix = STATS_PREFIX.encode()
-    return b"".join(_field(*each) for each in (*limit.items(), (5, prefix), (6, prefix)))
-
-
-# max_counters and max_histograms; 5 is prefix, 6 sharing_name.
-_LIMITS = {1: MOST_COUNTERS, 3: MOST_HISTOGRAMS}
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited field on the wire, of fewer than 16 numbers and 128 bytes."""
-    return bytes((number << 3 | 2, len(content))) + content
+def _stat(family: Family, values: Mapping[str, str]) -> dict[str, object]:
+    tags = [{"name": label, "value_format": values[label]} for label in family.labels]
+    return {"name": family.name, "tags": tags}
 
 
 def _json_log(telemetry: Telemetry, reporter: Reporter, facts: Mapping[str, str], *, http: bool) -> list[pb.Message]:

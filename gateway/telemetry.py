@@ -108,4 +108,4 @@ FAMILIES = (
 BUCKETS_MILLISECONDS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 
 MOST_COUNTERS, MOST_HISTOGRAMS = 20_000, 10_000
-"""Series of one proxy. What is beyond is not counted, which ``server.stats_overflow`` tells."""
+"""Series of one listener. What is beyond is not counted, which ``server.stats_overflow`` tells."""

@@ -95,7 +95,9 @@ def scrape(host: str) -> Series:
     found: Series = {}
     for family in text_string_to_metric_families(body):
         for sample in family.samples:
-            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+            labels = tuple(sorted(sample.labels.items()))
+            assert labels not in found.setdefault(sample.name, {}), f"{sample} twice"
+            found[sample.name][labels] = sample.value
     return found
 
 

@@ -40,10 +40,10 @@ _RECEIVED, _SENT = "%BYTES_RECEIVED%", "%BYTES_SENT%"
 # The validator has taken the certificate for one of the trust domain that its first URI names.
 _TRUST_DOMAIN = '%CEL(re.extract(connection.uri_san_peer_certificate, "^spiffe://([^/]+)/.*$", "\\\\1"))%'
 
-# One scope for all loggers: the limits are the proxy's.
+# Each logger has its own, and series of one name are the same in all. A shared one (``sharing_name``) makes Envoy 1.40
+# crash as it ends.
 _SCOPE = {
     "prefix": STATS_PREFIX,
-    "sharing_name": STATS_PREFIX,
     "max_counters": MOST_COUNTERS,
     "max_histograms": MOST_HISTOGRAMS,
 }

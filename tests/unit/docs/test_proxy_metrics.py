@@ -25,5 +25,5 @@ def test_the_page_has_the_table() -> None:
 
 
 def test_the_limits_are_told() -> None:
-    """What one proxy counts at most."""
+    """What one listener counts at most."""
     assert f"{MOST_COUNTERS:,} counters and {MOST_HISTOGRAMS:,} histograms" in PAGE.read_text()

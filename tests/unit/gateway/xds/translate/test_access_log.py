@@ -62,9 +62,9 @@ def test_every_metric_of_the_table_is_counted_by_somebody() -> None:
     assert found == {family.name: family.labels for family in FAMILIES}
 
 
-def test_all_metrics_of_a_proxy_share_one_scope_with_its_limits() -> None:
-    """Whatever the number of its listeners."""
-    scope = {"prefix": "federation", "sharing_name": "federation", "max_counters": 20_000, "max_histograms": 10_000}
+def test_every_logger_has_limits() -> None:
+    """And one prefix, so that what two listeners count is one series."""
+    scope = {"prefix": "federation", "max_counters": 20_000, "max_histograms": 10_000}
     assert all(config_of(log[0])["stats_scope"] == scope for log in loggers(QUIET))
 
 

@@ -133,8 +133,24 @@ def plain_resources(resources: Sequence[Resource]) -> dict[str, list[object]]:
     for resource in sorted(resources, key=lambda one: (one.type_url, one.name)):
         kind = resource.type_url.rpartition(".")[2]
         message = pb.json_format.MessageToDict(message_of(resource), preserving_proto_field_name=True)
-        plain.setdefault(kind, []).append(message)
+        plain.setdefault(kind, []).append(_steady(message))
     return plain
+
+
+# Fields that hold free-form structures or maps, whose keys come in another order each time.
+_UNORDERED = frozenset({"filter_metadata", "json_format", "value"})
+
+
+def _steady(value: object, *, sort: bool = False) -> object:
+    """The same, with keys in an order that is the same every time: of structures by name, else that of the fields."""
+    match value:
+        case dict():
+            items = sorted(value.items()) if sort else value.items()
+            return {key: _steady(item, sort=sort or key in _UNORDERED) for key, item in items}
+        case list():
+            return [_steady(item, sort=sort) for item in value]
+        case _:
+            return value
 
 
 def plain_records(records: dict[RecordKey, Record]) -> dict[str, object]:

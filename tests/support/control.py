@@ -6,6 +6,7 @@ stand-ins.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -144,12 +145,17 @@ class FakeGateways:
     def __init__(self) -> None:
         self.followed: Mapping[ClusterId, Sequence[GatewayAddress]] = {}
         self.up: dict[ClusterId, bool] = {}
+        self.seconds: dict[ClusterId, float] = {}
+        self.failed: Counter[ClusterId] = Counter()
 
     def follow(self, gateways: Mapping[ClusterId, Sequence[GatewayAddress]]) -> None:
         self.followed = gateways
 
     def reach(self, cluster: ClusterId) -> bool | None:
         return self.up.get(cluster) if cluster in self.followed else None
+
+    def answer_seconds(self, cluster: ClusterId) -> float | None:
+        return self.seconds.get(cluster)
 
 
 class FlakyJournal(Journal):

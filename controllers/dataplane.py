@@ -23,6 +23,7 @@ from gateway.ir.build import build_inbound
 from gateway.ir.model import ImportedPort, Upstream
 from gateway.ir.shards import keep_slots
 from gateway.nodes import GatewayNode, Node, SidecarNode
+from gateway.telemetry import Telemetry
 from gateway.xds.cache import GroupChange, NodeChange, SnapshotCache
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource
@@ -105,8 +106,9 @@ def new_cache() -> SnapshotCache:
 class DataPlane:
     """The xDS side of one cluster's controller."""
 
-    def __init__(self, cache: SnapshotCache, sidecar_port: int) -> None:
+    def __init__(self, cache: SnapshotCache, sidecar_port: int, telemetry: Telemetry) -> None:
         self._cache = cache
+        self._telemetry = telemetry
         self._sidecar_port = sidecar_port
         self._state: ClusterState | None = None
         self._services: dict[ServiceKey, _Service] = {}
@@ -268,7 +270,7 @@ class DataPlane:
         if not self._redirecting:
             return ()
         vips = [str(vip) for vip in (self._vips.get(key), self._ipv6_vips.get(key)) if vip is not None]
-        return tuple(vip_resource(vip, port) for port in imports for vip in vips)
+        return tuple(vip_resource(vip, port, self._telemetry) for port in imports for vip in vips)
 
     def _sidecar_groups(self) -> tuple[str, ...]:
         return (SIDECARS, REDIRECTING) if self._redirecting else (SIDECARS,)
@@ -319,7 +321,7 @@ class DataPlane:
 
     def _node_resources(self, entry: _Node) -> tuple[Resource, ...]:
         if isinstance(entry.node, GatewayNode):
-            return gateway_node_resources(entry.node)
+            return gateway_node_resources(entry.node, self._telemetry)
         if entry.svid is None or self._state is None:
             return ()
         node = entry.node
@@ -344,7 +346,7 @@ class DataPlane:
             svid_resource(entry.svid.chain_pem.encode(), entry.svid.key_pem.reveal()),
             ticket_resource(self._tickets.of(entry.svid).reveal()),
             self._bundles,
-            *sidecar_node_resources(node, inbound, imports, self._generation),
+            *sidecar_node_resources(node, inbound, imports, self._telemetry, self._generation),
         )
 
     def _commit(self, pending: _Pending) -> tuple[Problem, ...]:

@@ -55,6 +55,8 @@ class PodPlace:
     admin: HostPort
     health: HostPort | None = None
     """Where the kubelet asks whether Envoy is ready."""
+    metrics: HostPort | None = None
+    """Where Prometheus asks."""
     token: Path = TOKEN_FILE
     trust_bundle: Path = TRUST_FILE
     trust_domain: str = ""
@@ -92,6 +94,7 @@ def pod_bootstrap(node: Node, node_id: str, place: PodPlace, directory: Path) ->
             directory=directory,
         ),
         health=None if place.health is None else Listen(place.health.host, place.health.port),
+        metrics=None if place.metrics is None else Listen(place.metrics.host, place.metrics.port),
     )
 
 
@@ -135,6 +138,7 @@ def installed_place(settings: ClusterSettings) -> PodPlace:
         zone=settings.zone,
         xds=Listen(f"federation-controller.{kubernetes.namespace}.svc", port),
         admin=settings.gateway.admin,
+        metrics=settings.gateway.metrics,
     )
 
 

@@ -13,7 +13,9 @@ from federation.model.locality import (
     WEIGHT_PER_ENDPOINT,
     Shares,
     Site,
+    distance,
     drained_weights,
+    nearest_distance,
     plan_localities,
     spread_weight,
 )
@@ -25,6 +27,7 @@ from federation.model.traffic_policy import DEFAULTS, Capacity, TrafficSettings
 from federation.model.view import MergedPort, MergedService
 from gateway.ir.model import (
     AppProtocol,
+    CallPath,
     ExportedPort,
     ImportedPort,
     InboundPort,
@@ -86,7 +89,18 @@ def build_imports(
             protocol=app_protocol(port.name, port.app_protocol),
             identities=_identities(service, port, {own.cluster, *sites}),
             localities=_localities(
-                service, port, own, callable_sites, demoted, gateways, shards, shares, local, sidecar_port, policy
+                service,
+                port,
+                own,
+                callable_sites,
+                demoted,
+                gateways,
+                shards,
+                shares,
+                local,
+                sidecar_port,
+                policy,
+                nearest_distance(port, own=own, sites=sites),
             ),
             generation=generation,
             policy=settings_for(policy, service),
@@ -123,6 +137,7 @@ def _localities(
     local: ServiceState,
     sidecar_port: int,
     policy: TrafficSettings,
+    nearest: int,
 ) -> tuple[UpstreamLocality, ...]:
     pods = _ready_sidecars(local, port.name, sidecar_port)
     local_ready = sum(len(zone) for zone in pods.values())
@@ -146,7 +161,9 @@ def _localities(
             group.scale,
         )
         if upstreams:
-            localities.append(UpstreamLocality(group.priority, group.cluster, group.region, "", upstreams))
+            near = distance(own, sites[group.cluster]) == nearest
+            path = CallPath.REMOTE if near else CallPath.FAILOVER
+            localities.append(UpstreamLocality(group.priority, group.cluster, group.region, "", upstreams, path=path))
     found = tuple(sorted(localities))
     if policy.failover.order:
         found = weigh(found, groups)

@@ -26,6 +26,7 @@ from gateway.ir.build import build_inbound
 from gateway.ir.model import AppProtocol, ImportedPort, TerminatedPort, Upstream
 from gateway.ir.shards import keep_slots
 from gateway.nodes import GatewayNode, Node, SidecarNode
+from gateway.telemetry import Telemetry
 from gateway.xds.cache import SnapshotCache
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource
@@ -77,8 +78,9 @@ class _Node:
 class DataPlane:
     """The xDS side of one cluster's controller."""
 
-    def __init__(self, cache: SnapshotCache, sidecar_port: int) -> None:
+    def __init__(self, cache: SnapshotCache, sidecar_port: int, telemetry: Telemetry) -> None:
         self._cache = cache
+        self._telemetry = telemetry
         self._sidecar_port = sidecar_port
         self._state: ClusterState | None = None
         self._services: dict[ServiceKey, _Service] = {}
@@ -259,7 +261,7 @@ class DataPlane:
         if not self._redirecting:
             return ()
         vips = [str(vip) for vip in (self._vips.get(key), self._ipv6_vips.get(key)) if vip is not None]
-        return tuple(vip_resource(vip, port) for port in imports for vip in vips)
+        return tuple(vip_resource(vip, port, self._telemetry) for port in imports for vip in vips)
 
     def _egress(self, key: ServiceKey, service: _Service) -> tuple[Resource, ...]:
         vip = self._vips.get(key)
@@ -343,7 +345,8 @@ class DataPlane:
         if isinstance(entry.node, GatewayNode):
             ends = {} if entry.svid is None else self._terminated
             terminated = [port for key in sorted(ends) for port in ends[key]]
-            return (*secrets, *gateway_node_resources(entry.node, terminated, self._generation))
+            listener = gateway_node_resources(entry.node, self._telemetry, terminated, self._generation)
+            return (*secrets, *listener)
         if self._state is None or entry.svid is None:
             return ()
         node = entry.node
@@ -364,7 +367,7 @@ class DataPlane:
         imports = {
             (key, port.port): port for key in wanted if key in self._services for port in self._services[key].imports
         }
-        return (*secrets, *sidecar_node_resources(node, inbound, imports, self._generation))
+        return (*secrets, *sidecar_node_resources(node, inbound, imports, self._telemetry, self._generation))
 
     def _secrets(self, svid: Svid) -> tuple[Resource, ...]:
         return (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,13 +36,17 @@ class Health:
     """None: not known yet."""
     failures: int = 0
     """In a row, up to now."""
+    seconds: float | None = None
+    """That the last answer took; None while the address is down."""
 
-    def after(self, *, answered: bool) -> Health:
-        """What one more probe makes of it."""
+    def after(self, *, answered: bool, seconds: float | None = None) -> Health:
+        """What one more probe makes of it, which was answered within ``seconds``."""
         if answered:
-            return Health(up=True)
+            return Health(up=True, seconds=seconds)
         failures = min(self.failures + 1, FAILURES_TO_DOWN)
-        return Health(up=False if failures == FAILURES_TO_DOWN else self.up, failures=failures)
+        if failures == FAILURES_TO_DOWN:
+            return Health(up=False, failures=failures)
+        return Health(self.up, failures, self.seconds)
 
 
 def _client_hello() -> bytes:
@@ -99,6 +104,8 @@ class GatewayProbes:
         self._gateways: dict[ClusterId, tuple[GatewayAddress, ...]] = {}
         self._health: dict[tuple[ClusterId, GatewayAddress], Health] = {}
         self._followed = asyncio.Event()
+        self.failed: Counter[ClusterId] = Counter()
+        """Probes without an answer since the start, by peer."""
 
     def follow(self, gateways: Mapping[ClusterId, Sequence[GatewayAddress]]) -> None:
         """Probe exactly these from now on; what is known of an address that stays is kept."""
@@ -121,6 +128,12 @@ class GatewayProbes:
             return True
         return False if found and None not in found else None
 
+    def answer_seconds(self, cluster: ClusterId) -> float | None:
+        """How long the quickest of the peer's gateways took for its last answer: connecting, and what follows on the
+        first bytes, so two round trips. None where none answers."""
+        found = [self._health[cluster, address].seconds for address in self._gateways.get(cluster, ())]
+        return min((seconds for seconds in found if seconds is not None), default=None)
+
     async def run(self) -> None:
         """Probe until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -137,10 +150,13 @@ class GatewayProbes:
         # Those that come together are spread over the interval.
         await self._sleep(self._interval(cluster) * self._rng.random())
         while True:
+            began = asyncio.get_running_loop().time()
             answered = await self._probe(address)
+            took = asyncio.get_running_loop().time() - began
             # It may have been given up meanwhile: then this task is about to be cancelled.
             if (health := self._health.get((cluster, address))) is not None:
-                self._health[cluster, address] = health.after(answered=answered)
+                self._health[cluster, address] = health.after(answered=answered, seconds=took)
+                self.failed[cluster] += not answered
             await self._sleep(self._interval(cluster) * (1 + self._rng.uniform(-_JITTER, _JITTER)))
 
     def _interval(self, cluster: ClusterId) -> float:

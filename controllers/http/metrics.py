@@ -30,6 +30,9 @@ class Numbers:
     peers_fresh: Mapping[str, bool]
     peers_up: Mapping[str, bool]
     """Of those whose gateways were probed."""
+    peers_answer_seconds: Mapping[str, float]
+    """Of those that answer."""
+    peers_failed_probes: Mapping[str, int]
     peers_state: Mapping[str, str]
     peers_trusted: Mapping[str, bool]
     rejected: Mapping[tuple[str, str], int]
@@ -74,6 +77,15 @@ class ControllerCollector(Collector):
         yield _counter("publications", "Times that everything was published", now.publications)
         yield _by("peer_fresh", "1 while the peer renews its lease", "peer", now.peers_fresh)
         yield _by("peer_gateway_up", "1 while a gateway of the peer answers this cluster", "peer", now.peers_up)
+        yield _by(
+            "peer_probe_seconds",
+            "Time of the last answer of the peer's quickest gateway, two round trips",
+            "peer",
+            now.peers_answer_seconds,
+        )
+        yield _counted(
+            "peer_probes_failed", "Probes of the peer's gateways without an answer", "peer", now.peers_failed_probes
+        )
         state = GaugeMetricFamily(
             "federation_peer_state", "1 for the state that the peer is in for this cluster", labels=["peer", "state"]
         )

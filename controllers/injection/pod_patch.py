@@ -16,6 +16,7 @@ from controllers.injection.policy import (
     HEALTH_PORT,
     INBOUND_PORT,
     INIT_CONTAINER,
+    METRICS_PORT,
     OWN_CONTAINERS,
     PROXY_CONTAINER,
     containers,
@@ -200,6 +201,8 @@ def _proxy_container(injection: Injection, tuning: Tuning) -> Document:
         "ports": [
             {"name": "federation-mtls", "containerPort": INBOUND_PORT, "protocol": "TCP"},
             {"name": "federation-live", "containerPort": HEALTH_PORT, "protocol": "TCP"},
+            # Of at most 15 characters.
+            {"name": "federation-prom", "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
         "readinessProbe": {**ready, "periodSeconds": 5, "failureThreshold": 3, "timeoutSeconds": 3},
         "resources": _resources(tuning),

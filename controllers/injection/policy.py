@@ -17,7 +17,8 @@ from controllers.mcs.objects import Document, mapping, section, sequence, text
 ADMIN_PORT: Final = 15000
 INBOUND_PORT: Final = 15006
 HEALTH_PORT: Final = 15021
-PROXY_PORTS: Final = frozenset({ADMIN_PORT, REDIRECT_PORT, INBOUND_PORT, HEALTH_PORT})
+METRICS_PORT: Final = 15020
+PROXY_PORTS: Final = frozenset({ADMIN_PORT, REDIRECT_PORT, INBOUND_PORT, HEALTH_PORT, METRICS_PORT})
 
 BOOTSTRAP_CONTAINER: Final = "federation-bootstrap"
 INIT_CONTAINER: Final = "federation-init"

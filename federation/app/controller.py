@@ -39,7 +39,7 @@ from federation.app.kube.shared_changes import BeginAnewError, SharedChanges
 from federation.app.lock import only_controller
 from federation.app.nodes import NodeDesk
 from federation.app.owner_socket import ADMIN_SOCKET
-from federation.app.proxies import TRUST_BUNDLE_FILE
+from federation.app.proxies import TRUST_BUNDLE_FILE, telemetry
 from federation.app.reports import Reports
 from federation.app.seat import Seat, at_once, open_seat
 from federation.app.sites import CLUSTER_FILE
@@ -79,7 +79,7 @@ async def _run(  # noqa: PLR0915 - each part is named once, here
     with _usable(settings.state_directory):
         authorities = await _open_authorities(settings, post)
     cache = new_cache()
-    dataplane = DataPlane(cache, settings.mesh.sidecar_port)
+    dataplane = DataPlane(cache, settings.mesh.sidecar_port, telemetry(settings))
 
     def on_peer(cluster: ClusterId, keys: frozenset[RecordKey]) -> None:
         controller.on_peer(cluster, keys)

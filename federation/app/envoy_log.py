@@ -20,6 +20,9 @@ def last_words(log: str) -> str:
     """
     by_level: dict[str, list[str]] = {}
     for line in filter(str.strip, log.splitlines()):
+        if line.startswith("{"):
+            # Of an access log.
+            continue
         prefix = _PREFIX.match(line)
         level = "" if prefix is None else prefix["level"]
         by_level.setdefault(level, []).append(_PREFIX.sub("", line).strip())

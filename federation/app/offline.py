@@ -15,7 +15,7 @@ import msgspec
 from controllers.drains import NOTHING_DRAINED, gateway_record
 from controllers.projection import Projection, Surroundings, meet, own_site
 from controllers.sources.files import load_directory
-from federation.app.proxies import gateway_node, sidecar_node
+from federation.app.proxies import gateway_node, sidecar_node, telemetry
 from federation.app.sites import load_cluster, load_sidecar
 from federation.exchange.base import ExchangeSnapshot, MemberSnapshot
 from federation.model.configuration import ClusterSettings
@@ -104,7 +104,7 @@ def node_resources(own: OfflineSite, projection: Projection, node: str) -> list[
         served = [port for result in results for port in result.exports]
         terminated = [port for result in results for port in result.terminated]
         return [
-            *gateway_node_resources(gateway_node(own.settings), terminated),
+            *gateway_node_resources(gateway_node(own.settings), telemetry(own.settings), terminated),
             *(resource for port in served for resource in export_resources(port)),
             *(resource for port in terminated for resource in terminated_upstreams(port)),
         ]
@@ -131,7 +131,9 @@ def node_resources(own: OfflineSite, projection: Projection, node: str) -> list[
         )
     ]
     return [
-        *sidecar_node_resources(spec, inbound, {(port.service, port.port): port for port in ports}),
+        *sidecar_node_resources(
+            spec, inbound, {(port.service, port.port): port for port in ports}, telemetry(own.settings)
+        ),
         *(resource for port in ports for resource in import_resources(port)),
         route_table(route_entries(ports)),
     ]
@@ -143,8 +145,24 @@ def plain_resources(resources: Sequence[Resource]) -> dict[str, list[object]]:
     for resource in sorted(resources, key=lambda one: (one.type_url, one.name)):
         kind = resource.type_url.rpartition(".")[2]
         message = pb.json_format.MessageToDict(message_of(resource), preserving_proto_field_name=True)
-        plain.setdefault(kind, []).append(message)
+        plain.setdefault(kind, []).append(_steady(message))
     return plain
+
+
+# Fields that hold free-form structures or maps, whose keys come in another order each time.
+_UNORDERED = frozenset({"filter_metadata", "json_format", "value"})
+
+
+def _steady(value: object, *, sort: bool = False) -> object:
+    """The same, with keys in an order that is the same every time: of structures by name, else that of the fields."""
+    match value:
+        case dict():
+            items = sorted(value.items()) if sort else value.items()
+            return {key: _steady(item, sort=sort or key in _UNORDERED) for key, item in items}
+        case list():
+            return [_steady(item, sort=sort) for item in value]
+        case _:
+            return value
 
 
 def plain_records(records: dict[RecordKey, Record]) -> dict[str, object]:

@@ -57,6 +57,8 @@ class PodPlace:
     admin: HostPort
     health: HostPort | None = None
     """Where the kubelet asks whether Envoy is ready."""
+    metrics: HostPort | None = None
+    """Where Prometheus asks."""
     token: Path = TOKEN_FILE
     trust_bundle: Path = TRUST_FILE
     trust_domain: str = ""
@@ -97,6 +99,7 @@ def pod_bootstrap(
         ),
         health=None if place.health is None else Listen(place.health.host, place.health.port),
         limits=limits,
+        metrics=None if place.metrics is None else Listen(place.metrics.host, place.metrics.port),
     )
 
 
@@ -147,6 +150,7 @@ def installed_place(settings: ClusterSettings) -> PodPlace:
         zone=settings.zone,
         xds=Listen(f"federation-controller.{kubernetes.namespace}.svc", port),
         admin=settings.gateway.admin,
+        metrics=settings.gateway.metrics,
     )
 
 

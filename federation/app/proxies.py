@@ -18,6 +18,7 @@ from federation.model.configuration import ClusterSettings, SidecarSettings
 from federation.model.errors import ConfigError
 from federation.storage.private_file import read_private, replace_private
 from gateway.nodes import GatewayNode, Listen, LocalPort, ProbeSpec, SidecarNode
+from gateway.telemetry import Telemetry
 from gateway.xds.bootstrap import ControlPlane, build_bootstrap, build_token_source, build_trust_source
 from trustbundle.identity import TrustDomain, controller_id
 
@@ -37,6 +38,12 @@ DRAIN_SECONDS = 5
 def gateway_node(settings: ClusterSettings) -> GatewayNode:
     """What the cluster's gateway tells the control plane of itself."""
     return GatewayNode(_listen(settings.gateway.listen), egress=settings.gateway.egress)
+
+
+def telemetry(settings: ClusterSettings) -> Telemetry:
+    """What the cluster's proxies measure and log."""
+    said = settings.telemetry
+    return Telemetry(settings.cluster, said.access_log, said.sidecar_metrics)
 
 
 def sidecar_node(sidecar: SidecarSettings) -> SidecarNode:
@@ -83,6 +90,7 @@ def gateway_process(settings: ClusterSettings, name: str = "gateway") -> EnvoyPr
             region=settings.region,
             zone=settings.zone,
             admin=_listen(settings.gateway.admin),
+            metrics=_listen(settings.gateway.metrics),
             xds=_control_plane(settings, settings.xds.listen, None, token, directory),
             limits=gateway_limits(settings.gateway),
         )
@@ -143,6 +151,7 @@ def sidecar_process(sidecar: SidecarSettings, cluster: ClusterSettings) -> Envoy
             region=cluster.region,
             zone=sidecar.zone or cluster.zone,
             admin=_listen(sidecar.admin),
+            metrics=None if sidecar.metrics is None else _listen(sidecar.metrics),
             xds=xds,
             drain_file=str(directory / _DRAIN_FILE),
         )

@@ -150,6 +150,7 @@ class Reports:
         membership = self.membership()
         counters = self.xds.counters
         reach = {cluster: self.probes.reach(cluster) for cluster in members}
+        answers = {cluster: self.probes.answer_seconds(cluster) for cluster in members}
         ends = [svid.not_after for svid in self.dataplane.svids()]
         return Numbers(
             ready=self.controller.ready and not membership.lost,
@@ -164,6 +165,8 @@ class Reports:
             publications=self.session.publications,
             peers_fresh={cluster: member.fresh for cluster, member in members.items()},
             peers_up={cluster: up for cluster, up in reach.items() if up is not None},
+            peers_answer_seconds={cluster: took for cluster, took in answers.items() if took is not None},
+            peers_failed_probes={cluster: self.probes.failed[cluster] for cluster in members},
             peers_state={cluster: verdict.state for cluster, verdict in self.controller.verdicts.items()},
             peers_trusted={cluster: cluster in self.controller.trusted for cluster in members},
             rejected={(str(peer), reason): count for (peer, reason), count in self.session.rejections.items()},

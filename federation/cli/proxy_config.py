@@ -43,6 +43,10 @@ HealthPort = Annotated[
         "--health-port", min=0, max=65535, metavar="PORT", help="Answers once there is a configuration; 0: none."
     ),
 ]
+MetricsPort = Annotated[
+    int,
+    typer.Option("--metrics-port", min=0, max=65535, metavar="PORT", help="Serves /metrics to Prometheus; 0: none."),
+]
 Output = Annotated[
     Path,
     typer.Option("--output", "--out", "-o", metavar="FILE", help="The bootstrap; files that it names go beside it."),
@@ -95,6 +99,7 @@ def sidecar(
     trust_bundle: Trust = _TRUST,
     admin_port: AdminPort = 15000,
     health_port: HealthPort = 15021,
+    metrics_port: MetricsPort = 15020,
     output: Output = _OUTPUT,
 ) -> None:
     """Write the bootstrap of a pod's sidecar.
@@ -124,7 +129,8 @@ def sidecar(
         zone=zone,
         xds=_xds(xds),
         admin=HostPort("127.0.0.1", admin_port),
-        health=_health(address, health_port),
+        health=_on_all(address, health_port),
+        metrics=_on_all(address, metrics_port),
         token=token_file,
         trust_bundle=trust_bundle,
         trust_domain=trust_domain,
@@ -152,6 +158,7 @@ def gateway(
     trust_bundle: Trust = _TRUST,
     admin_port: AdminPort = 15000,
     health_port: HealthPort = 15021,
+    metrics_port: MetricsPort = 15020,
     output: Output = _OUTPUT,
 ) -> None:
     """Write the bootstrap of a gateway.
@@ -175,7 +182,8 @@ def gateway(
         zone=zone,
         xds=_xds(xds),
         admin=HostPort("127.0.0.1", admin_port),
-        health=_health(address.host, health_port),
+        health=_on_all(address.host, health_port),
+        metrics=_on_all(address.host, metrics_port),
         token=token_file,
         trust_bundle=trust_bundle,
         trust_domain=trust_domain,
@@ -194,8 +202,8 @@ def _xds(text: str) -> Listen:
         raise ConfigError(f"--xds: {error}") from error
 
 
-def _health(host: str, port: int) -> HostPort | None:
-    """On all addresses of the family: the kubelet asks from outside of the pod."""
+def _on_all(host: str, port: int) -> HostPort | None:
+    """On all addresses of the family: the kubelet and Prometheus ask from outside of the pod."""
     return HostPort("::" if ":" in host else "0.0.0.0", port) if port else None
 
 

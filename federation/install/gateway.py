@@ -12,6 +12,7 @@ from federation.install.template import Either, Every, Given, Is, Node, Not, Val
 from federation.install.vocabulary import (
     GATEWAY,
     GATEWAY_PORT,
+    METRICS_PORT,
     SETTINGS,
     SETTINGS_DIRECTORY,
     SETTINGS_FILE,
@@ -165,6 +166,7 @@ def _pod() -> Node:
                         "protocol": "TCP",
                         "hostPort": When(_ON_HOST, Value("gateway.service.hostPort")),
                     },
+                    {"name": "http-metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
                 ),
                 # It listens from when the controllers told it what to, and whatever connects is let go again.
                 "readinessProbe": {

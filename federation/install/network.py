@@ -23,6 +23,7 @@ from federation.install.vocabulary import (
     GATEWAY_PORT,
     HTTP_PORT,
     ISTIO,
+    METRICS_PORT,
     WEBHOOK_PORT,
     XDS_PORT,
     metadata,
@@ -60,7 +61,10 @@ _FROM_CONTROLLERS: Final[tuple[Node, ...]] = (
     {"ports": Value("networkPolicy.exchangePorts")},
     {"ports": Value("networkPolicy.peerGatewayPorts")},
 )
-_TO_GATEWAYS: Final[tuple[Node, ...]] = ({"ports": _tcp(GATEWAY_PORT)},)
+_TO_GATEWAYS: Final[tuple[Node, ...]] = (
+    {"ports": _tcp(GATEWAY_PORT)},
+    {"from": Value("networkPolicy.metricsFrom"), "ports": _tcp(METRICS_PORT)},
+)
 _FROM_GATEWAYS: Final[tuple[Node, ...]] = (
     _NAME_SERVICE,
     {"to": ({"podSelector": {"matchLabels": selector(CONTROLLER_COMPONENT)}},), "ports": _tcp(XDS_PORT)},

@@ -28,6 +28,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "http.listen": _LISTENS,
     "dns.listen": _LISTENS,
     "gateway.listen": _LISTENS,
+    "gateway.metrics": _LISTENS,
     "ca.bundleFile": _BUNDLE_FILE,
     "ca.bundleEndpoint": _BUNDLE_ENDPOINT,
 }

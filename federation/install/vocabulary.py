@@ -47,6 +47,7 @@ XDS_PORT: Final = 15012
 HTTP_PORT: Final = 15014
 WEBHOOK_PORT: Final = 15017
 DNS_PORT: Final = 15053
+METRICS_PORT: Final = 15020
 GATEWAY_PORT: Final = 15443
 EXCHANGE_PORT: Final = 6379
 
@@ -171,7 +172,7 @@ def _settings(*, webhook: bool, istio: bool, own_ca: bool) -> Json:
         "xds": {"listen": f"0.0.0.0:{XDS_PORT}"},
         "http": {"listen": f"0.0.0.0:{HTTP_PORT}"},
         "dns": {"listen": f"0.0.0.0:{DNS_PORT}"},
-        "gateway": {"listen": f"0.0.0.0:{GATEWAY_PORT}"},
+        "gateway": {"listen": f"0.0.0.0:{GATEWAY_PORT}", "metrics": f"0.0.0.0:{METRICS_PORT}"},
     }
     kubernetes: dict[str, str | Value] = {"namespace": Value(NAMESPACE)}
     if webhook:

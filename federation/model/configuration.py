@@ -19,8 +19,12 @@ from federation.model.names import ClusterId, ServiceKey
 # The ports of Istio's gateways, Envoys and control plane: known to the reader, free where Istio isn't on the host.
 _GATEWAY = HostPort("127.0.0.1", 15443)
 _ENVOY_ADMIN = HostPort("127.0.0.1", 15000)
+_GATEWAY_METRICS = HostPort("127.0.0.1", 15020)
 _CONTROLLER_HTTP = HostPort("127.0.0.1", 15014)
 _CLUSTERSET_IPS = IPv4Network("240.96.0.0/12")
+
+AccessLog = Literal["none", "errors", "all"]
+"""Which calls proxies log."""
 
 EndpointProfile = Literal["https_web", "https_spiffe"]
 """How a SPIFFE bundle endpoint is authenticated (SPIFFE Federation §5.2)."""
@@ -56,6 +60,8 @@ class GatewaySettings:
     no such limit."""
     max_connections: int = 20_000
     """Connections from callers that it holds at most at a time."""
+    metrics: HostPort = _GATEWAY_METRICS
+    """Where the gateway's ``/metrics`` is served, read-only. Default: port 15020 of the host of ``admin``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,16 @@ class XdsSettings:
 class HttpSettings:
     listen: HostPort = _CONTROLLER_HTTP
     """Where ``/healthz``, ``/readyz`` and ``/metrics`` are served, read-only."""
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    access_log: AccessLog = "none"
+    """Calls that the gateway and the sidecars log as JSON lines. Another value replaces listeners, whose connections
+    end."""
+    sidecar_metrics: bool = True
+    """Whether sidecars count calls by cluster, service and path. It costs each of them some microseconds a call, and
+    some 10 kB for each service whose calls are redirected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +199,7 @@ class ClusterSettings:
     mesh: MeshSettings = field(default_factory=MeshSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     dns: DnsSettings = field(default_factory=DnsSettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     vip_range: IPv4Network = _CLUSTERSET_IPS
     """Range of the clusterset IPs. Class E: no host has such an address, yet Linux routes it, so a clusterset IP hides
     nothing real. 2^20 addresses, as many as Kubernetes allows a service range; apart from the 240.240.0.0/16 that Istio
@@ -240,6 +257,8 @@ class SidecarSettings:
     """Zone of the workload; empty means the cluster's."""
     admin: HostPort = _ENVOY_ADMIN
     """Envoy's admin port; loopback only."""
+    metrics: HostPort | None = None
+    """Where the sidecar's ``/metrics`` is served, read-only; None: nowhere."""
     http_proxy: HostPort | None = None
     """Explicit HTTP proxy port for outbound calls by host name; None: there is none."""
     redirect_port: int | None = None

@@ -95,13 +95,13 @@ def plan_localities(
     ready[own.cluster] = local_ready
     known = {**sites, own.cluster: own}
     serving = [known[cluster] for cluster in port.clusters if cluster in known and ready.get(cluster, 0) > 0]
-    distance = {site.cluster: (site.cluster in demoted, _distance(own, site)) for site in serving}
+    ranks = {site.cluster: (site.cluster in demoted, distance(own, site)) for site in serving}
     levels: list[list[LocalityGroup]] = []
     given_up = Fraction(0)
     last_demoted = False
-    for step in sorted(set(distance.values())):
+    for step in sorted(set(ranks.values())):
         is_demoted, _ = step
-        level = [_group(site, ready, shares) for site in serving if distance[site.cluster] == step]
+        level = [_group(site, ready, shares) for site in serving if ranks[site.cluster] == step]
         if given_up and is_demoted == last_demoted:
             levels[-1] += _taking(level, given_up)
             given_up = Fraction(0)
@@ -166,11 +166,18 @@ def rank_clusters(
     groups: dict[tuple[bool, int], list[ClusterId]] = {}
     for cluster in sorted(backend.cluster for backend in service.backends):
         if cluster in known:
-            groups.setdefault((cluster in demoted, _distance(own, known[cluster])), []).append(cluster)
-    return tuple(tuple(groups[distance]) for distance in sorted(groups))
+            groups.setdefault((cluster in demoted, distance(own, known[cluster])), []).append(cluster)
+    return tuple(tuple(groups[rank]) for rank in sorted(groups))
 
 
-def _distance(own: Site, other: Site) -> int:
+def nearest_distance(port: MergedPort, *, own: Site, sites: Mapping[ClusterId, Site]) -> int:
+    """How far the nearest cluster is that exports ``port``, whether or not anything there is ready (``distance``)."""
+    known = {**sites, own.cluster: own}
+    return min((distance(own, known[cluster]) for cluster in port.clusters if cluster in known), default=0)
+
+
+def distance(own: Site, other: Site) -> int:
+    """0 for our own cluster, 1 for one of our region, 2 for the others."""
     if other.cluster == own.cluster:
         return 0
     return 1 if own.region and other.region == own.region else 2

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from federation.model.addresses import HostPort, UnixSocket
 from federation.model.bundle_relations import bundle_relations
 from federation.model.configuration import (
+    AccessLog,
     BundleEndpointSettings,
     BundleEndpointSource,
     CaSettings,
@@ -31,6 +32,7 @@ from federation.model.configuration import (
     ProbeSettings,
     SidecarSettings,
     SidecarXdsSettings,
+    TelemetrySettings,
     XdsSettings,
 )
 from federation.model.documents import read_yaml
@@ -90,6 +92,7 @@ class _Gateway(Section):
     egress: bool = LEFT_OUT
     memory_mib: Mebibytes = LEFT_OUT
     max_connections: Connections = LEFT_OUT
+    metrics: Listen = LEFT_OUT
 
 
 class _Mesh(Section):
@@ -102,6 +105,11 @@ class _Xds(Section):
 
 class _Http(Section):
     listen: Listen = LEFT_OUT
+
+
+class _Telemetry(Section):
+    access_log: AccessLog = LEFT_OUT
+    sidecar_metrics: bool = LEFT_OUT
 
 
 class _Dns(Section):
@@ -158,6 +166,7 @@ class _Cluster(Section):
     xds: _Xds = Field({}, validate_default=True)
     http: _Http = _Http()
     dns: _Dns = _Dns()
+    telemetry: _Telemetry = _Telemetry()
     state_directory: FilePath = Field("state", validate_default=True)
     tokens_directory: FilePath = Field("tokens", validate_default=True)
     vip_range: VipRange = LEFT_OUT
@@ -192,6 +201,7 @@ class _Sidecar(Section):
     inbound_port: Port = LEFT_OUT
     zone: Zone = LEFT_OUT
     admin: LoopbackListen = LEFT_OUT
+    metrics: Listen | None = LEFT_OUT
     http_proxy: Listen | None = LEFT_OUT
     redirect_port: Port | None = LEFT_OUT
     outbound: Items[_Outbound] = ()
@@ -210,6 +220,8 @@ def parse_cluster_settings(text: str, *, directory: Path) -> ClusterSettings:
     """
     source = _read(_Cluster, text, directory, "cluster settings", _CLUSTER_HINT)
     gateway = GatewaySettings(**{"addresses": (), **given(source.gateway)})
+    if "metrics" not in source.gateway.model_fields_set:
+        gateway = replace(gateway, metrics=HostPort(gateway.admin.host, gateway.metrics.port))
     # In Kubernetes they are found by the gateways' Service.
     found = source.kubernetes is not None
     settings = ClusterSettings(
@@ -223,6 +235,7 @@ def parse_cluster_settings(text: str, *, directory: Path) -> ClusterSettings:
             "xds": XdsSettings(**given(source.xds)),
             "http": HttpSettings(**given(source.http)),
             "dns": DnsSettings(**given(source.dns)),
+            "telemetry": TelemetrySettings(**given(source.telemetry)),
             "ca": _ca_settings(source.ca),
             "bundle_endpoint": source.bundle_endpoint and BundleEndpointSettings(**given(source.bundle_endpoint)),
             "kubernetes": source.kubernetes and KubernetesSettings(**given(source.kubernetes)),
@@ -294,6 +307,7 @@ def _cluster_relations(settings: ClusterSettings, directory: Path) -> list[str]:
     listeners = [
         ("gateway.listen", settings.gateway.listen),
         ("gateway.admin", settings.gateway.admin),
+        ("gateway.metrics", settings.gateway.metrics),
         ("http.listen", settings.http.listen),
     ]
     if isinstance(settings.xds.listen, HostPort):
@@ -328,6 +342,8 @@ def _sidecar_relations(settings: SidecarSettings) -> list[str]:
         ("admin", settings.admin),
         *((f"outbound[{index}].listen", item.listen) for index, item in enumerate(settings.outbound)),
     ]
+    if settings.metrics is not None:
+        listeners.append(("metrics", settings.metrics))
     if settings.http_proxy is not None:
         listeners.append(("httpProxy", settings.http_proxy))
     return broken + _shared_listeners(listeners)

@@ -13,7 +13,9 @@ from federation.model.locality import (
     WEIGHT_PER_ENDPOINT,
     Shares,
     Site,
+    distance,
     drained_weights,
+    nearest_distance,
     plan_localities,
     spread_weight,
 )
@@ -26,6 +28,7 @@ from federation.model.view import MergedPort, MergedService
 from gateway.ir.flat import direct_endpoints, direct_upstreams
 from gateway.ir.model import (
     AppProtocol,
+    CallPath,
     ExportedPort,
     ImportedPort,
     InboundPort,
@@ -91,7 +94,18 @@ def build_imports(
             protocol=app_protocol(port.name, port.app_protocol),
             identities=_identities(service, port, {own.cluster, *sites}),
             localities=_localities(
-                service, port, own, callable_sites, demoted, gateways, shards, shares, local, sidecar_port, policy
+                service,
+                port,
+                own,
+                callable_sites,
+                demoted,
+                gateways,
+                shards,
+                shares,
+                local,
+                sidecar_port,
+                policy,
+                nearest_distance(port, own=own, sites=sites),
             ),
             generation=generation,
             policy=settings_for(policy, service),
@@ -128,6 +142,7 @@ def _localities(
     local: ServiceState,
     sidecar_port: int,
     policy: TrafficSettings,
+    nearest: int,
 ) -> tuple[UpstreamLocality, ...]:
     pods = _ready_sidecars(local, port.name, sidecar_port)
     local_ready = sum(len(zone) for zone in pods.values())
@@ -145,9 +160,13 @@ def _localities(
                 for zone, upstreams in pods.items()
             ]
             continue
+        path = CallPath.LOCAL
+        if group.cluster != own.cluster:
+            near = distance(own, sites[group.cluster]) == nearest
+            path = CallPath.REMOTE if near else CallPath.FAILOVER
         if direct := direct_upstreams(service, port, own, sites.get(group.cluster)):
             localities += [
-                UpstreamLocality(group.priority, group.cluster, group.region, zone, upstreams)
+                UpstreamLocality(group.priority, group.cluster, group.region, zone, upstreams, path=path)
                 for zone, upstreams in direct.items()
             ]
             continue
@@ -160,7 +179,7 @@ def _localities(
             group.scale,
         )
         if upstreams:
-            localities.append(UpstreamLocality(group.priority, group.cluster, group.region, "", upstreams))
+            localities.append(UpstreamLocality(group.priority, group.cluster, group.region, "", upstreams, path=path))
     found = tuple(sorted(localities))
     if policy.failover.order:
         found = weigh(found, groups)

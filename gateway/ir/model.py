@@ -28,6 +28,17 @@ class AppProtocol(StrEnum):
         return self is not AppProtocol.TCP
 
 
+class CallPath(StrEnum):
+    """How a call gets to the cluster that takes it; a label of metrics and a field of access logs."""
+
+    LOCAL = "local"
+    """In the caller's own cluster."""
+    REMOTE = "remote"
+    """To one of the nearest clusters that export the port; the own one doesn't."""
+    FAILOVER = "failover"
+    """Past a nearer cluster, which exports the port and did not take the call, for whatever reason."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Way:
     """An address that leads to where other addresses lead as well."""
@@ -63,6 +74,7 @@ class UpstreamLocality:
     upstreams: tuple[Upstream, ...]
     share: int = 0
     """Weight among the localities of its priority, where a policy orders clusters; else 0."""
+    path: CallPath = CallPath.LOCAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from gateway.nodes import Listen, Node, SidecarNode, node_metadata
+from gateway.telemetry import BUCKETS_MILLISECONDS, STATS_PREFIX
+from gateway.xds.metrics_listener import metrics_cluster, metrics_listener
 from gateway.xds.overload import Limits, overload_manager
 
 _TYPE = "type.googleapis.com/envoy.extensions."
@@ -30,6 +32,7 @@ _DNS = {
 # Every counter that somebody reads, and no other: per-cluster statistics of 10,000 services cost 280 MB and three
 # quarters of the start-up time.
 _STATS = (
+    {"prefix": f"{STATS_PREFIX}."},
     {"prefix": "listener."},
     {"prefix": "listener_manager."},
     {"prefix": "cluster_manager."},
@@ -42,11 +45,8 @@ _STATS = (
     {"prefix": "inbound.rbac."},
     {"prefix": "http.outbound."},
     {"safe_regex": {"regex": r"cluster\.(xds|app\|).*"}},
-    {
-        "safe_regex": {
-            "regex": r"cluster\..*\.(ssl\.(fail_.*|handshake)|outlier_detection\.ejections_(active|enforced_total))"
-        }
-    },
+    {"safe_regex": {"regex": r"cluster\..*\.ssl\.(fail_.*|connection_error|handshake)"}},
+    {"safe_regex": {"regex": r"cluster\..*\.outlier_detection\.ejections_(active|enforced_total)"}},
     {
         "safe_regex": {
             "regex": r"cluster\..*\.upstream_(rq_(total|retry|retry_overflow)|cx_(total|connect_fail|active))"
@@ -93,13 +93,14 @@ def build_bootstrap(
     health: Listen | None = None,
     drain_file: str = "",
     limits: Limits | None = None,
+    metrics: Listen | None = None,
 ) -> dict[str, object]:
     """The bootstrap of one Envoy.
 
     ``health``: where any GET is answered with 200 as soon as the control plane has said what to listen on, for the
     kubelet; then Envoy waits for that without limit. Without it, Envoy begins with nothing after 15 s. ``drain_file``:
     by a 1 in the place of its 0, all HTTP connections of a sidecar end with the calls that are under way. ``limits``:
-    what a gateway holds at most.
+    what a gateway holds at most. ``metrics``: where ``/metrics`` is served.
     """
     dynamic: dict[str, object] = {
         "ads_config": {
@@ -136,10 +137,18 @@ def build_bootstrap(
         },
         "dynamic_resources": dynamic,
         "static_resources": {
-            "clusters": [_xds_cluster(xds)],
-            **({} if health is None else {"listeners": [_health_listener(health)]}),
+            "clusters": [_xds_cluster(xds), *([] if metrics is None else [metrics_cluster(admin)])],
+            "listeners": [
+                *([] if health is None else [_health_listener(health)]),
+                *([] if metrics is None else [metrics_listener(metrics)]),
+            ],
         },
-        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": list(_STATS)}}},
+        "stats_config": {
+            "stats_matcher": {"inclusion_list": {"patterns": list(_STATS)}},
+            "histogram_bucket_settings": [
+                {"match": {"prefix": f"{STATS_PREFIX}."}, "buckets": list(BUCKETS_MILLISECONDS)}
+            ],
+        },
     }
     if drain_file:
         document["overload_manager"] = _drained_by(drain_file)

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLog,
+    AccessLogFilter,
+    ComparisonFilter,
+    OrFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
@@ -22,8 +29,10 @@ from envoy.config.core.v3.base_pb2 import (
     HeaderValue,
     HeaderValueOption,
     Locality,
+    Metadata,
     Node,
     RoutingPriority,
+    RuntimeUInt32,
     TrafficDirection,
     TransportSocket,
 )
@@ -40,6 +49,7 @@ from envoy.config.core.v3.protocol_pb2 import (
     Http2ProtocolOptions,
 )
 from envoy.config.core.v3.socket_option_pb2 import SocketOption
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import (
@@ -60,6 +70,7 @@ from envoy.config.route.v3.route_components_pb2 import (
     WeightedCluster,
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2 import (
     HeaderMutation,
     HeaderMutationPerRoute,
@@ -120,6 +131,7 @@ from xds.core.v3.extension_pb2 import TypedExtensionConfig as XdsExtension
 from xds.type.matcher.v3.matcher_pb2 import Matcher
 from xds.type.matcher.v3.regex_pb2 import RegexMatcher as XdsRegexMatcher
 from xds.type.matcher.v3.string_pb2 import StringMatcher as XdsStringMatcher
+from xds.type.v3.typed_struct_pb2 import TypedStruct
 
 Message = Any
 """A generated message; untyped, because the wheel that brings them is."""
@@ -163,6 +175,7 @@ __all__ = [
     "RBAC",
     "ROUTE",
     "SECRET",
+    "AccessLog",
     "AccessLogFilter",
     "Address",
     "AggregatedConfigSource",
@@ -176,6 +189,7 @@ __all__ = [
     "ClusterLoadAssignment",
     "CodecClientType",
     "CommonTlsContext",
+    "ComparisonFilter",
     "ConfigSource",
     "DataSource",
     "DecodeError",
@@ -211,10 +225,12 @@ __all__ = [
     "MatchPredicate",
     "Matcher",
     "Message",
+    "Metadata",
     "Mutations",
     "Node",
     "OnDemand",
     "OnDemandCds",
+    "OrFilter",
     "OriginalDst",
     "OutlierDetection",
     "PreviousHostsPredicate",
@@ -232,6 +248,7 @@ __all__ = [
     "RouteMatch",
     "Router",
     "RoutingPriority",
+    "RuntimeUInt32",
     "SPIFFECertValidatorConfig",
     "SdsSecretConfig",
     "Secret",
@@ -239,8 +256,11 @@ __all__ = [
     "SocketAddress",
     "SocketOption",
     "Status",
+    "StatusCodeFilter",
+    "StdoutAccessLog",
     "StringMatcher",
     "SubjectAltNameMatcher",
+    "SubstitutionFormatString",
     "TcpHashPolicy",
     "TcpProxy",
     "TlsCertificate",
@@ -250,6 +270,7 @@ __all__ = [
     "TrafficDirection",
     "TransportSocket",
     "TypedExtensionConfig",
+    "TypedStruct",
     "UpstreamTlsContext",
     "UriSanInput",
     "VirtualHost",

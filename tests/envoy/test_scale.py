@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import pytest
 
 from gateway.nodes import SidecarNode, node_metadata
 from gateway.xds import protos as pb
-from support.clusterset import INBOUND_PORT, Cluster, ClusterSet, Sidecar, all_ready, port_name
+from support.clusterset import INBOUND_PORT, Cluster, ClusterSet, Sidecar, all_ready, get, port_name
 from support.delta_client import DeltaClient
 from support.manifests import Document, exported_service
 from support.processes import eventually
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.timeout(180)]
 SERVICES = 5_000
 PER_FILE = 100
 PORT = 8080
+METRICS, PROXY = 15020, 15002
 POD = "127.0.0.9"
 
 
@@ -49,7 +51,8 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         clusters.introduce()
         for first in range(0, SERVICES, PER_FILE):
             write_file(big, first)
-        caller = small.sidecar("caller", small.host(21), "caller")
+        here = small.host(21)
+        caller = small.sidecar("caller", here, "caller", metrics=f"{here}:{METRICS}", httpProxy=f"{here}:{PROXY}")
         big.controller.start()
         eventually(lambda: big.metric("exported_services") == SERVICES, "all are exported", seconds=60)
         eventually(lambda: big.metric("publications_total") > 0, "all are published", seconds=60)
@@ -117,3 +120,22 @@ async def test_one_changed_endpoint_sends_one_resource_to_a_client(sites: Sites)
         write_file(sites.big, 77, s77=3)
         await client.accept()
         assert client.sent(pb.ENDPOINT)[SERVICES:] == [port_name("s77", PORT)]
+
+
+def test_metrics_are_of_the_services_that_are_called(sites: Sites) -> None:
+    """Three of thousands: as many have series, and a scrape is small."""
+    here = sites.caller.address
+    for number in (1, 2, 3):
+        # No gateway of theirs runs; a call that fails is one too.
+        assert get(here, PROXY, f"http://s{number}.demo.svc.clusterset.local:{PORT}/")[0] == 503
+
+    def scraped() -> str:
+        status, body = get(here, METRICS, "/metrics")
+        assert status == 200
+        return body
+
+    called = r'request_duration_milliseconds_count{.*destination_service="(s[0-9]+)"'
+    eventually(lambda: len(re.findall(called, scraped())) == 3, "three are counted", seconds=30)
+    body = scraped()
+    assert set(re.findall(r'destination_service="(\w+)"', body)) == {"s1", "s2", "s3"}
+    assert len(body) < 60_000

@@ -28,6 +28,7 @@ from federation.app.programs import find_envoy
 from federation.model.errors import MissingProgramError
 from federation.model.names import ClusterId, ServiceKey
 from gateway.ir.model import AppProtocol, ImportedPort, InboundPort, Upstream, UpstreamLocality
+from gateway.telemetry import Telemetry
 from gateway.xds.translate.clusters import app_cluster, import_assignment, import_cluster
 from gateway.xds.translate.listeners import Address, inbound_listener, local_listener
 from gateway.xds.translate.secrets import bundles_secret, svid_secret, tickets_secret
@@ -38,6 +39,8 @@ from trustbundle.bundle import TrustBundle, TrustView, normalised_validator_doma
 from trustbundle.identity import TrustDomain
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(120)]
+
+TELEMETRY = Telemetry(ClusterId("east"))
 
 EAST, WEST = TrustDomain("east.test"), TrustDomain("west.test")
 ECHO = f"spiffe://{WEST}/ns/demo/sa/echo"
@@ -210,8 +213,8 @@ def _start(
         pytest.skip(str(error))
     envoy = Envoy(world, f"{NETWORK}.{number}")
     imports = {_local_port(world, wrong): world.imported(wrong) for wrong in world.leaves}
-    outbound = [local_listener(Address(envoy.address, port), imported) for port, imported in imports.items()]
-    inbound = MessageToDict(inbound_listener(Address(envoy.address, INBOUND), INBOUND_PORTS))
+    outbound = [local_listener(Address(envoy.address, port), imported, TELEMETRY) for port, imported in imports.items()]
+    inbound = MessageToDict(inbound_listener(Address(envoy.address, INBOUND), INBOUND_PORTS, TELEMETRY))
     for chain in inbound["filterChains"]:
         chain["filters"] = [item for item in chain["filters"] if item["name"] not in without]
     own = make_leaf(world.cas[EAST], datetime.now(UTC), uris=[f"spiffe://{EAST}/ns/demo/sa/caller"])

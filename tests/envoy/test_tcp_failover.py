@@ -15,6 +15,7 @@ from federation.app.programs import die_with_parent, find_envoy
 from federation.model.errors import MissingProgramError
 from federation.model.names import ClusterId, ServiceKey
 from gateway.ir.model import AppProtocol, ImportedPort, Upstream, UpstreamLocality
+from gateway.telemetry import Telemetry
 from gateway.xds.translate.clusters import import_assignment, import_cluster
 from gateway.xds.translate.listeners import Address, local_listener
 
@@ -49,7 +50,7 @@ def bootstrap() -> dict[str, object]:
     # The path below TLS is what is tried here: no certificates, and endpoints without a control plane.
     del cluster["transportSocket"], cluster["edsClusterConfig"]
     cluster |= {"type": "STATIC", "loadAssignment": MessageToDict(import_assignment(port))}
-    listener = MessageToDict(local_listener(Address(CALLER, 9000), port))
+    listener = MessageToDict(local_listener(Address(CALLER, 9000), port, Telemetry(ClusterId("east"))))
     return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
 
 

@@ -28,6 +28,7 @@ from federation.model.traffic_policy import API_VERSION, KIND, TrafficPolicy
 from federation.model.traffic_resolution import Policies
 from federation.model.vips import assign_vips
 from gateway.nodes import GatewayNode, SidecarNode
+from gateway.telemetry import Telemetry
 from gateway.xds import protos as pb
 from gateway.xds.resources import message_of
 from support.builders import (
@@ -138,7 +139,7 @@ def _sent(given: Input) -> list[tuple[str, Any]]:
     projection = Projection()
     changes = projection.update(sorted(keys), own, peers, around, {}, CREATED)
     cache = new_cache()
-    dataplane = DataPlane(cache, sidecar_port=around.sidecar_port)
+    dataplane = DataPlane(cache, sidecar_port=around.sidecar_port, telemetry=Telemetry(EAST))
     trusted = [EAST, *(cluster for cluster, peer in given.peers.items() if peer.trusted)]
     dataplane.update_trust([(f"{cluster}.test", f"bundle of {cluster}.test") for cluster in sorted(trusted)])
     assert dataplane.update_services(changes, own.services, own, assign_vips({}, projection.results, VIPS)) == ()

@@ -6,6 +6,7 @@ stand-ins.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -34,6 +35,7 @@ from federation.model.records import BundleRecord, GatewayAddress, Record, Versi
 from federation.model.state import ClusterState, ServiceState
 from federation.model.traffic_policy import TrafficPolicy
 from gateway.nodes import GatewayNode, Listen, Node, SidecarNode
+from gateway.telemetry import Telemetry
 from gateway.xds import protos as pb
 from gateway.xds.cache import Changed, Listener, NodeView
 from gateway.xds.resources import Resource, message_of
@@ -153,12 +155,17 @@ class FakeGateways:
     def __init__(self) -> None:
         self.followed: Mapping[ClusterId, Sequence[GatewayAddress]] = {}
         self.up: dict[ClusterId, bool] = {}
+        self.seconds: dict[ClusterId, float] = {}
+        self.failed: Counter[ClusterId] = Counter()
 
     def follow(self, gateways: Mapping[ClusterId, Sequence[GatewayAddress]]) -> None:
         self.followed = gateways
 
     def reach(self, cluster: ClusterId) -> bool | None:
         return self.up.get(cluster) if cluster in self.followed else None
+
+    def answer_seconds(self, cluster: ClusterId) -> float | None:
+        return self.seconds.get(cluster)
 
 
 class FlakyJournal(Journal):
@@ -188,7 +195,7 @@ class ControlLoop:
         self.gateways = FakeGateways()
         self.authority = authority or started_authority()
         self.cache = new_cache()
-        self.dataplane = DataPlane(self.cache, sidecar_port=15006)
+        self.dataplane = DataPlane(self.cache, sidecar_port=15006, telemetry=Telemetry(EAST))
         self.journal = FlakyJournal(directory)
         self.settings = settings(directory)
         self.controller = Controller(

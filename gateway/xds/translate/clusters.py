@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from gateway.ir.model import AppProtocol, ExportedPort, ImportedPort, InboundPort, Upstream, UpstreamLocality
 from gateway.nodes import ProbeSpec
 from gateway.xds import protos as pb
+from gateway.xds.translate.access_log import call_metadata, service_metadata
 from gateway.xds.translate.messages import milliseconds, socket_address
 from gateway.xds.translate.tls import ads, upstream_tls
 from gateway.xds.translate.traffic import (
@@ -54,6 +55,7 @@ def import_cluster(port: ImportedPort) -> pb.Message:
         circuit_breakers=circuit_breakers(port.policy),
         common_lb_config=_common_lb(),
         outlier_detection=outlier_detection(3 if port.protocol.is_http else 1, port.policy.outlier_detection),
+        metadata=service_metadata(port),
     )
     set_balancing(cluster, port)
     if port.protocol.is_http:
@@ -75,12 +77,12 @@ def import_assignment(port: ImportedPort) -> pb.Message:
     return assignment
 
 
-def export_cluster(name: str) -> pb.Message:
-    """The gateway's cluster behind one SNI. It holds nothing but the name, so it never changes: on-demand discovery
+def export_cluster(port: ExportedPort) -> pb.Message:
+    """The gateway's cluster behind one SNI. It holds nothing but names, so it never changes: on-demand discovery
     asks for it once, and endpoints come by EDS.
     """
     cluster = pb.Cluster(
-        name=name,
+        name=port.name,
         type=pb.Cluster.EDS,
         eds_cluster_config=pb.Cluster.EdsClusterConfig(eds_config=ads()),
         connect_timeout=milliseconds(_NEAR_CONNECT_TIMEOUT_MS),
@@ -88,6 +90,7 @@ def export_cluster(name: str) -> pb.Message:
         circuit_breakers=circuit_breakers(),
         common_lb_config=_common_lb(),
         outlier_detection=outlier_detection(1),
+        metadata=service_metadata(port),
     )
     _tcp_keepalive(cluster)
     cluster.per_connection_buffer_limit_bytes.value = PASSED_BUFFER_BYTES
@@ -187,11 +190,14 @@ def _health_check(probe: ProbeSpec, port: InboundPort) -> pb.Message:
 
 
 def _locality(locality: UpstreamLocality) -> pb.Message:
+    hosts = _hosts(locality.upstreams)
+    for host in hosts:
+        host.metadata.CopyFrom(call_metadata(locality))
     found = pb.LocalityLbEndpoints(
         # The sub-zone tells clusters of one region apart in Envoy's own views.
         locality=pb.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.cluster),
         priority=locality.priority,
-        lb_endpoints=_hosts(locality.upstreams),
+        lb_endpoints=hosts,
     )
     if locality.share:
         found.load_balancing_weight.value = locality.share

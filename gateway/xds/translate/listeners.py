@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from federation.model.names import CLUSTERSET_DOMAIN
 from gateway.ir.model import AppProtocol, ImportedPort, InboundPort
+from gateway.telemetry import Telemetry
 from gateway.xds import protos as pb
+from gateway.xds.translate.access_log import caller_log, gateway_log, listener_metadata, server_log
 from gateway.xds.translate.clusters import PASSED_BUFFER_BYTES, app_cluster_name, http2_options
 from gateway.xds.translate.messages import milliseconds, socket_address
 from gateway.xds.translate.routes import (
@@ -46,7 +48,7 @@ class Address:
     port: int
 
 
-def gateway_listener(address: Address, terminating: Sequence[pb.Message] = ()) -> pb.Message:
+def gateway_listener(address: Address, telemetry: Telemetry, terminating: Sequence[pb.Message] = ()) -> pb.Message:
     """SNI passthrough for every exported service: the SNI is the cluster's name, taken on demand.
 
     Refused without asking the control plane: plaintext, and any SNI outside the clusterset's domain. Nothing is
@@ -55,6 +57,7 @@ def gateway_listener(address: Address, terminating: Sequence[pb.Message] = ()) -
     proxy = pb.TcpProxy(
         stat_prefix="gateway",
         cluster="unknown-sni",
+        access_log=gateway_log(telemetry),
         on_demand=pb.TcpProxy.OnDemand(
             # On the ADS stream, which has no wildcard CDS here: beside one, misses are not delivered (envoy #44765).
             odcds_config=ads(),
@@ -77,6 +80,7 @@ def gateway_listener(address: Address, terminating: Sequence[pb.Message] = ()) -
         address=socket_address(address.host, address.port),
         listener_filters=[_tls_inspector()],
         filter_chains=[chain, *terminating],
+        metadata=listener_metadata(),
         traffic_direction=pb.TrafficDirection.INBOUND,
         listener_filters_timeout=milliseconds(_HANDSHAKE_MS),
         socket_options=[pb.SocketOption(level=level, name=name, int_value=value) for level, name, value in _KEEPALIVE],
@@ -85,7 +89,9 @@ def gateway_listener(address: Address, terminating: Sequence[pb.Message] = ()) -
     return listener
 
 
-def inbound_listener(address: Address, ports: Sequence[InboundPort], generation: int = 0) -> pb.Message:
+def inbound_listener(
+    address: Address, ports: Sequence[InboundPort], telemetry: Telemetry, generation: int = 0
+) -> pb.Message:
     """The mTLS side of one workload: one filter chain per exported port, chosen by SNI; all else is refused.
 
     A new ``generation`` of trust ends the connections of the one before (``of_generation``).
@@ -95,18 +101,19 @@ def inbound_listener(address: Address, ports: Sequence[InboundPort], generation:
         stat_prefix="inbound",
         address=socket_address(address.host, address.port),
         listener_filters=[_tls_inspector()],
-        filter_chains=[of_generation(_inbound_chain(port), generation) for port in sorted(ports)],
+        filter_chains=[of_generation(_inbound_chain(port, telemetry), generation) for port in sorted(ports)],
         traffic_direction=pb.TrafficDirection.INBOUND,
         listener_filters_timeout=milliseconds(_HANDSHAKE_MS),
     )
 
 
-def _inbound_chain(port: InboundPort) -> pb.Message:
+def _inbound_chain(port: InboundPort, telemetry: Telemetry) -> pb.Message:
     cluster = app_cluster_name(port)
     if port.protocol.is_http:
         manager = http_manager("inbound", server=True)
         manager.forward_client_cert_details = pb.HttpConnectionManager.SANITIZE_SET
         manager.set_current_client_cert_details.uri = True
+        manager.access_log.extend(server_log(telemetry, port))
         manager.route_config.CopyFrom(
             pb.RouteConfiguration(
                 name="inbound",
@@ -125,7 +132,10 @@ def _inbound_chain(port: InboundPort) -> pb.Message:
         filters = [network_filter("envoy.filters.network.http_connection_manager", manager)]
     else:
         filters = [
-            network_filter("envoy.filters.network.tcp_proxy", pb.TcpProxy(stat_prefix="inbound_tcp", cluster=cluster))
+            network_filter(
+                "envoy.filters.network.tcp_proxy",
+                pb.TcpProxy(stat_prefix="inbound_tcp", cluster=cluster, access_log=server_log(telemetry, port)),
+            )
         ]
     return pb.FilterChain(
         name=port.name,
@@ -156,7 +166,7 @@ def _inbound_routes(port: InboundPort, cluster: str) -> list[pb.Message]:
     return [usual, others]
 
 
-def http_proxy_listener(address: Address, generation: int = 0) -> pb.Message:
+def http_proxy_listener(address: Address, telemetry: Telemetry, generation: int = 0) -> pb.Message:
     """Outbound, explicit: an HTTP proxy port whose requests are routed by host (absolute form or Host header).
 
     ``generation`` is of the trust that any of its calls may rest on.
@@ -164,13 +174,15 @@ def http_proxy_listener(address: Address, generation: int = 0) -> pb.Message:
     manager = outbound_manager()
     manager.rds.route_config_name = OUTBOUND_ROUTES
     manager.rds.config_source.CopyFrom(ads())
+    manager.access_log.extend(caller_log(telemetry, http=True))
     filters = [network_filter("envoy.filters.network.http_connection_manager", manager)]
     return outbound_listener("http-proxy", address, filters, generation)
 
 
-def local_listener(address: Address, port: ImportedPort) -> pb.Message:
+def local_listener(address: Address, port: ImportedPort, telemetry: Telemetry) -> pb.Message:
     """Outbound, explicit: one local port for one imported service port, HTTP or TCP."""
-    return outbound_listener(f"local|{address.host}|{address.port}", address, _outbound_filters(port), port.generation)
+    filters = _outbound_filters(port, telemetry)
+    return outbound_listener(f"local|{address.host}|{address.port}", address, filters, port.generation)
 
 
 def redirect_listener(port: int, *, ipv6: bool = False) -> pb.Message:
@@ -212,23 +224,25 @@ def passthrough_cluster() -> pb.Message:
     )
 
 
-def vip_listener(vip: str, port: ImportedPort) -> pb.Message:
+def vip_listener(vip: str, port: ImportedPort, telemetry: Telemetry) -> pb.Message:
     """Outbound, transparent: the listener of one clusterset IP and port. It binds nothing; redirect hands over."""
-    name = f"{'vip6' if ':' in vip else 'vip'}|{port.name}"
-    listener = outbound_listener(name, Address(vip, port.port), _outbound_filters(port), port.generation)
+    name, filters = f"{'vip6' if ':' in vip else 'vip'}|{port.name}", _outbound_filters(port, telemetry)
+    listener = outbound_listener(name, Address(vip, port.port), filters, port.generation)
     listener.bind_to_port.value = False
     return listener
 
 
-def _outbound_filters(port: ImportedPort) -> list[pb.Message]:
+def _outbound_filters(port: ImportedPort, telemetry: Telemetry) -> list[pb.Message]:
+    log = caller_log(telemetry, http=port.protocol.is_http, port=port)
     if port.protocol is AppProtocol.TCP:
         hashed = tcp_hash_policy(port.policy.load_balancing)
-        proxy = pb.TcpProxy(stat_prefix="outbound_tcp", cluster=port.name, hash_policy=hashed)
+        proxy = pb.TcpProxy(stat_prefix="outbound_tcp", cluster=port.name, hash_policy=hashed, access_log=log)
         try_again(proxy)
         if port.policy.timeouts.idle_ms:
             proxy.idle_timeout.CopyFrom(milliseconds(port.policy.timeouts.idle_ms))
         return [network_filter("envoy.filters.network.tcp_proxy", proxy)]
     manager = outbound_manager()
+    manager.access_log.extend(log)
     manager.route_config.CopyFrom(
         pb.RouteConfiguration(
             name=port.name,
@@ -252,6 +266,7 @@ def outbound_listener(name: str, address: Address, filters: Sequence[pb.Message]
         stat_prefix="outbound",
         address=socket_address(address.host, address.port),
         filter_chains=[of_generation(pb.FilterChain(filters=filters), generation)],
+        metadata=listener_metadata(),
         traffic_direction=pb.TrafficDirection.OUTBOUND,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from federation.model.names import ServiceKey
 from gateway.ir.model import ExportedPort, ImportedPort, InboundPort, TerminatedPort
 from gateway.nodes import GatewayNode, Listen, SidecarNode
+from gateway.telemetry import Telemetry
 from gateway.xds import protos as pb
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource, content_end, make_resource, resource_of_bytes
@@ -26,14 +27,14 @@ def import_resources(port: ImportedPort) -> tuple[Resource, Resource]:
 def export_resources(port: ExportedPort) -> tuple[Resource, Resource]:
     """Cluster and endpoints of one exported port, for the cluster's own gateways."""
     return (
-        make_resource(pb.CLUSTER, port.name, clusters.export_cluster(port.name)),
+        make_resource(pb.CLUSTER, port.name, clusters.export_cluster(port)),
         make_resource(pb.ENDPOINT, port.name, clusters.export_assignment(port)),
     )
 
 
-def vip_resource(vip: str, port: ImportedPort) -> Resource:
+def vip_resource(vip: str, port: ImportedPort, telemetry: Telemetry) -> Resource:
     """The transparent listener of one imported port on its clusterset IP."""
-    listener = listeners.vip_listener(vip, port)
+    listener = listeners.vip_listener(vip, port, telemetry)
     return make_resource(pb.LISTENER, listener.name, listener)
 
 
@@ -79,17 +80,19 @@ def placed(entries: Sequence[RouteEntry], table: Resource) -> Iterator[RouteEntr
 
 
 def gateway_node_resources(
-    node: GatewayNode, terminated: Iterable[TerminatedPort] = (), generation: int = 0
+    node: GatewayNode, telemetry: Telemetry, terminated: Iterable[TerminatedPort] = (), generation: int = 0
 ) -> tuple[Resource, ...]:
     """A gateway's one listener. It grows with the ports that it ends TLS for; without any it needs no key."""
     chains = [terminating_chain(port, generation) for port in terminated]
-    return (make_resource(pb.LISTENER, "gateway", listeners.gateway_listener(_address(node.listen), chains)),)
+    listener = listeners.gateway_listener(_address(node.listen), telemetry, chains)
+    return (make_resource(pb.LISTENER, "gateway", listener),)
 
 
 def sidecar_node_resources(
     node: SidecarNode,
     inbound: Sequence[InboundPort],
     imports: Mapping[tuple[ServiceKey, int], ImportedPort],
+    telemetry: Telemetry,
     generation: int = 0,
 ) -> tuple[Resource, ...]:
     """Listeners of one sidecar and the clusters of its application.
@@ -107,9 +110,9 @@ def sidecar_node_resources(
     made = []
     if inbound:
         address = listeners.Address(node.address, node.inbound_port)
-        made.append(listeners.inbound_listener(address, inbound, generation))
+        made.append(listeners.inbound_listener(address, inbound, telemetry, generation))
     if node.http_proxy is not None:
-        made.append(listeners.http_proxy_listener(_address(node.http_proxy), generation))
+        made.append(listeners.http_proxy_listener(_address(node.http_proxy), telemetry, generation))
     if node.redirect_port is not None:
         made.append(listeners.redirect_listener(node.redirect_port))
         if node.redirect_ipv6:
@@ -119,7 +122,7 @@ def sidecar_node_resources(
     for local in node.outbound:
         port = imports.get((ServiceKey(local.namespace, local.name), local.port))
         if port is not None:
-            made.append(listeners.local_listener(_address(local.listen), port))
+            made.append(listeners.local_listener(_address(local.listen), port, telemetry))
     found += [make_resource(pb.LISTENER, listener.name, listener) for listener in made]
     return tuple(found)
 

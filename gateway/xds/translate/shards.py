@@ -13,7 +13,6 @@ from gateway.ir.shards import SHARDS
 from gateway.xds import protos as pb
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource, ResourceSet, make_resource, message_of
-from gateway.xds.translate.clusters import export_cluster
 
 
 class ShardDerivation:
@@ -33,7 +32,10 @@ class ShardDerivation:
         if port is None:
             return None
         if key.type_url == pb.CLUSTER:
-            return make_resource(pb.CLUSTER, key.name, export_cluster(key.name))
+            # The port's own, metadata of its service among it, under another name.
+            cluster = message_of(port)
+            cluster.name = key.name
+            return make_resource(pb.CLUSTER, key.name, cluster)
         if key.type_url == pb.ENDPOINT:
             return make_resource(pb.ENDPOINT, key.name, _shard_assignment(message_of(port), key.name, shard))
         return None

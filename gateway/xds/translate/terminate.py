@@ -25,14 +25,16 @@ def terminated_name(port: TerminatedPort) -> str:
 def terminated_upstreams(port: TerminatedPort) -> tuple[Resource, Resource]:
     """Cluster and endpoints of one port: the workloads, in the clear, by HTTP/1.1 or HTTP/2 as the port says."""
     name = terminated_name(port)
-    cluster = export_cluster(name)
+    served = ExportedPort(port.service, port.port, port.upstreams)
+    cluster = export_cluster(served)
+    cluster.name = name
     if port.protocol.is_http:
         # An answer may count here: only one that comes again and again takes a workload out.
         cluster.outlier_detection.CopyFrom(outlier_detection(3))
     if port.protocol is AppProtocol.HTTP2:
         # Servers of gRPC end the connections of who pings them without a call (gRPC's "too_many_pings").
         set_http(cluster, http2_options(keepalive=False))
-    assignment = export_assignment(ExportedPort(port.service, port.port, port.upstreams))
+    assignment = export_assignment(served)
     assignment.cluster_name = name
     return make_resource(pb.CLUSTER, name, cluster), make_resource(pb.ENDPOINT, name, assignment)
 

@@ -181,6 +181,20 @@ async def test_of_a_peer_that_is_not_probed_nothing_is_known() -> None:
         assert world.probes.reach(WEST) is None
 
 
+async def test_how_long_an_answer_took_is_known_while_there_is_one() -> None:
+    """Of the quickest gateway; failures are counted by peer."""
+    async with probing() as world:
+        world.probes.follow({WEST: [ONE, TWO]})
+        assert world.probes.answer_seconds(WEST) is None
+        await world.probe_each(ONE, TWO)
+        assert world.probes.answer_seconds(WEST) is not None
+        assert world.probes.failed[WEST] == 0
+        world.down = {ONE, TWO}
+        await world.probe_each(ONE, TWO)
+        assert world.probes.answer_seconds(WEST) is None
+        assert world.probes.failed[WEST] >= 2 * FAILURES_TO_DOWN
+
+
 async def test_what_is_known_of_an_address_stays_when_others_come() -> None:
     """A peer that adds a gateway is not forgotten; one that moved to a new address is judged by that alone."""
     async with probing(ONE) as world:

@@ -47,8 +47,8 @@ def test_containers_and_defaults_are_those_of_the_program() -> None:
     resources = steps["federation-proxy"]["resources"]
 
     assert first_cells("container") == steps.keys()
-    assert "uses 15000, 15001, 15006 or 15021" in PAGE
-    assert {15000, 15001, 15006, 15021} == PROXY_PORTS
+    assert "uses 15000, 15001, 15006, 15020 or 15021" in PAGE
+    assert {15000, 15001, 15006, 15020, 15021} == PROXY_PORTS
     assert f"federation redirect --uid {PROXY_UID} --port {REDIRECT_PORT}" in PAGE
     assert resources == {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
     assert "50m by default, no limit" in PAGE

@@ -42,7 +42,7 @@ def test_a_sidecar_is_as_its_pod(tmp_path: Path) -> None:
     assert parse_node_metadata(found["node"]["metadata"]) == SidecarNode("10.0.0.7", 15006)
     assert found["node"]["id"] == "sidecar~demo~echo-1~10.0.0.7~15006"
     assert found["node"]["locality"] == {"region": "us", "zone": "us-1"}
-    assert listeners(found) == ["0.0.0.0"]
+    assert listeners(found) == ["0.0.0.0", "0.0.0.0"]
 
 
 def test_a_sidecar_may_redirect_and_check_its_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,12 +67,12 @@ def test_what_the_webhook_writes_is_understood(tmp_path: Path, monkeypatch: pyte
         assert found == SidecarNode("10.0.0.7", 15006, redirect_port=15001, redirect_ipv6=ipv6)
 
 
-def test_the_kubelet_asks_in_the_pods_own_family(tmp_path: Path) -> None:
+def test_kubelet_and_prometheus_ask_in_the_pods_own_family(tmp_path: Path) -> None:
     """Or not at all."""
     six = {**POD, "POD_IP": "2001:db8:0::7"}
     found = written(tmp_path, "sidecar", environment=six)
-    assert (listeners(found), found["node"]["id"]) == (["::"], "sidecar~demo~echo-1~2001:db8::7~15006")
-    assert listeners(written(tmp_path, "sidecar", "--health-port", "0")) == []
+    assert (listeners(found), found["node"]["id"]) == (["::", "::"], "sidecar~demo~echo-1~2001:db8::7~15006")
+    assert listeners(written(tmp_path, "sidecar", "--health-port", "0", "--metrics-port", "0")) == []
 
 
 def test_a_gateway_takes_connections_from_everywhere(tmp_path: Path) -> None:

@@ -43,7 +43,10 @@ def test_a_host_port_is_told_to_the_controllers() -> None:
     service = one(documents, "Service", NAME)
     assert service["metadata"]["annotations"] == {"federation-gateway.dev/host-port": "443"}
     (container,) = one(documents, "DaemonSet", NAME)["spec"]["template"]["spec"]["containers"]
-    assert container["ports"] == [{"name": "mtls", "containerPort": 15443, "protocol": "TCP", "hostPort": 443}]
+    assert container["ports"] == [
+        {"name": "mtls", "containerPort": 15443, "protocol": "TCP", "hostPort": 443},
+        {"name": "http-metrics", "containerPort": 15020, "protocol": "TCP"},
+    ]
     surge = one(rendered(*HOST_PORTS, "gateway.kind=Deployment"), "Deployment", NAME)["spec"]["strategy"]
     assert surge["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 

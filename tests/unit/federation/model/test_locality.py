@@ -15,6 +15,7 @@ from federation.model.locality import (
     Shares,
     Site,
     drained_weights,
+    nearest_distance,
     plan_localities,
     rank_clusters,
     spread_weight,
@@ -75,6 +76,15 @@ def test_own_cluster_then_own_region_then_the_others() -> None:
         LocalityGroup(2, WEST, "us", 50),
     )
     assert expected == plan({WEST: 50, SOUTH: 4, NORTH: 2, EAST: 3}, local_ready=3)
+
+
+def test_the_nearest_is_found_whether_or_not_it_is_ready() -> None:
+    """By who exports the port and where that is; who is nowhere does not count."""
+    distances = [
+        nearest_distance(merged_port(*clusters), own=OWN, sites=SITES)
+        for clusters in ((EAST, NORTH, WEST), (NORTH, WEST), (WEST,), (WEST, ClusterId("nowhere")), ())
+    ]
+    assert distances == [0, 1, 2, 2, 0]
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_the_kubelet_is_answered_when_there_is_a_configuration() -> None:
     assert listener["address"] == {"socket_address": {"address": "0.0.0.0", "port_value": 15021}}
     sources = [found["dynamic_resources"][name]["initial_fetch_timeout"] for name in ("lds_config", "cds_config")]
     assert sources == ["0s", "0s"]
-    assert "listeners" not in bootstrap()["static_resources"]
+    assert bootstrap()["static_resources"]["listeners"] == []
     assert "initial_fetch_timeout" not in json.dumps(bootstrap())
 
 

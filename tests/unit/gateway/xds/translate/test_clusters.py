@@ -33,11 +33,15 @@ def inbound(protocol: str = "http") -> InboundPort:
     return InboundPort(ECHO, 80, AppProtocol(protocol), "10.0.0.1", 8080)
 
 
+def exported(port: int) -> ExportedPort:
+    return ExportedPort(ECHO, port, ())
+
+
 CLUSTERS: dict[str, Callable[[], pb.Message]] = {
     "import http": lambda: import_cluster(imported("http")),
     "import http2": lambda: import_cluster(imported("http2")),
     "import tcp": lambda: import_cluster(imported("tcp")),
-    "export": lambda: export_cluster(NAME),
+    "export": lambda: export_cluster(exported(80)),
     "app": lambda: app_cluster(inbound(), None),
 }
 REMOTE = [name for name in CLUSTERS if name != "app"]
@@ -80,10 +84,12 @@ def test_endpoints_come_by_eds_on_the_same_stream(name: str) -> None:
     assert cluster.eds_cluster_config.eds_config.HasField("ads")
 
 
-def test_a_gateways_cluster_holds_nothing_but_its_name() -> None:
+def test_a_gateways_cluster_holds_nothing_but_names() -> None:
     """It is taken on demand once, so nothing that changes may be in it; and the gateway never ends TLS."""
-    one, other = export_cluster("one"), export_cluster("other")
-    other.name = "one"
+    one, other = export_cluster(exported(1)), export_cluster(exported(2))
+    assert dict(one.metadata.filter_metadata["federation"]) == {"namespace": "demo", "name": "echo", "port": "1"}
+    other.name = one.name
+    other.metadata.CopyFrom(one.metadata)
     assert one == other
     assert not one.HasField("transport_socket")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from federation.model.names import ServiceKey, sni
+from federation.model.names import ClusterId, ServiceKey, sni
 from gateway.ir.model import AppProtocol, ExportedPort, ImportedPort, InboundPort, Upstream
 from gateway.nodes import GatewayNode, Listen, LocalPort, ProbeSpec, SidecarNode
+from gateway.telemetry import Telemetry
 from gateway.xds import protos as pb
 from gateway.xds.references import Reference
 from gateway.xds.resources import Resource, make_resource, message_of
@@ -26,6 +27,7 @@ from gateway.xds.translate.services import (
 from support.builders import ECHO, key
 
 HERE = Listen("127.0.0.1", 8001)
+TELEMETRY = Telemetry(ClusterId("east"))
 NAME = sni(ECHO, 80)
 
 
@@ -94,12 +96,12 @@ def test_a_name_is_kept_once() -> None:
 
 def test_a_gateway_has_one_listener() -> None:
     """Nothing else is a gateway's own; no secret among it."""
-    assert keys(gateway_node_resources(GatewayNode(HERE))) == [("Listener", "gateway")]
+    assert keys(gateway_node_resources(GatewayNode(HERE), TELEMETRY)) == [("Listener", "gateway")]
 
 
 def test_a_sidecar_without_anything_has_nothing() -> None:
     """A workload that serves nothing and calls nothing has no listener of its own."""
-    assert sidecar_node_resources(SidecarNode("10.0.0.1", 15006), [], {}) == ()
+    assert sidecar_node_resources(SidecarNode("10.0.0.1", 15006), [], {}, TELEMETRY) == ()
 
 
 def test_a_sidecar_has_what_it_was_configured_with() -> None:
@@ -112,7 +114,7 @@ def test_a_sidecar_has_what_it_was_configured_with() -> None:
         outbound=(LocalPort("demo", "echo", 80, HERE), LocalPort("demo", "echo", 81, HERE)),
     )
     port = InboundPort(ECHO, 80, AppProtocol.HTTP, "10.0.0.1", 8080)
-    found = sidecar_node_resources(node, [port], {(ECHO, 80): imported()})
+    found = sidecar_node_resources(node, [port], {(ECHO, 80): imported()}, TELEMETRY)
     assert keys(found) == [
         ("Cluster", "app|10.0.0.1|8080|http"),
         ("Cluster", "passthrough"),
@@ -127,14 +129,14 @@ def test_services_that_share_an_application_port_share_its_cluster() -> None:
     """Two chains lead to one cluster: a name must not appear twice."""
     ports = [InboundPort(of, 80, AppProtocol.HTTP, "10.0.0.1", 8080) for of in (ECHO, key("demo/web"))]
     node = SidecarNode("10.0.0.1", 15006, probe=ProbeSpec(8081, "/", 500, 500))
-    found = sidecar_node_resources(node, ports, {})
+    found = sidecar_node_resources(node, ports, {}, TELEMETRY)
     assert keys(found) == [("Cluster", "app|10.0.0.1|8080|http"), ("Listener", "inbound")]
     assert len(message_of(found[1]).filter_chains) == 2
 
 
 def test_a_clusterset_ip_is_a_listener_named_by_the_port() -> None:
     """The name holds through a change of the address, so the listener is updated and not doubled."""
-    one, other = (vip_resource(ip, imported()) for ip in ("240.96.0.1", "240.96.0.2"))
+    one, other = (vip_resource(ip, imported(), TELEMETRY) for ip in ("240.96.0.1", "240.96.0.2"))
     assert one.key == other.key == Reference(pb.LISTENER, f"vip|{NAME}")
     assert one.version != other.version
 
@@ -154,7 +156,7 @@ def test_services_that_share_an_application_share_the_least_that_is_stated() -> 
         )
         for name, limit in (("a", 5), ("b", 3), ("c", 0))
     ]
-    found = sidecar_node_resources(SidecarNode("10.0.0.1", 15006), ports, {})
+    found = sidecar_node_resources(SidecarNode("10.0.0.1", 15006), ports, {}, TELEMETRY)
 
     (cluster,) = (message_of(one) for one in found if one.type_url == pb.CLUSTER)
     assert [limit.max_requests.value for limit in cluster.circuit_breakers.thresholds] == [1_000_000, 3]

@@ -8,6 +8,7 @@ from gateway.ir.shards import SHARDS
 from gateway.xds import protos as pb
 from gateway.xds.references import Reference
 from gateway.xds.resources import ResourceSet, message_of
+from gateway.xds.translate.access_log import service_metadata
 from gateway.xds.translate.services import export_resources
 from gateway.xds.translate.shards import ShardDerivation
 from support.builders import ECHO
@@ -51,6 +52,13 @@ def test_the_cluster_of_a_shard_finds_its_endpoints_under_its_own_name() -> None
     found = ShardDerivation().derive(exported(5), key)
     assert found is not None
     assert (found.key, found.references) == (key, (Reference(pb.ENDPOINT, key.name),))
+
+
+def test_the_cluster_of_a_shard_says_which_service_is_behind_it() -> None:
+    """What a gateway counts and logs of a shard counts for the service port."""
+    found = ShardDerivation().derive(exported(5), Reference(pb.CLUSTER, shard_sni(NAME, 3)))
+    assert found is not None
+    assert message_of(found).metadata == service_metadata(ExportedPort(ECHO, 80, ()))
 
 
 def test_nothing_is_derived_from_what_is_not_there() -> None:

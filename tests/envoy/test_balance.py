@@ -7,6 +7,8 @@ all requests of a caller would end at one endpoint.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,10 +57,19 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         for child in (east.controller, west.controller, west.gateway, *pods, found.caller):
             child.start()
         all_ready(east, west)
+        for pod in pods:
+            eventually(lambda pod=pod: serving(pod), "a server serves", seconds=60)
         for pod in pods[:PODS]:
             eventually(pod.sidecar.listening, "a server's sidecar listens", seconds=60)
         eventually(lambda: len(found.hosts()) == PODS, "the caller knows all shards", seconds=60)
         yield found
+
+
+def serving(pod: Pod) -> bool:
+    """Whether the application takes connections."""
+    with contextlib.suppress(OSError), socket.create_connection((pod.sidecar.address, PORT), 1):
+        return True
+    return False
 
 
 async def shares(sites: Sites, calls: int = CALLS) -> Counter[str]:

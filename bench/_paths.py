@@ -22,6 +22,7 @@ from federation.app.programs import find_envoy
 from federation.demo.processes import Child, Fleet
 from federation.model.names import ClusterId, ServiceKey, sni
 from gateway.ir.model import AppProtocol, ImportedPort, InboundPort, Upstream, UpstreamLocality
+from gateway.telemetry import Telemetry
 from gateway.xds.translate.clusters import app_cluster, import_assignment, import_cluster
 from gateway.xds.translate.listeners import Address, gateway_listener, inbound_listener, local_listener
 
@@ -33,6 +34,7 @@ TCP_PORT = 9000
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _FILTERS = "type.googleapis.com/envoy.extensions.filters"
+_TELEMETRY = Telemetry(ClusterId("near"))
 _WEB, _RAW = ServiceKey("bench", "web"), ServiceKey("bench", "raw")
 
 
@@ -113,11 +115,11 @@ def _caller(certificates: Certificates) -> dict[str, Any]:
     listeners, clusters = [], []
     for path in available():
         if path.port:
-            listener = MessageToDict(local_listener(Address(CALLER, path.port), _port(path)))
+            listener = MessageToDict(local_listener(Address(CALLER, path.port), _port(path), _TELEMETRY))
             listeners.append(_renamed(listener | {"name": path.name}, _port(path).name, path.name))
             clusters.append(_static_cluster(_port(path), path.name, http2=path.http2))
     raw = replace(_port(PATHS[4]), service=_RAW, protocol=AppProtocol.TCP)
-    listeners.append(MessageToDict(local_listener(Address(CALLER, TCP_PORT), raw)))
+    listeners.append(MessageToDict(local_listener(Address(CALLER, TCP_PORT), raw, _TELEMETRY)))
     clusters.append(_static_cluster(raw, raw.name, http2=True))
     return {"secrets": certificates.secrets("caller"), "listeners": listeners, "clusters": clusters}
 
@@ -129,14 +131,14 @@ def _server(certificates: Certificates) -> dict[str, Any]:
     ]
     return {
         "secrets": certificates.secrets("server"),
-        "listeners": [MessageToDict(inbound_listener(Address(SERVER, INBOUND), ports))],
+        "listeners": [MessageToDict(inbound_listener(Address(SERVER, INBOUND), ports, _TELEMETRY))],
         "clusters": [MessageToDict(app_cluster(port, None)) for port in ports],
     }
 
 
 def _passthrough() -> dict[str, Any]:
     """The gateway as the product has it, but for the discovery of what is behind an SNI."""
-    listener = MessageToDict(gateway_listener(Address(ENVOY, GATEWAY)))
+    listener = MessageToDict(gateway_listener(Address(ENVOY, GATEWAY), _TELEMETRY))
     for item in listener["filterChains"][0]["filters"]:
         item["typedConfig"].pop("onDemand", None)
     names = [sni(_WEB, 80), sni(_RAW, 80)]
@@ -153,7 +155,7 @@ def _terminating(certificates: Certificates) -> dict[str, Any]:
     onward = replace(_port(PATHS[2]), service=_WEB)
     return {
         "secrets": certificates.secrets("server"),
-        "listeners": [MessageToDict(inbound_listener(Address(TERMINATING, GATEWAY), [port]))],
+        "listeners": [MessageToDict(inbound_listener(Address(TERMINATING, GATEWAY), [port], _TELEMETRY))],
         "clusters": [_static_cluster(onward, app_cluster(port, None).name, http2=True)],
     }
 

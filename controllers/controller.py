@@ -304,7 +304,8 @@ class Controller:
             self._zone.update(self._changed, results, self._journal.vips, seconds, self._ipv6_vips)
         for problem in self.refused:
             _log.error("data plane refused a change", problem=str(problem))
-        self.touched, self.unread, self._changed = frozenset({*self._changed, *dirty.own}), unread(peers), {}
+        self.touched, self.unread = frozenset({*self._changed, *dirty.own}), unread(peers)
+        self._changed = {}
         self._started = True
 
     def _meet(self, peers: ExchangeSnapshot, now: datetime) -> set[ServiceKey]:

@@ -219,7 +219,8 @@ def _behind_gateways(
         start = 0
         if shares or scale != 1:
             weights = list(drained_weights(weights, scale, parts))
-    order = parts if shards and shares else [1] * len(addresses)
+    # Shards take turns at the gateways by their shares; without shards each gateway is a host, and has its own turn.
+    order = parts if shards else [1] * len(addresses)
     return tuple(
         Upstream(first.address, first.port, weight, server_name, tuple(others))
         for (first, *others), weight, server_name in zip(

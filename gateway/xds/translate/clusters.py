@@ -190,9 +190,9 @@ def _health_check(probe: ProbeSpec, port: InboundPort) -> pb.Message:
 
 
 def _locality(locality: UpstreamLocality) -> pb.Message:
-    hosts = _hosts(locality.upstreams)
+    hosts, metadata = _hosts(locality.upstreams), call_metadata(locality)
     for host in hosts:
-        host.metadata.CopyFrom(call_metadata(locality))
+        host.metadata.CopyFrom(metadata)
     found = pb.LocalityLbEndpoints(
         # The sub-zone tells clusters of one region apart in Envoy's own views.
         locality=pb.Locality(region=locality.region, zone=locality.zone, sub_zone=locality.cluster),

@@ -12,6 +12,7 @@ from gateway.xds import protos as pb
 from gateway.xds.translate.access_log import caller_log, gateway_log, listener_metadata, server_log
 from gateway.xds.translate.clusters import PASSED_BUFFER_BYTES, app_cluster_name, http2_options
 from gateway.xds.translate.messages import milliseconds, socket_address
+from gateway.xds.translate.on_demand import tcp_proxy
 from gateway.xds.translate.routes import (
     CALLER_OVERRIDES,
     HEADER_MUTATION,
@@ -54,18 +55,8 @@ def gateway_listener(address: Address, telemetry: Telemetry, terminating: Sequen
     Refused without asking the control plane: plaintext, and any SNI outside the clusterset's domain. Nothing is
     decrypted but by the chains of ``terminating``, for the SNIs that they name.
     """
-    proxy = pb.TcpProxy(
-        stat_prefix="gateway",
-        cluster="unknown-sni",
-        access_log=gateway_log(telemetry),
-        on_demand=pb.TcpProxy.OnDemand(
-            # On the ADS stream, which has no wildcard CDS here: beside one, misses are not delivered (envoy #44765).
-            odcds_config=ads(),
-            # An SNI that was answered as unknown is not asked for again: later callers wait this long, as long as they
-            # wait for any connection. Should the name come to exist, it is sent and served at once.
-            timeout=milliseconds(1000),
-        ),
-    )
+    proxy = tcp_proxy("gateway", "unknown-sni")
+    proxy.access_log.extend(gateway_log(telemetry))
     try_again(proxy)
     chain = pb.FilterChain(
         filter_chain_match=pb.FilterChainMatch(transport_protocol="tls", server_names=[f"*.{CLUSTERSET_DOMAIN}"]),

@@ -13,7 +13,8 @@ from gateway.xds.translate.messages import milliseconds
 from gateway.xds.translate.tls import ads
 
 _TIMEOUT_MS = 1000
-"""As long as any connection may take."""
+"""As long as any connection may take. A name that was answered as unknown is not asked for again: later callers wait
+this long. Should it come to exist, it is sent and served at once."""
 
 
 def tcp_proxy(stat_prefix: str, cluster: str) -> pb.Message:

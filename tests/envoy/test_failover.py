@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from support.clusterset import Cluster, ClusterSet, Pod, Sidecar, all_ready, get, port_name
-from support.load import calls_reach, failed_share, failing_seconds, failures, report, steady_load
+from support.load import calls_reach, failed_share, failing_seconds, failures, report, steady_load, until
 from support.processes import eventually
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(180)]
@@ -128,7 +128,7 @@ async def test_a_whole_killed_cluster_costs_few_calls_for_few_seconds(sites: Sit
     for pod in sites.local:
         pod.kill()
     async with steady_load({echo: 200.0, far: 40.0}) as outcomes:
-        await _until(lambda: outcomes[echo].answered_by("us-west") > 100)
+        await until(lambda: outcomes[echo].answered_by("us-west") > 100, "us-west answers")
         killed_at, calls = asyncio.get_running_loop().time(), outcomes[echo].calls
         sites.west.controller.kill()
         sites.west.gateway.kill()
@@ -200,24 +200,11 @@ async def test_killed_controllers_that_return_cost_no_call(sites: Sites) -> None
         await calls_reach(outcomes[sites.url(ECHO)], 100)
         for cluster in sites.clusters:
             cluster.controller.start()
-        await _until(lambda: _nodes_are_back(sites.clusters))
+        await until(lambda: _nodes_are_back(sites.clusters), "the nodes are back")
         await calls_reach(outcomes[sites.url(ECHO)], 50)
         assert _known(sites) == hosts
     report("killed controllers", outcomes)
     assert failures(outcomes) == {}
-
-
-async def _until(condition: object, seconds: float = 40.0) -> None:
-    """Await a condition without holding up the load."""
-    assert callable(condition)
-    async with asyncio.timeout(seconds):
-        while True:
-            try:
-                if await asyncio.to_thread(condition):
-                    return
-            except (OSError, ValueError):
-                pass
-            await asyncio.sleep(0.05)
 
 
 def _ejections(sites: Sites, service: str, port: int) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from support.clusterset import ADMIN_PORT, GATEWAY_PORT, Cluster, ClusterSet, Sidecar, get, port_name
-from support.load import calls_reach, steady_load
+from support.load import calls_reach, steady_load, until
 from support.processes import Child, eventually, federation_command
 
 pytestmark = [pytest.mark.envoy, pytest.mark.netns, pytest.mark.timeout(240)]
@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.envoy, pytest.mark.netns, pytest.mark.timeout(240)]
 ECHO = 8080
 RATE = 50.0
 NAME = "gateway.west.localhost"
+_SECONDS = 90.0
+"""For what waits for resolvers, which ask every ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,13 @@ async def test_the_address_of_a_name_changes_under_load(sites: Sites) -> None:
     async with steady_load({sites.url: RATE}) as outcomes:
         await calls_reach(outcomes[sites.url], 50)
         await asyncio.to_thread(start_second_gateway, sites)
-        await _until(lambda: get(sites.second, ADMIN_PORT, "/ready")[0] == 200)
+        await until(
+            lambda: get(sites.second, ADMIN_PORT, "/ready")[0] == 200, "the second gateway is ready", seconds=90.0
+        )
         sites.resolve(sites.second)
-        await _until(lambda: sites.second in sites.known())
+        await until(lambda: sites.second in sites.known(), "the second gateway is known", _SECONDS)
         sites.west.gateway.kill()
-        await _until(lambda: sites.known() == {sites.second})
+        await until(lambda: sites.known() == {sites.second}, "the second gateway alone is known", _SECONDS)
         await calls_reach(outcomes[sites.url], 50)
     outcome = outcomes[sites.url]
     print(f"moved gateway: {len(outcome.failures)} of {outcome.calls} failed")
@@ -130,25 +134,24 @@ async def test_a_name_that_no_longer_resolves_keeps_its_addresses(sites: Sites) 
     """DNS fails, for the running controller and for one that starts: calls go on, and status says what is wrong."""
     async with steady_load({sites.url: RATE}) as outcomes:
         sites.resolve()
-        await _until(lambda: f"{NAME} does not resolve" in sites.east.problems())
+        await until(
+            lambda: f"{NAME} does not resolve" in sites.east.problems(),
+            "the name is told of",
+            seconds=90.0,
+        )
         assert "its last addresses are used" in sites.east.problems()
         sites.controller.kill()
         sites.controller.start()
-        await _until(lambda: sites.east.ready() and "its last addresses are used" in sites.east.problems())
-        await _until(lambda: sites.east.services()["echo"]["backends"][0]["priority"] == 0)
+        await until(
+            lambda: sites.east.ready() and "its last addresses are used" in sites.east.problems(),
+            "the last ones are used",
+            seconds=90.0,
+        )
+        await until(
+            lambda: sites.east.services()["echo"]["backends"][0]["priority"] == 0,
+            "the service has a backend",
+            seconds=90.0,
+        )
         await calls_reach(outcomes[sites.url], 50)
     assert outcomes[sites.url].failures == []
     assert sites.caller.admin.clusters(port_name("echo", ECHO)) == {"us-west"}
-
-
-async def _until(condition: object, seconds: float = 90.0) -> None:
-    """Await a condition without holding up the load."""
-    assert callable(condition)
-    async with asyncio.timeout(seconds):
-        while True:
-            try:
-                if await asyncio.to_thread(condition):
-                    return
-            except (OSError, ValueError):
-                pass
-            await asyncio.sleep(0.05)

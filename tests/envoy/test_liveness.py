@@ -17,7 +17,7 @@ import pytest
 from controllers.probes import answers
 from federation.model.records import GatewayAddress
 from support.clusterset import GATEWAY_PORT, Cluster, ClusterSet, Pod, Sidecar, get, port_name
-from support.load import calls_reach, steady_load
+from support.load import calls_reach, steady_load, until
 from support.processes import eventually
 
 pytestmark = [pytest.mark.envoy, pytest.mark.timeout(180)]
@@ -148,8 +148,8 @@ async def test_a_killed_cluster_is_withdrawn_and_comes_back(sites: Sites) -> Non
         for child in (sites.west.controller, sites.west.gateway):
             child.kill()
         sites.west_pod.kill()
-        await _until(lambda: sites.state(sites.west) == "Dead")
-        await _until(lambda: sites.endpoints() == {"eu-west"})
+        await until(lambda: sites.state(sites.west) == "Dead", "us-west is dead")
+        await until(lambda: sites.endpoints() == {"eu-west"}, "eu-west alone is called")
         assert sites.order() == {"eu-west": 0, "us-west": None}
         assert (sites.east.metric("peer_gateway_up", peer="us-west"), sites.east.services()["echo"]["vip"]) == (0, vip)
         assert sites.east.metric("peer_state", peer="us-west", state="Dead") == 1
@@ -159,10 +159,16 @@ async def test_a_killed_cluster_is_withdrawn_and_comes_back(sites: Sites) -> Non
     assert len(outcome.failures) <= LOST_WITH_A_CLUSTER * outcome.calls, outcome.failures[:5]
     # Its lease alone brings it back, to be called last; its gateway then to where it was.
     sites.west.controller.start()
-    await _until(lambda: sites.order() == {"eu-west": 0, "us-west": 1} and sites.state(sites.west) == "Unreachable")
+    await until(
+        lambda: sites.order() == {"eu-west": 0, "us-west": 1} and sites.state(sites.west) == "Unreachable",
+        "west is last",
+    )
     sites.west.gateway.start()
-    await _until(lambda: sites.order() == {"us-west": 0, "eu-west": 1} and sites.state(sites.west) == "Live")
-    await _until(lambda: sites.endpoints() == {"us-west", "eu-west"})
+    await until(
+        lambda: sites.order() == {"us-west": 0, "eu-west": 1} and sites.state(sites.west) == "Live",
+        "west is first",
+    )
+    await until(lambda: sites.endpoints() == {"us-west", "eu-west"}, "both are called")
 
 
 async def test_a_stopped_redis_withdraws_nobody_and_costs_no_call(sites: Sites) -> None:
@@ -173,17 +179,17 @@ async def test_a_stopped_redis_withdraws_nobody_and_costs_no_call(sites: Sites) 
     known, order = sites.endpoints(), sites.order()
     async with steady_load({sites.url: RATE}) as outcomes:
         redis.kill()
-        await _until(lambda: {peer["state"] for peer in sites.east.status()["peers"]} == {"Unheard"})
+        await until(lambda: {peer["state"] for peer in sites.east.status()["peers"]} == {"Unheard"}, "nobody is heard")
         await calls_reach(outcomes[sites.url], 100)
         assert (sites.endpoints(), sites.order()) == (known, order)
         sites.east.controller.kill()
         sites.east.controller.start()
-        await _until(sites.east.ready)
+        await until(sites.east.ready, "us-east is ready")
         await calls_reach(outcomes[sites.url], LONGER_THAN_A_LEASE_AND_ITS_GRACE)
         assert (sites.endpoints(), sites.order()) == (known, order)
         assert sites.state(sites.west) == "Unheard"
         redis.start()
-        await _until(lambda: all_live(sites.east))
+        await until(lambda: all_live(sites.east), "us-east finds all live")
         assert (sites.endpoints(), sites.order()) == (known, order)
     assert outcomes[sites.url].failures == []
 
@@ -200,7 +206,7 @@ async def test_a_frozen_redis_and_gateway_withdraw_nobody_and_cost_no_call(sites
         assert (sites.endpoints(), sites.order()) == (known, {"eu-west": 0, "us-west": 1})
         os.kill(frozen_redis, signal.SIGCONT)
         sites.west.gateway.thaw()
-        await _until(lambda: all_live(sites.east) and sites.order() == {"us-west": 0, "eu-west": 1})
+        await until(lambda: all_live(sites.east) and sites.order() == {"us-west": 0, "eu-west": 1}, "all live")
     assert outcomes[sites.url].failures == []
 
 
@@ -210,12 +216,12 @@ async def test_a_frozen_gateway_is_called_last(sites: Sites) -> None:
     async with steady_load({sites.url: RATE}) as outcomes:
         await calls_reach(outcomes[sites.url], 50)
         sites.west.gateway.freeze()
-        await _until(lambda: sites.state(sites.west) == "Unreachable")
-        await _until(lambda: sites.order() == {"eu-west": 0, "us-west": 1})
+        await until(lambda: sites.state(sites.west) == "Unreachable", "us-west is unreachable")
+        await until(lambda: sites.order() == {"eu-west": 0, "us-west": 1}, "us-west is last")
         assert sites.endpoints() == {"us-west", "eu-west"}
         await calls_reach(outcomes[sites.url], 100)
         sites.west.gateway.thaw()
-        await _until(lambda: sites.order() == {"us-west": 0, "eu-west": 1})
+        await until(lambda: sites.order() == {"us-west": 0, "eu-west": 1}, "us-west is first")
     assert outcomes[sites.url].failures == []
 
 
@@ -224,23 +230,10 @@ async def test_a_cluster_without_its_controller_is_kept(sites: Sites) -> None:
     known, order = sites.endpoints(), sites.order()
     async with steady_load({sites.url: RATE}) as outcomes:
         sites.west.controller.kill()
-        await _until(lambda: sites.state(sites.west) == "Blind")
+        await until(lambda: sites.state(sites.west) == "Blind", "us-west is blind")
         before = outcomes[sites.url].answered_by("us-west")
         await calls_reach(outcomes[sites.url], LONGER_THAN_A_LEASE_AND_ITS_GRACE)
         assert sites.state(sites.west) == "Blind"
         assert (sites.endpoints(), sites.order()) == (known, order)
         assert outcomes[sites.url].answered_by("us-west") - before >= LONGER_THAN_A_LEASE_AND_ITS_GRACE * 0.9
     assert outcomes[sites.url].failures == []
-
-
-async def _until(condition: object, seconds: float = 40.0) -> None:
-    """Await a condition without holding up the load."""
-    assert callable(condition)
-    async with asyncio.timeout(seconds):
-        while True:
-            try:
-                if await asyncio.to_thread(condition):
-                    return
-            except (OSError, ValueError):
-                pass
-            await asyncio.sleep(0.05)

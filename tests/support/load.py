@@ -88,17 +88,10 @@ async def steady_connections(targets: Mapping[HostPort, float]) -> AsyncIterator
             outcome = outcomes[str(target)]
             try:
                 async with asyncio.timeout(_GIVE_UP_SECONDS):
-                    reader, writer = await asyncio.open_connection(target.host, target.port)
-                    try:
-                        writer.write(b"word")
-                        writer.write_eof()
-                        text = (await reader.read()).decode()
-                    finally:
-                        writer.transport.abort()
-                if text.startswith("word|"):
-                    outcome.answers[text.removeprefix("word|").partition(" ")[0]] += 1
-                    return
-                failure = f"answer {text!r}"
+                    outcome.answers[await echoed_by(target.host, target.port)] += 1
+                return
+            except ValueError as error:
+                failure = str(error)
             except (OSError, TimeoutError) as error:
                 failure = repr(error)[:200]
             outcome.failures.append(failure)
@@ -110,6 +103,21 @@ async def steady_connections(targets: Mapping[HostPort, float]) -> AsyncIterator
             yield outcomes
         finally:
             stopping.set()
+
+
+async def echoed_by(host: str, port: int) -> str:
+    """The name of the ``support.apps`` echo that a TCP connection of its own ends at; raises ValueError for another
+    answer."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(b"word")
+        writer.write_eof()
+        text = (await reader.read()).decode()
+    finally:
+        writer.transport.abort()
+    if not text.startswith("word|"):
+        raise ValueError(f"answer {text!r}")
+    return text.removeprefix("word|").partition(" ")[0]
 
 
 async def _generate(

@@ -15,6 +15,7 @@ import aiohttp
 import grpc.aio
 
 from support.apps import STREAM, UNARY
+from support.load import echoed_by
 
 GIVE_UP_SECONDS = 30.0
 STREAM_WORDS = 5
@@ -126,20 +127,7 @@ class Caller:
                     raise ValueError("a stream went on")
                 return name
             case _:
-                return await _connect(self.host, ports.tcp)
-
-
-async def _connect(host: str, port: int) -> str:
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        writer.write(b"word")
-        writer.write_eof()
-        text = (await reader.read()).decode()
-    finally:
-        writer.transport.abort()
-    if not text.startswith("word|"):
-        raise ValueError(f"answer {text!r}")
-    return text.removeprefix("word|").partition(" ")[0]
+                return await echoed_by(self.host, ports.tcp)
 
 
 @asynccontextmanager

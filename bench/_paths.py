@@ -249,15 +249,11 @@ def _answer(prefix: str, length: int) -> dict[str, Any]:
 def cpu_seconds(child: Child) -> float:
     """Processor time of a process and of those that it started, so far."""
     found = 0.0
-    for pid in _family(child.pid):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += int((task / "schedstat").read_text().split()[0]) / 1e9
-    return found
-
-
-def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(member for child in children for member in _family(int(child)))]
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        # Behind the name in brackets: state, parent, process group.
+        if int(stat.read_text().rpartition(")")[2].split()[2]) == child.pid:
+            found += sum(int((task / "schedstat").read_text().split()[0]) for task in (stat.parent / "task").iterdir())
+    return found / 1e9
 
 
 async def listening(path: PathTaken) -> bool:

@@ -74,6 +74,9 @@ async def measure(rounds: int) -> None:
                         await asyncio.sleep(0.05)
                 await constant_rate(path.address, rate=RATE, seconds=1)
                 print(f"warmed up: {path.name}", file=sys.stderr)
+            # Whatever answered may be left over from a bench that was killed.
+            for hop in (hops.caller, hops.server, *hops.gateways.values()):
+                hop.check()
             for number in range(rounds):
                 # The order turns with each round, so that no path always follows the same one.
                 turn = number % len(paths)
